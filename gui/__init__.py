@@ -1,0 +1,1 @@
+"""The window: shows a run, live or recorded, and can never slow it down."""

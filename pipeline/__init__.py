@@ -1,0 +1,1 @@
+"""From frames to atom counts: networks, column finding, the analyser and the command line."""

@@ -1,0 +1,1 @@
+"""Particles, microscope and detector, simulated; and a sender that streams them like an instrument."""
