@@ -1,0 +1,331 @@
+"""Messages between our own processes: the one module that knows their bytes.
+
+===========  =======================  ===========================================================
+message      direction                parts
+===========  =======================  ===========================================================
+task         ingest → analyser        `TaskHeader`, payload as received
+result       analyser → ingest        `ResultHeader`, columns, denoised, atom count (maps may be empty)
+failure      analyser → ingest        `FailureHeader`
+view         analyser → windows       ``b"view"``, `ViewHeader`, raw uint8, denoised uint8, columns
+status       ingest → windows         ``b"status"``, `RunStatus`
+===========  =======================  ===========================================================
+
+Headers are MessagePack arrays (`msgspec`), typed and validated on arrival; the first element names the type.
+Nothing is ever unpickled.
+"""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import MessageError, TruncatedMessageError, UnknownEncodingError
+from streamer.records import (
+    COLUMN_DTYPE,
+    Compression,
+    Frame,
+    FrameFailure,
+    FrameHeader,
+    FrameResult,
+    SeriesKey,
+    SeriesStart,
+)
+
+__all__ = [
+    "STATUS_TOPIC",
+    "VIEW_TOPIC",
+    "RunStatus",
+    "Task",
+    "View",
+    "decode_result",
+    "decode_status",
+    "decode_task",
+    "decode_view",
+    "encode_failure",
+    "encode_result",
+    "encode_status",
+    "encode_task",
+    "encode_view",
+]
+
+VIEW_TOPIC = b"view"
+STATUS_TOPIC = b"status"
+
+Buffer = bytes | memoryview | NDArray[Any]
+_DTYPES = {name: np.dtype(name) for name in ("|u1", "<u2", "<u4")}
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class TaskHeader(msgspec.Struct, frozen=True, array_like=True, tag="task"):
+    """A frame to be analysed, with what its analysis needs to know of its series."""
+
+    series_id: int
+    unique_id: str
+    frame_id: int
+    height: int
+    width: int
+    dtype: str
+    compression: str
+    t_detector: float
+    t_received: float
+    pixel_size_A: float | None
+    saturation_value: int | None
+
+
+class ResultHeader(msgspec.Struct, frozen=True, array_like=True, tag="result"):
+    """The scalars of a `FrameResult`."""
+
+    series_id: int
+    unique_id: str
+    frame_id: int
+    total_atoms: float
+    total_atoms_std: float
+    t_received: float
+    t_analysed: float
+    t_published: float
+    drift_y_px: float
+    drift_x_px: float
+    ood_score: float
+    map_height: int
+    map_width: int
+
+
+class FailureHeader(msgspec.Struct, frozen=True, array_like=True, tag="failure"):
+    """A `FrameFailure`."""
+
+    series_id: int
+    unique_id: str
+    frame_id: int
+    reason: str
+
+
+class ViewHeader(msgspec.Struct, frozen=True, array_like=True, tag="view"):
+    """What a window needs to show one analysed frame."""
+
+    series_id: int
+    frame_id: int
+    height: int  # of the recorded frame [px]
+    width: int
+    view_height: int  # of both pictures [px]
+    view_width: int
+    bin_px: int  # recorded pixels per picture pixel, along each axis
+    raw_low: float  # counts that uint8 0 and 255 stand for
+    raw_high: float
+    denoised_low: float  # vacuum levels that uint8 0 and 255 stand for
+    denoised_high: float
+    pixel_size_A: float
+    t_detector: float
+    t_received: float
+    t_published: float
+    total_atoms: float
+    total_atoms_std: float
+    drift_y_px: float
+    drift_x_px: float
+    ood_score: float
+    mean_counts: float  # per pixel, before binning
+
+
+class RunStatus(msgspec.Struct, frozen=True, array_like=True, tag="status"):
+    """How the run stands; published twice a second and once more at its end."""
+
+    state: str  # waiting, running, finishing, ended
+    source: str
+    series_id: int
+    n_planned: int
+    received: int
+    recorded: int
+    analysed: int
+    skipped: int
+    missing: int
+    damaged: int
+    bad_messages: int
+    received_per_s: float
+    recorded_per_s: float
+    analysed_per_s: float
+    latency_p50_ms: float
+    latency_p99_ms: float
+    path: str
+    bytes_written: int
+    bytes_free: int
+    backend: str
+    note: str  # the latest warning, empty if there was none
+    t: float
+    t_started: float
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A frame taken from the queue of frames to be analysed.
+
+    `frame.payload` is a view into the received message; it holds that message alive.
+    """
+
+    frame: Frame
+    t_received: float
+    pixel_size_A: float | None
+    saturation_value: int | None
+
+
+class View(msgspec.Struct, frozen=True):
+    """A frame to be shown: pictures of shape (view_height, view_width), uint8, row-major."""
+
+    header: ViewHeader
+    raw: NDArray[np.uint8]
+    denoised: NDArray[np.uint8]
+    columns: NDArray[np.void]
+
+
+def encode_task(frame: Frame, start: SeriesStart, t_received: float) -> list[Buffer]:
+    """Make the parts of a task; the payload is passed on as the view it is."""
+    h = frame.header
+    header = TaskHeader(
+        h.key.series_id, h.key.unique_id, h.frame_id, *h.shape, h.dtype.str, h.compression.value,
+        h.t_detector, t_received, start.pixel_size_A, start.saturation_value,
+    )  # fmt: skip
+    return [_encode(header), frame.payload]
+
+
+def decode_task(parts: Sequence[memoryview]) -> Task:
+    """Read a task; the frame's payload is a view into ``parts[1]``.
+
+    Raises
+    ------
+    MessageError
+        If the parts are not a task.
+    """
+    _expect_parts(parts, 2, "task")
+    h = _decode(parts[0], TaskHeader)
+    if h.dtype not in _DTYPES:
+        raise UnknownEncodingError(f"task has data type {h.dtype!r}, expected one of {sorted(_DTYPES)}")
+    header = FrameHeader(
+        SeriesKey(h.series_id, h.unique_id), h.frame_id, (h.height, h.width), _DTYPES[h.dtype],
+        Compression(h.compression), h.t_detector,
+    )  # fmt: skip
+    return Task(Frame(header, parts[1]), h.t_received, h.pixel_size_A, h.saturation_value)
+
+
+def encode_result(result: FrameResult) -> list[Buffer]:
+    """Make the parts of a result. Both maps, where there are any, have the same shape."""
+    shape = next((m.shape for m in (result.denoised, result.atom_count) if m is not None), (0, 0))
+    header = ResultHeader(
+        result.key.series_id, result.key.unique_id, result.frame_id, result.total_atoms,
+        result.total_atoms_std, result.t_received, result.t_analysed, result.t_published,
+        *result.drift_px, result.ood_score, *shape,
+    )  # fmt: skip
+    columns = np.ascontiguousarray(result.columns, COLUMN_DTYPE)
+    return [_encode(header), columns.tobytes(), _map_bytes(result.denoised), _map_bytes(result.atom_count)]
+
+
+def encode_failure(failure: FrameFailure) -> list[Buffer]:
+    """Make the part of a failure."""
+    return [
+        _encode(FailureHeader(failure.key.series_id, failure.key.unique_id, failure.frame_id, failure.reason))
+    ]
+
+
+def decode_result(parts: Sequence[memoryview]) -> FrameResult | FrameFailure:
+    """Read what an analyser sends back; maps and columns are views into the parts.
+
+    Raises
+    ------
+    MessageError
+        If the parts are neither a result nor a failure.
+    """
+    if len(parts) == 1:
+        failure = _decode(parts[0], FailureHeader)
+        return FrameFailure(failure.frame_id, SeriesKey(failure.series_id, failure.unique_id), failure.reason)
+    _expect_parts(parts, 4, "result")
+    h = _decode(parts[0], ResultHeader)
+    shape = (h.map_height, h.map_width)
+    return FrameResult(
+        frame_id=h.frame_id,
+        key=SeriesKey(h.series_id, h.unique_id),
+        columns=_columns(parts[1]),
+        total_atoms=h.total_atoms,
+        total_atoms_std=h.total_atoms_std,
+        t_received=h.t_received,
+        t_analysed=h.t_analysed,
+        t_published=h.t_published,
+        drift_px=(h.drift_y_px, h.drift_x_px),
+        ood_score=h.ood_score,
+        denoised=_map(parts[2], shape),
+        atom_count=_map(parts[3], shape),
+    )
+
+
+def encode_view(view: View) -> list[Buffer]:
+    """Make the parts of a view, topic first."""
+    columns = np.ascontiguousarray(view.columns, COLUMN_DTYPE).tobytes()
+    pictures = [np.ascontiguousarray(picture).tobytes() for picture in (view.raw, view.denoised)]
+    return [VIEW_TOPIC, _encode(view.header), *pictures, columns]
+
+
+def decode_view(parts: Sequence[memoryview]) -> View:
+    """Read a view (all parts, topic included).
+
+    Raises
+    ------
+    MessageError
+        If the parts are not a view, or a picture's size is not the one the header gives.
+    """
+    _expect_parts(parts, 5, "view")
+    header = _decode(parts[1], ViewHeader)
+    shape = (header.view_height, header.view_width)
+    return View(header, _picture(parts[2], shape), _picture(parts[3], shape), _columns(parts[4]))
+
+
+def encode_status(status: RunStatus) -> list[Buffer]:
+    """Make the parts of a status message, topic first."""
+    return [STATUS_TOPIC, _encode(status)]
+
+
+def decode_status(parts: Sequence[memoryview]) -> RunStatus:
+    """Read a status message (topic included).
+
+    Raises
+    ------
+    MessageError
+        If the parts are not a status.
+    """
+    _expect_parts(parts, 2, "status")
+    return _decode(parts[1], RunStatus)
+
+
+_Header = TypeVar("_Header", TaskHeader, ResultHeader, FailureHeader, ViewHeader, RunStatus)
+
+
+def _decode(part: memoryview, kind: type[_Header]) -> _Header:
+    try:
+        return msgspec.msgpack.decode(part, type=kind)
+    except msgspec.MsgspecError as error:
+        raise MessageError(f"not a {kind.__name__}: {error}") from error
+
+
+def _expect_parts(parts: Sequence[memoryview], count: int, name: str) -> None:
+    if len(parts) != count:
+        raise MessageError(f"a {name} has {count} parts, got {len(parts)}")
+
+
+def _columns(part: memoryview) -> NDArray[np.void]:
+    if len(part) % COLUMN_DTYPE.itemsize:
+        raise TruncatedMessageError(f"columns take {COLUMN_DTYPE.itemsize} bytes each, got {len(part)} bytes")
+    return np.frombuffer(part, COLUMN_DTYPE)
+
+
+def _picture(part: memoryview, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    if min(shape) < 0 or len(part) != shape[0] * shape[1]:
+        raise TruncatedMessageError(f"a picture of {shape[0]} x {shape[1]} px has {len(part)} bytes")
+    return np.frombuffer(part, np.uint8).reshape(shape)
+
+
+def _map(part: memoryview, shape: tuple[int, int]) -> NDArray[np.float16] | None:
+    if not len(part):
+        return None
+    if min(shape) < 0 or len(part) != 2 * shape[0] * shape[1]:
+        raise TruncatedMessageError(f"a float16 map of {shape[0]} x {shape[1]} px has {len(part)} bytes")
+    return np.frombuffer(part, np.float16).reshape(shape)
+
+
+def _map_bytes(image: NDArray[np.float16] | None) -> bytes:
+    return b"" if image is None else np.ascontiguousarray(image, np.float16).tobytes()
