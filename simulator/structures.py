@@ -1,0 +1,282 @@
+"""Ceria nanoparticles as atomic models, with the number of cerium atoms in every column as truth.
+
+A particle is a set of sites of the fluorite lattice: a polyhedron of {111}, {100} and {110} faces, cut to a
+thickness that may be a wedge or a saw-tooth along the beam, with surface vacancies and adatoms. Everything
+follows from a :class:`ParticleSettings` record, and that record from one seed.
+
+Frames of reference: z is the beam direction (the zone axis before the tilt), images are (y, x), lengths are in
+Å. The lattice constant is 5.411 Å (Yashima et al., Solid State Ionics 177 (2006) 211, CeO2 at room temperature).
+"""
+
+from dataclasses import dataclass
+from itertools import permutations, product
+
+import numpy as np
+from ase import Atoms
+from ase.build import bulk
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+LATTICE_CONSTANT_A = 5.411
+MAX_COUNT = 12
+"""Largest number of atoms in a column that the labels (and the networks' classes) can express."""
+
+# Rows are the directions of the image's x, the image's y and the beam, in the crystal's cubic axes.
+ZONE_AXES: dict[str, NDArray[np.float64]] = {
+    "110": np.array([[-1, 1, 0], [0, 0, 1], [1, 1, 0]]) / np.sqrt([[2.0], [1.0], [2.0]]),
+    "100": np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=float),
+}
+COLUMN_PERIODS_A = {"110": LATTICE_CONSTANT_A / np.sqrt(2.0), "100": LATTICE_CONSTANT_A}
+"""Distance of neighbouring cerium atoms along a column [Å]."""
+
+CE_NEIGHBOUR_A = 1.15 * LATTICE_CONSTANT_A / np.sqrt(2.0)
+CE_O_BOND_A = 1.15 * LATTICE_CONSTANT_A * np.sqrt(3.0) / 4.0
+
+COLUMN_DTYPE = np.dtype([("y_A", "f4"), ("x_A", "f4"), ("count", "i2"), ("column_id", "i4")])
+
+
+@dataclass(frozen=True, slots=True)
+class ParticleSettings:
+    """Everything that determines one particle.
+
+    Distances are in Å, angles in degrees. ``face_distances_A`` are the distances of the {111}, {100} and {110}
+    faces (8, 6 and 12 of them, in the order of :func:`face_normals`) from the centre.
+    """
+
+    zone_axis: str
+    radius_A: float
+    face_distances_A: tuple[float, ...]
+    thickness_low_A: float
+    thickness_high_A: float
+    wedge_angle_deg: float
+    saw_amplitude_A: float
+    saw_period_A: float
+    top_fraction: float
+    centre_A: tuple[float, float, float]
+    vacancy_fraction: float
+    adatom_fraction: float
+    tilt_x_deg: float
+    tilt_y_deg: float
+    rotation_deg: float
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Particle:
+    """An atomic model and its truth.
+
+    ``atoms`` are centred on x = y = 0; ``columns`` has one row a cerium column (:data:`COLUMN_DTYPE`): mean
+    projected position after the tilt [Å] from that centre, number of atoms, and an id that names the lattice
+    site of the column (stable while a particle gains and loses atoms).
+    """
+
+    atoms: Atoms
+    columns: NDArray[np.void]
+    settings: ParticleSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """Sites of a piece of fluorite lattice in the beam's frame [Å], before any tilt; shapes (n, 3) and (m, 3)."""
+
+    cerium_A: NDArray[np.float64]
+    oxygen_A: NDArray[np.float64]
+
+
+def face_normals() -> NDArray[np.float64]:
+    """Return the unit normals of the 8 {111}, 6 {100} and 12 {110} faces, shape (26, 3)."""
+    signs = [s for s in product((-1, 0, 1), repeat=3) if any(s)]
+    family = {3: 0, 1: 1, 2: 2}  # number of non-zero indices -> order {111}, {100}, {110}
+    signs.sort(key=lambda s: (family[int(np.count_nonzero(s))], s))
+    normals = np.array(signs, dtype=float)
+    return np.asarray(normals / np.linalg.norm(normals, axis=1, keepdims=True))
+
+
+def draw_settings(seed: int, max_radius_A: float = 24.0, max_tilt_deg: float = 1.0) -> ParticleSettings:
+    """Draw a varied particle from a seed.
+
+    The ratios of the face distances scatter around the relative surface energies 1 : 1.6 : 1.4 of {111}, {100}
+    and {110} (Nolan et al., Surf. Sci. 576 (2005) 217, order of the stabilities), widely enough that each family
+    may dominate or vanish; particles may be elongated along the beam, so that small ones have tall columns too.
+    A quarter have parallel faces, the rest are wedges, and a third carry saw-teeth. No column is higher than 10.
+    """
+    rng = np.random.default_rng(seed)
+    zone_axis = str(rng.choice(["110", "100"], p=[0.6, 0.4]))
+    period = COLUMN_PERIODS_A[zone_axis]
+    radius = rng.uniform(8.0, max_radius_A)
+    energies = np.repeat([1.0, 1.6, 1.4], [8, 6, 12]) * np.repeat(rng.uniform(0.6, 1.0, 3), [8, 6, 12])
+    distances = radius * energies / energies.min() * rng.uniform(0.75, 1.0, 26)
+    along_beam = np.abs(face_normals() @ ZONE_AXES[zone_axis][2])
+    distances *= 1.0 + along_beam * rng.uniform(0.0, 3.0)
+    low, high = np.sort(rng.uniform(0.6, 13.0, 2)) * period
+    if rng.random() < 0.25:
+        low = high
+    saw = rng.random() < 0.35
+    tilt, azimuth = rng.uniform(0.0, max_tilt_deg), rng.uniform(0.0, 2 * np.pi)
+    return ParticleSettings(
+        zone_axis=zone_axis,
+        radius_A=float(radius),
+        face_distances_A=tuple(float(d) for d in distances),
+        thickness_low_A=float(low),
+        thickness_high_A=float(high),
+        wedge_angle_deg=float(rng.uniform(0.0, 360.0)),
+        saw_amplitude_A=float(rng.uniform(0.5, 2.5) * period) if saw else 0.0,
+        saw_period_A=float(rng.uniform(8.0, 24.0)),
+        top_fraction=float(rng.uniform(0.2, 0.8)),
+        centre_A=(float(rng.uniform(0, 5.4)), float(rng.uniform(0, 5.4)), float(rng.uniform(0, 5.4))),
+        vacancy_fraction=float(rng.choice([0.0, 0.02, 0.06])),
+        adatom_fraction=float(rng.choice([0.0, 0.02, 0.06])),
+        tilt_x_deg=float(tilt * np.cos(azimuth)),
+        tilt_y_deg=float(tilt * np.sin(azimuth)),
+        rotation_deg=float(rng.uniform(0.0, 360.0)),
+        seed=seed,
+    )
+
+
+def build_particle(settings: ParticleSettings) -> Particle:
+    """Build the atomic model of a particle and count its columns."""
+    rng = np.random.default_rng([settings.seed, 1])
+    lattice = make_lattice(settings)
+    kept = inside_particle(lattice.cerium_A, settings)
+    kept = add_and_remove_surface_atoms(lattice.cerium_A, kept, settings, rng)
+    return particle_from_sites(lattice, kept, settings)
+
+
+def particle_from_sites(lattice: Lattice, kept: NDArray[np.bool_], settings: ParticleSettings) -> Particle:
+    """Build the particle whose cerium atoms are the lattice sites marked in ``kept``, shape (n,)."""
+    cerium = lattice.cerium_A[kept]
+    oxygen = bonded_oxygen(lattice.oxygen_A, cerium)
+    matrix = orientation_matrix(settings)
+    columns = count_columns(cerium, cerium @ matrix.T, settings.zone_axis)
+    symbols = ["Ce"] * len(cerium) + ["O"] * len(oxygen)
+    return Particle(Atoms(symbols, positions=np.vstack([cerium, oxygen]) @ matrix.T), columns, settings)
+
+
+def make_lattice(settings: ParticleSettings) -> Lattice:
+    """Return the fluorite sites within reach of a particle, in the beam's frame, shifted by ``-centre_A``."""
+    cell = bulk("CeO2", "fluorite", a=LATTICE_CONSTANT_A, cubic=True)
+    half = int(np.ceil(1.25 * (settings.radius_A * 1.3 + 40.0) / LATTICE_CONSTANT_A))
+    steps = np.arange(-half, half) * LATTICE_CONSTANT_A
+    offsets = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 1, 3)
+    positions = (offsets + cell.positions).reshape(-1, 3)  # (cells * 12, 3)
+    positions = positions @ ZONE_AXES[settings.zone_axis].T - np.asarray(settings.centre_A)
+    near = np.hypot(positions[:, 0], positions[:, 1]) < settings.radius_A * 1.05 + 6.0
+    near &= np.abs(positions[:, 2]) < 62.0
+    is_cerium = np.tile(cell.numbers == 58, len(offsets))
+    return Lattice(positions[near & is_cerium], positions[near & ~is_cerium])
+
+
+def inside_particle(sites_A: NDArray[np.float64], settings: ParticleSettings) -> NDArray[np.bool_]:
+    """Mark the sites inside the faces, inside the radius and between the lower and upper surface."""
+    normals = face_normals() @ ZONE_AXES[settings.zone_axis].T
+    inside = np.all(sites_A @ normals.T <= np.asarray(settings.face_distances_A), axis=1)
+    inside &= np.hypot(sites_A[:, 0], sites_A[:, 1]) <= settings.radius_A * 1.05
+    thickness = local_thickness(sites_A[:, 0], sites_A[:, 1], settings)
+    inside &= sites_A[:, 2] <= settings.top_fraction * thickness
+    inside &= sites_A[:, 2] > (settings.top_fraction - 1.0) * thickness
+    return np.asarray(inside)
+
+
+def local_thickness(
+    x_A: NDArray[np.float64], y_A: NDArray[np.float64], settings: ParticleSettings
+) -> NDArray[np.float64]:
+    """Return the thickness [Å] that the wedge and saw-tooth surfaces leave at projected positions."""
+    angle = np.deg2rad(settings.wedge_angle_deg)
+    along = x_A * np.cos(angle) + y_A * np.sin(angle)
+    fraction = np.clip(0.5 + 0.5 * along / settings.radius_A, 0.0, 1.0)
+    wedge = settings.thickness_low_A + (settings.thickness_high_A - settings.thickness_low_A) * fraction
+    saw = settings.saw_amplitude_A * (np.mod(along / settings.saw_period_A, 1.0) - 0.5)
+    limit = 10.2 * COLUMN_PERIODS_A[settings.zone_axis]
+    return np.asarray(np.clip(wedge + saw, 0.0, limit))
+
+
+def add_and_remove_surface_atoms(
+    sites_A: NDArray[np.float64],
+    kept: NDArray[np.bool_],
+    settings: ParticleSettings,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Return ``kept`` with surface vacancies taken out, adatoms put on, and lone atoms removed."""
+    neighbours = neighbour_pairs(sites_A)
+    bonds = coordination(neighbours, kept)
+    surface = np.flatnonzero(kept & (bonds <= 9))
+    hollows = np.flatnonzero(~kept & (bonds >= 3))
+    result = kept.copy()
+    result[choose(rng, surface, settings.vacancy_fraction)] = False
+    result[choose(rng, hollows, settings.adatom_fraction)] = True
+    for _ in range(3):
+        result &= coordination(neighbours, result) >= 3
+    return result
+
+
+def choose(rng: np.random.Generator, candidates: NDArray[np.intp], fraction: float) -> NDArray[np.intp]:
+    """Choose a fraction of the candidates without replacement."""
+    return rng.choice(candidates, size=round(fraction * len(candidates)), replace=False)
+
+
+def neighbour_pairs(sites_A: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the pairs of neighbouring cerium sites, shape (pairs, 2)."""
+    return np.asarray(cKDTree(sites_A).query_pairs(CE_NEIGHBOUR_A, output_type="ndarray"))
+
+
+def coordination(pairs: NDArray[np.intp], kept: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Count each site's occupied neighbours (12 inside the bulk), shape (n,)."""
+    left, right = pairs[:, 0], pairs[:, 1]
+    counts = np.bincount(left[kept[right]], minlength=len(kept))
+    return np.asarray(counts + np.bincount(right[kept[left]], minlength=len(kept)))
+
+
+def bonded_oxygen(oxygen_A: NDArray[np.float64], cerium_A: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the oxygen sites that at least two of their four cerium neighbours hold."""
+    near = cKDTree(cerium_A).query_ball_point(oxygen_A, CE_O_BOND_A, return_length=True)
+    return np.asarray(oxygen_A[np.asarray(near) >= 2])
+
+
+def orientation_matrix(settings: ParticleSettings) -> NDArray[np.float64]:
+    """Return the rotation (3, 3) from the beam's frame before the tilt to the image's frame."""
+    ax, ay, az = np.deg2rad([settings.tilt_x_deg, settings.tilt_y_deg, settings.rotation_deg])
+    about_x = np.array([[1, 0, 0], [0, np.cos(ax), -np.sin(ax)], [0, np.sin(ax), np.cos(ax)]])
+    about_y = np.array([[np.cos(ay), 0, np.sin(ay)], [0, 1, 0], [-np.sin(ay), 0, np.cos(ay)]])
+    about_z = np.array([[np.cos(az), -np.sin(az), 0], [np.sin(az), np.cos(az), 0], [0, 0, 1]])
+    return np.asarray(about_z @ about_y @ about_x)
+
+
+def count_columns(
+    lattice_A: NDArray[np.float64], image_A: NDArray[np.float64], zone_axis: str
+) -> NDArray[np.void]:
+    """Group cerium atoms by their projected lattice site and count each group.
+
+    Parameters
+    ----------
+    lattice_A
+        Positions (n, 3) before the tilt [Å]; atoms of one column share x and y.
+    image_A
+        Positions (n, 3) of the same atoms after the tilt and rotation [Å].
+    zone_axis
+        Key of :data:`ZONE_AXES`.
+
+    Returns
+    -------
+    Rows of :data:`COLUMN_DTYPE`, one a column.
+    """
+    ids = column_ids(lattice_A, zone_axis)
+    unique, group, counts = np.unique(ids, return_inverse=True, return_counts=True)
+    columns = np.zeros(len(unique), COLUMN_DTYPE)
+    columns["column_id"], columns["count"] = unique, counts
+    columns["x_A"] = np.bincount(group, image_A[:, 0]) / counts
+    columns["y_A"] = np.bincount(group, image_A[:, 1]) / counts
+    return columns
+
+
+def column_ids(lattice_A: NDArray[np.float64], zone_axis: str) -> NDArray[np.int64]:
+    """Return an id for each atom's column, from its projected position on a grid finer than the lattice.
+
+    The grid is half the shortest repeat, with its origin on the first atom, so that all atoms fall on nodes.
+    """
+    step_x = {"110": LATTICE_CONSTANT_A / np.sqrt(8.0), "100": LATTICE_CONSTANT_A / 2}[zone_axis]
+    step_y = LATTICE_CONSTANT_A / 2
+    # The phase of the grid must not depend on which atoms are present: take it from any one atom modulo a step.
+    phase_x, phase_y = lattice_A[0, 0] % step_x, lattice_A[0, 1] % step_y
+    nx = np.rint((lattice_A[:, 0] - phase_x) / step_x).astype(np.int64)
+    ny = np.rint((lattice_A[:, 1] - phase_y) / step_y).astype(np.int64)
+    return (ny + 500) * 1000 + nx + 500
