@@ -52,8 +52,9 @@ class Backend(Protocol):
     """An engine that runs the denoiser and the column-height network on batches.
 
     Called by one thread, the analyser's: `load` once before the stream starts, then `submit` and `collect` in
-    turn, at most one batch between them, and `close` at the end, also after an error (use `contextlib.closing`). Between `submit` and
-    `collect` the engine computes while the caller receives and prepares the next batch.
+    turn, at most one batch between them, and `close` at the end, also after an error (use
+    `contextlib.closing`). Between `submit` and `collect` the engine computes while the caller receives and
+    prepares the next batch.
     """
 
     def load(self, shape: BatchShape) -> BackendInfo:
