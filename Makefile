@@ -1,0 +1,56 @@
+# make demo: a simulated experiment, analysed live (window where there is a display, headless otherwise)
+# make test: static checks and every test that this machine can run
+# Both build the virtual environment they need; nothing has to be installed beforehand but Python 3.11+.
+
+PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := streamer pipeline gui simulator training
+# One dependency that only makes decoding faster has no wheel: it is built where there is a C compiler.
+FAST := $(if $(shell command -v cc),fast,)
+comma := ,
+
+.PHONY: demo test check format bench gpu-test clean screenshots
+
+demo: $(VENV)/.runtime
+	$(BIN)/atomstream demo $(DEMO)
+
+test: $(VENV)/.develop check
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: $(VENV)/.develop
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.develop
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.develop
+	$(BIN)/python -m benchmarks.record
+	$(BIN)/python -m benchmarks.analyse
+
+gpu-test: $(VENV)/.develop
+	$(BIN)/python -m pytest -m gpu $(PYTEST)
+
+screenshots: $(VENV)/.runtime
+	$(BIN)/python docs/screenshots/make.py
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer, with venv, is needed and was not found" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.$(if $(FAST),[$(FAST)])'
+	@touch $@
+
+$(VENV)/.develop: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+		--editable '.[$(if $(FAST),$(FAST)$(comma))simulate,train,test]'
+	@touch $@ $(VENV)/.runtime
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
