@@ -1,0 +1,116 @@
+"""Where windows find a run: one address, however many analysers publish and windows look.
+
+A thread of the supervisor forwards from an inner address, to which ingest and analysers connect their PUB
+sockets, to the outer one (`ViewConfig.bind`), to which windows connect their SUB sockets. Both sides may come
+and go at any time. Nothing can hold a publisher up: PUB and XPUB drop at their high-water mark, and what is
+dropped here is a picture, never a frame of the record.
+"""
+
+import threading
+from types import TracebackType
+from typing import Any, Self
+
+import zmq
+
+from streamer.errors import RunError
+
+__all__ = ["ViewHub"]
+
+_QUEUE_MESSAGES = 8
+_BURST_MESSAGES = 16
+_STOP_CHECK_MS = 50
+_LINGER_MS = 500
+_SUBSCRIPTION_LIMIT_BYTES = 4096  # all that a window may send
+
+
+class ViewHub:
+    """An XSUB/XPUB forwarder in a thread; use it as a context manager.
+
+    Parameters
+    ----------
+    bind : str
+        Outer address, such as ``tcp://127.0.0.1:0``; port 0 takes any free one.
+
+    Attributes
+    ----------
+    inner_address, outer_address : str
+        What publishers and windows connect to.
+
+    Raises
+    ------
+    RunError
+        If `bind` cannot be opened.
+    """
+
+    def __init__(self, bind: str) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._error: BaseException | None = None
+        self._stop = threading.Event()
+        try:
+            self._publishers = self._open(zmq.XSUB, "tcp://127.0.0.1:0")
+            self._windows = self._open(zmq.XPUB, bind, _SUBSCRIPTION_LIMIT_BYTES)
+        except zmq.ZMQError as error:
+            self._context.destroy(linger=0)
+            raise RunError(
+                f"cannot offer the live view at {bind}: {error.strerror}; choose another address"
+            ) from error
+        self.inner_address = self._publishers.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.outer_address = self._windows.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._thread = threading.Thread(target=self._run, name="atomstream-hub", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the thread, close both addresses, and raise what went wrong in the thread, if anything did."""
+        self._stop.set()
+        self._thread.join()
+        self._context.term()
+        if self._error is not None:
+            raise RunError(f"the view hub failed: {self._error}") from self._error
+
+    def _open(self, kind: int, address: str, message_limit_bytes: int = -1) -> Any:
+        socket = self._context.socket(kind)
+        socket.set(zmq.MAXMSGSIZE, message_limit_bytes)
+        socket.set(zmq.RCVHWM, _QUEUE_MESSAGES)
+        socket.set(zmq.SNDHWM, _QUEUE_MESSAGES)
+        socket.set(zmq.LINGER, _LINGER_MS)
+        socket.bind(address)
+        return socket
+
+    def _run(self) -> None:
+        try:
+            self._forward()
+        except BaseException as error:
+            self._error = error  # raised again by close()
+        finally:
+            self._publishers.close()
+            self._windows.close()
+
+    def _forward(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._publishers, zmq.POLLIN)
+        poller.register(self._windows, zmq.POLLIN)
+        while not self._stop.is_set():
+            ready = dict(poller.poll(_STOP_CHECK_MS))
+            if self._publishers in ready:
+                _pass_on(self._publishers, self._windows)
+            if self._windows in ready:
+                _pass_on(self._windows, self._publishers)  # subscriptions
+        self._publishers.poll(_STOP_CHECK_MS)
+        _pass_on(self._publishers, self._windows)  # the run's last status
+
+
+def _pass_on(source: Any, target: Any) -> None:
+    """Forward what has arrived, a bounded number so that neither direction starves the other."""
+    for _ in range(_BURST_MESSAGES):
+        try:
+            target.send_multipart(source.recv_multipart(zmq.NOBLOCK, copy=False), copy=False)
+        except zmq.Again:
+            return
