@@ -31,7 +31,9 @@ def _is_helper(child: psutil.Process) -> bool:
 
 
 def _sockets() -> set[tuple[int, object, object]]:
-    return {(c.fd, c.laddr, c.raddr) for c in psutil.Process().net_connections("inet") if c.status != "TIME_WAIT"}
+    return {
+        (c.fd, c.laddr, c.raddr) for c in psutil.Process().net_connections("inet") if c.status != "TIME_WAIT"
+    }
 
 
 def _settle(before: set[object], read: Callable[[], set[object]]) -> set[object]:

@@ -1,0 +1,49 @@
+"""Configuration: TOML in, typed records out, nothing unknown accepted."""
+
+from pathlib import Path
+
+import pytest
+
+from streamer.config import AnalysisConfig, RecordConfig, RunConfig, SourceConfig, load_config, to_toml
+from streamer.errors import UsageError
+from streamer.records import Policy
+
+
+def _write(folder: Path, text: str) -> Path:
+    path = folder / "run.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_what_is_written_reads_back_equal(tmp_path: Path) -> None:
+    config = RunConfig(
+        source=SourceConfig(address="dectris2://127.0.0.1:31001", pixel_size_A=0.21),
+        record=RecordConfig(path='C:\\data\\a "quoted" name.nxs', flush_frames=7),
+        analysis=AnalysisConfig(policy=Policy.LATEST, max_wait_ms=12.5),
+    )
+    assert load_config(_write(tmp_path, to_toml(config))) == config
+
+
+def test_defaults_need_no_file_content(tmp_path: Path) -> None:
+    assert load_config(_write(tmp_path, "")) == RunConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[analysis]\nbatch_frame = 4", "batch_frame"),
+        ("[analysis]\nbatch_frames = 0", "batch_frames"),
+        ("[analysis]\npolicy = 'newest'", "policy"),
+        ("[source]\npixel_size_A = -1.0", "pixel_size_A"),
+        ("[recording]\npath = 'x'", "recording"),
+        ("[analysis", "run.toml"),
+    ],
+)
+def test_wrong_configuration_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        load_config(_write(tmp_path, text))
+
+
+def test_missing_file_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        load_config(tmp_path / "absent.toml")

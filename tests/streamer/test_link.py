@@ -1,0 +1,134 @@
+"""Messages between our own processes: what is sent comes back; garbage is a MessageError and no more."""
+
+from math import isnan, nan
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamer import link
+from streamer.errors import MessageError
+from streamer.records import (
+    COLUMN_DTYPE,
+    Compression,
+    Frame,
+    FrameFailure,
+    FrameHeader,
+    FrameResult,
+    SeriesKey,
+    SeriesStart,
+)
+
+KEY = SeriesKey(3, "01HRCJF8")
+START = SeriesStart(KEY, 10, (4, 6), np.dtype("<u2"), pixel_size_A=0.2, saturation_value=60_000)
+
+
+def _views(parts: list[link.Buffer]) -> list[memoryview]:
+    return [memoryview(part).cast("B") for part in parts]
+
+
+def _frame(dtype: str = "<u2") -> Frame:
+    header = FrameHeader(KEY, 7, (4, 6), np.dtype(dtype), Compression.BSLZ4, t_detector=12.5)
+    return Frame(header, memoryview(b"payload"))
+
+
+def _columns(n: int = 3) -> np.ndarray:
+    columns = np.zeros(n, COLUMN_DTYPE)
+    columns["y"], columns["count"], columns["track_id"] = np.arange(n) + 0.25, np.arange(n) + 1, -1
+    return columns
+
+
+def _result(**changes: object) -> FrameResult:
+    fields = {
+        "frame_id": 7, "key": KEY, "columns": _columns(), "total_atoms": 6.0, "total_atoms_std": 0.5,
+        "t_received": 1.0, "t_analysed": 2.0, "t_published": 3.0,
+    }  # fmt: skip
+    return FrameResult(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def _view() -> link.View:
+    header = link.ViewHeader(
+        series_id=3, frame_id=7, height=8, width=12, view_height=4, view_width=6, bin_px=2, raw_low=0.0,
+        raw_high=9.0, denoised_low=0.5, denoised_high=1.5, pixel_size_A=0.2, t_detector=nan, t_received=1.0,
+        t_published=2.0, total_atoms=6.0, total_atoms_std=0.5, drift_y_px=0.0, drift_x_px=0.0, ood_score=nan,
+        mean_counts=1.5,
+    )  # fmt: skip
+    raw = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    return link.View(header, raw, raw[::-1], _columns())
+
+
+def test_task_passes_the_payload_on_without_a_copy() -> None:
+    frame = _frame()
+    parts = link.encode_task(frame, START, t_received=99.0)
+    assert parts[1] is frame.payload
+    task = link.decode_task(_views(parts))
+    assert task.frame.header == frame.header
+    assert bytes(task.frame.payload) == b"payload"
+    assert (task.t_received, task.pixel_size_A, task.saturation_value) == (99.0, 0.2, 60_000)
+
+
+def test_task_header_bytes_are_fixed() -> None:
+    """Another MessagePack library reads the header as the array docs/wire-format.md lists."""
+    header = link.encode_task(_frame(), START, t_received=99.0)[0]
+    assert msgpack.unpackb(header) == [
+        "task", 3, "01HRCJF8", 7, 4, 6, "<u2", "bslz4", 12.5, 99.0, 0.2, 60_000,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("maps", [False, True])
+def test_result_comes_back(maps: bool) -> None:
+    image = np.arange(24, dtype=np.float16).reshape(4, 6) if maps else None
+    sent = _result(denoised=image, atom_count=image)
+    got = link.decode_result(_views(link.encode_result(sent)))
+    assert isinstance(got, FrameResult)
+    assert got.frame_id == 7
+    assert got.key == KEY
+    assert isnan(got.ood_score)
+    np.testing.assert_array_equal(got.columns, sent.columns)
+    for stored in (got.denoised, got.atom_count):
+        assert (stored is None) is (image is None)
+        if image is not None:
+            np.testing.assert_array_equal(stored, image)
+
+
+def test_failure_comes_back() -> None:
+    failure = FrameFailure.of(_frame().header, "damaged payload")
+    assert link.decode_result(_views(link.encode_failure(failure))) == failure
+
+
+def test_view_comes_back() -> None:
+    sent = _view()
+    got = link.decode_view(_views(link.encode_view(sent)))
+    np.testing.assert_array_equal(got.raw, sent.raw)
+    np.testing.assert_array_equal(got.denoised, sent.denoised)
+    np.testing.assert_array_equal(got.columns, sent.columns)
+    assert got.header.view_width == 6
+
+
+def test_unknown_pixel_type_is_refused() -> None:
+    with pytest.raises(MessageError, match="<f8"):
+        link.decode_task(_views(link.encode_task(_frame("<f8"), START, 0.0)))
+
+
+@pytest.mark.parametrize(
+    "decode", [link.decode_task, link.decode_result, link.decode_view, link.decode_status]
+)
+@given(parts=st.lists(st.binary(max_size=40), max_size=6))
+def test_garbage_is_only_ever_a_message_error(decode, parts) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(MessageError):
+        decode(_views(parts))
+
+
+@given(cut=st.data())
+def test_a_truncated_view_is_refused(cut) -> None:  # type: ignore[no-untyped-def]
+    parts = [bytes(part) for part in _views(link.encode_view(_view()))]
+    index = cut.draw(st.integers(1, len(parts) - 1))
+    length = cut.draw(st.integers(0, len(parts[index]) - 1))
+    parts[index] = parts[index][:length]
+    if index == 4 and length % COLUMN_DTYPE.itemsize == 0:
+        assert len(link.decode_view(_views(parts)).columns) == length // COLUMN_DTYPE.itemsize
+    else:
+        with pytest.raises(MessageError):
+            link.decode_view(_views(parts))

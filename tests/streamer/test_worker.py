@@ -1,0 +1,110 @@
+"""Child processes: they report, stop when asked, hand back their errors, and none outlives its parent."""
+
+import os
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from streamer.errors import RecordingError, WorkerError
+from streamer.worker import Control, Worker, WorkerState
+
+
+def _serve(control: Control, greeting: str) -> None:
+    control.ready(greeting=greeting, pid=os.getpid())
+    while not control.stopping():
+        time.sleep(0.01)
+    control.finished({"served": 3})
+
+
+def _fail(control: Control, text: str) -> None:
+    raise RecordingError(text)
+
+
+def _crash(control: Control) -> None:
+    control.ready()
+    os._exit(7)
+
+
+def _never_ready(control: Control) -> None:
+    while not control.stopping():
+        time.sleep(0.01)
+
+
+def _ignore_stop(control: Control) -> None:
+    control.ready()
+    time.sleep(60)
+
+
+def test_a_worker_reports_stops_and_hands_over_its_summary() -> None:
+    worker = Worker("server", _serve, "hello")
+    info = worker.wait_ready(20)
+    assert info["greeting"] == "hello"
+    assert worker.state is WorkerState.RUNNING
+    worker.request_stop()
+    worker.join(10)
+    assert worker.state is WorkerState.FINISHED
+    assert worker.summary == {"served": 3}
+    worker.close()
+
+
+def test_an_error_in_the_child_is_raised_in_the_parent() -> None:
+    worker = Worker("recorder", _fail, "no space left on /data")
+    with pytest.raises(WorkerError, match="recorder: no space left on /data"):
+        worker.wait_ready(20)
+    worker.join(5)
+    worker.close()
+
+
+def test_a_crash_is_noticed() -> None:
+    worker = Worker("crasher", _crash)
+    worker.wait_ready(20)
+    worker.join(10)
+    with pytest.raises(WorkerError, match="exit code 7"):
+        worker.raise_error()
+    worker.close()
+
+
+def test_a_child_that_does_not_stop_is_killed_and_named() -> None:
+    worker = Worker("deaf", _ignore_stop)
+    worker.wait_ready(20)
+    worker.request_stop()
+    worker.join(0.3)
+    assert not worker.alive
+    with pytest.raises(WorkerError, match=r"did not end within 0\.3 s"):
+        worker.raise_error()
+    worker.close()
+
+
+def test_a_child_that_never_gets_ready_times_out() -> None:
+    worker = Worker("silent", _never_ready)
+    with pytest.raises(WorkerError, match="silent was not ready after 1 s"):
+        worker.wait_ready(1)
+    worker.request_stop()
+    worker.join(20)
+    worker.close()
+
+
+_PARENT = """
+import sys
+from streamer.worker import Worker
+from tests.streamer.test_worker import _serve
+if __name__ == "__main__":
+    print(Worker("child", _serve, "x").wait_ready(30)["pid"], flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_child_ends_when_its_parent_is_killed(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    script = tmp_path / "parent.py"
+    script.write_text(_PARENT, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    with subprocess.Popen(
+        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=environment, text=True,
+    ) as parent:  # fmt: skip
+        child = psutil.Process(int(parent.stdout.readline()))  # type: ignore[union-attr]
+        parent.kill()
+    child.wait(timeout=10)
