@@ -12,6 +12,7 @@
     └── MessageError(ValueError)          one message is damaged: counted, named, never fatal
         ├── TruncatedMessageError         it ends before its own fields say it does
         ├── UnknownEncodingError          a tag, type or compression that is not known
+        ├── MissingFieldError             a required field, or the chosen channel, is not there
         ├── MessageTooLargeError          above the configured limit
         ├── GeometryError                 shape or dtype differ from the series
         └── PayloadError                  the compressed bytes do not decode to the frame
@@ -26,6 +27,7 @@ __all__ = [
     "GeometryError",
     "MessageError",
     "MessageTooLargeError",
+    "MissingFieldError",
     "PayloadError",
     "RecordingError",
     "RunError",
@@ -93,6 +95,12 @@ class UnknownEncodingError(MessageError):
     """A tag, message type, data type or compression that is not known here."""
 
     label = "unknown encoding"
+
+
+class MissingFieldError(MessageError):
+    """A field that every message of its kind must have, or the chosen channel, is not there."""
+
+    label = "missing field"
 
 
 class MessageTooLargeError(MessageError):
