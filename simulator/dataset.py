@@ -1,9 +1,9 @@
 """Exit waves and truth of many ceria particles, in one HDF5 file.
 
 The file is what the networks are trained and judged on. Optics, dose and noise are not in it: they are drawn
-afresh for every training step. Particle *i* follows from ``(seed, i)`` alone, and whether it belongs to training,
-validation or test is decided by *i* before anything is computed, so no image of a test particle can reach the
-training. An interrupted run goes on where it stopped.
+afresh for every training step. Particle *i* follows from ``(seed, i)`` alone, and whether it belongs to
+training, validation or test is decided by *i* before anything is computed, so no image of a test particle can
+reach the training. An interrupted run goes on where it stopped.
 
 Layout (N particles, P phonon configurations, M rows for columns, the rest of which have ``count`` 0):
 
@@ -36,8 +36,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from simulator.multislice import ENERGY_EV, MultisliceSettings, exit_waves, pack
+from simulator.multislice import ENERGY_EV, MultisliceSettings, exit_waves
 from simulator.structures import COLUMN_DTYPE, Particle, build_particle, draw_settings
+from simulator.waves import pack
 
 SPLITS = ("train", "validation", "test")
 MAX_COLUMNS = 448
@@ -182,6 +183,8 @@ def content_hash(path: Path) -> str:
     """Return the SHA-256 of the configuration and of all truth: names the data a network was trained on."""
     with h5py.File(path, "r") as file:
         digest = hashlib.sha256(str(file.attrs["config"]).encode())
-        digest.update(file["columns"][:].tobytes())
+        columns = file["columns"][:]
+        for name in ("y_A", "x_A", "count"):
+            digest.update(np.ascontiguousarray(columns[name]).tobytes())
         digest.update(file["split"][:].tobytes())
     return digest.hexdigest()

@@ -1,13 +1,13 @@
 """Exit waves of atomic models: abTEM multislice at 300 keV with frozen phonons.
 
 The wave is computed on a fine grid and stored on a coarser one: Fourier-cropped to 0.2 Å a pixel, which keeps
-spatial frequencies up to 2.5 1/Å, twice what the optics pass (an image's intensity reaches twice as far as the
+spatial frequencies up to 2.5 1/Å, twice what the optics pass (the intensity reaches twice as far as the
 wave). The incident wave is 1, so that an image's intensity is in units of the vacuum level.
 
-Thermal motion: an image is the mean intensity over a few sets of displaced atoms (frozen phonons, Loane et al.,
-Acta Cryst. A47 (1991) 267). The displacements are isotropic and independent, with B(Ce) = 0.25 Å² and
-B(O) = 0.45 Å², rounded values for ceria near room temperature; B(O) > B(Ce) at every temperature (neutron powder
-diffraction, Yashima et al., Chem. Phys. Lett. 372 (2003) 784). <u²> along one direction = B / 8π².
+Thermal motion: an image is the mean intensity over a few sets of displaced atoms (frozen phonons, Loane et
+al., Acta Cryst. A47 (1991) 267). The displacements are isotropic and independent, with B(Ce) = 0.25 Å² and
+B(O) = 0.45 Å², rounded values for ceria near room temperature; B(O) > B(Ce) at every temperature (neutron
+powder diffraction, Yashima et al., Chem. Phys. Lett. 372 (2003) 784). <u²> along one direction = B / 8π².
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,8 @@ import abtem
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
+
+from simulator.waves import resample
 
 ENERGY_EV = 300e3
 DEBYE_WALLER_B_A2 = {"Ce": 0.25, "O": 0.45}
@@ -60,9 +62,13 @@ def exit_waves(atoms: Atoms, settings: MultisliceSettings, seed: int) -> NDArray
     ``pixels // 2``. The incident wave is 1; the object's mean phase is left in.
     """
     rng = np.random.default_rng([seed, 2])
-    boxed = place_in_box(atoms, settings)
-    waves = [one_wave(displaced(boxed, rng), settings) for _ in range(settings.phonons)]
-    return np.stack([fourier_crop(wave, settings.pixels) for wave in waves])
+    return waves_of([displaced(atoms, rng) for _ in range(settings.phonons)], settings)
+
+
+def waves_of(configurations: list[Atoms], settings: MultisliceSettings) -> NDArray[np.complex64]:
+    """Compute the exit wave of each set of (already displaced) atoms, shape (P, pixels, pixels)."""
+    fine = [one_wave(place_in_box(atoms, settings), settings) for atoms in configurations]
+    return np.stack([resample(wave, settings.pixels) for wave in fine])
 
 
 def place_in_box(atoms: Atoms, settings: MultisliceSettings) -> Atoms:
@@ -76,10 +82,14 @@ def place_in_box(atoms: Atoms, settings: MultisliceSettings) -> Atoms:
 
 def displaced(atoms: Atoms, rng: np.random.Generator) -> Atoms:
     """Return the atoms with Gaussian thermal displacements."""
-    sigma_A = np.sqrt([DEBYE_WALLER_B_A2[s] / (8 * np.pi**2) for s in atoms.get_chemical_symbols()])
     moved = atoms.copy()
-    moved.positions += rng.normal(size=moved.positions.shape) * sigma_A[:, None]
+    moved.positions += rng.normal(size=moved.positions.shape) * thermal_sigma_A(atoms)[:, None]
     return moved
+
+
+def thermal_sigma_A(atoms: Atoms) -> NDArray[np.float64]:
+    """Return the standard deviation of each atom's displacement along one direction [Å]."""
+    return np.sqrt([DEBYE_WALLER_B_A2[s] / (8 * np.pi**2) for s in atoms.get_chemical_symbols()])
 
 
 def one_wave(atoms: Atoms, settings: MultisliceSettings) -> NDArray[np.complex64]:
@@ -89,23 +99,3 @@ def one_wave(atoms: Atoms, settings: MultisliceSettings) -> NDArray[np.complex64
     plane: Any = abtem.PlaneWave(energy=ENERGY_EV)
     wave = plane.multislice(potential, lazy=False)
     return np.asarray(wave.array, dtype=np.complex64).T  # abTEM's axes are (x, y)
-
-
-def fourier_crop(wave: NDArray[np.complex64], pixels: int) -> NDArray[np.complex64]:
-    """Resample a periodic square wave to fewer pixels by cropping its spectrum; values keep their scale."""
-    spectrum = np.fft.fftshift(np.fft.fft2(wave))
-    start = wave.shape[0] // 2 - pixels // 2
-    cropped = spectrum[start : start + pixels, start : start + pixels]
-    scale = (pixels / wave.shape[0]) ** 2
-    return np.asarray(np.fft.ifft2(np.fft.ifftshift(cropped)) * scale, dtype=np.complex64)
-
-
-def pack(waves: NDArray[np.complex64]) -> NDArray[np.float16]:
-    """Store complex waves (…) as half-precision pairs (…, 2)."""
-    return np.stack([waves.real, waves.imag], axis=-1).astype(np.float16)
-
-
-def unpack(pairs: NDArray[np.float16]) -> NDArray[np.complex64]:
-    """Return the complex waves of :func:`pack`."""
-    wide = pairs.astype(np.float32)
-    return np.asarray(wide[..., 0] + 1j * wide[..., 1], dtype=np.complex64)

@@ -4,12 +4,12 @@ A particle is a set of sites of the fluorite lattice: a polyhedron of {111}, {10
 thickness that may be a wedge or a saw-tooth along the beam, with surface vacancies and adatoms. Everything
 follows from a :class:`ParticleSettings` record, and that record from one seed.
 
-Frames of reference: z is the beam direction (the zone axis before the tilt), images are (y, x), lengths are in
-Å. The lattice constant is 5.411 Å (Yashima et al., Solid State Ionics 177 (2006) 211, CeO2 at room temperature).
+Frames of reference: z is the beam direction (the zone axis before the tilt), images are (y, x), lengths are
+in Å. The lattice constant is 5.411 Å, ceria at room temperature (ICDD PDF 34-0394).
 """
 
 from dataclasses import dataclass
-from itertools import permutations, product
+from itertools import product
 
 import numpy as np
 from ase import Atoms
@@ -39,8 +39,8 @@ COLUMN_DTYPE = np.dtype([("y_A", "f4"), ("x_A", "f4"), ("count", "i2"), ("column
 class ParticleSettings:
     """Everything that determines one particle.
 
-    Distances are in Å, angles in degrees. ``face_distances_A`` are the distances of the {111}, {100} and {110}
-    faces (8, 6 and 12 of them, in the order of :func:`face_normals`) from the centre.
+    Distances are in Å, angles in degrees. ``face_distances_A`` are the distances of the {111}, {100} and
+    {110} faces (8, 6 and 12 of them, in the order of :func:`face_normals`) from the centre.
     """
 
     zone_axis: str
@@ -77,7 +77,7 @@ class Particle:
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """Sites of a piece of fluorite lattice in the beam's frame [Å], before any tilt; shapes (n, 3) and (m, 3)."""
+    """Sites of fluorite in the beam's frame before any tilt [Å]; shapes (n, 3) and (m, 3)."""
 
     cerium_A: NDArray[np.float64]
     oxygen_A: NDArray[np.float64]
@@ -95,10 +95,11 @@ def face_normals() -> NDArray[np.float64]:
 def draw_settings(seed: int, max_radius_A: float = 24.0, max_tilt_deg: float = 1.0) -> ParticleSettings:
     """Draw a varied particle from a seed.
 
-    The ratios of the face distances scatter around the relative surface energies 1 : 1.6 : 1.4 of {111}, {100}
-    and {110} (Nolan et al., Surf. Sci. 576 (2005) 217, order of the stabilities), widely enough that each family
-    may dominate or vanish; particles may be elongated along the beam, so that small ones have tall columns too.
-    A quarter have parallel faces, the rest are wedges, and a third carry saw-teeth. No column is higher than 10.
+    The ratios of the face distances scatter around the relative surface energies 1 : 1.6 : 1.4 of {111},
+    {100} and {110} (order of the stabilities: Nolan et al., Surf. Sci. 576 (2005) 217), widely enough that
+    each family may dominate or vanish. Particles may be elongated along the beam, so that small ones have
+    tall columns too. A quarter have parallel faces, the rest are wedges, and a third carry saw-teeth. No
+    column is cut higher than ten atoms.
     """
     rng = np.random.default_rng(seed)
     zone_axis = str(rng.choice(["110", "100"], p=[0.6, 0.4]))
@@ -147,7 +148,7 @@ def particle_from_sites(lattice: Lattice, kept: NDArray[np.bool_], settings: Par
     cerium = lattice.cerium_A[kept]
     oxygen = bonded_oxygen(lattice.oxygen_A, cerium)
     matrix = orientation_matrix(settings)
-    columns = count_columns(cerium, cerium @ matrix.T, settings.zone_axis)
+    columns = count_columns(cerium, cerium @ matrix.T, settings)
     symbols = ["Ce"] * len(cerium) + ["O"] * len(oxygen)
     return Particle(Atoms(symbols, positions=np.vstack([cerium, oxygen]) @ matrix.T), columns, settings)
 
@@ -242,7 +243,7 @@ def orientation_matrix(settings: ParticleSettings) -> NDArray[np.float64]:
 
 
 def count_columns(
-    lattice_A: NDArray[np.float64], image_A: NDArray[np.float64], zone_axis: str
+    lattice_A: NDArray[np.float64], image_A: NDArray[np.float64], settings: ParticleSettings
 ) -> NDArray[np.void]:
     """Group cerium atoms by their projected lattice site and count each group.
 
@@ -252,14 +253,14 @@ def count_columns(
         Positions (n, 3) before the tilt [Å]; atoms of one column share x and y.
     image_A
         Positions (n, 3) of the same atoms after the tilt and rotation [Å].
-    zone_axis
-        Key of :data:`ZONE_AXES`.
+    settings
+        Zone axis and origin of the lattice.
 
     Returns
     -------
     Rows of :data:`COLUMN_DTYPE`, one a column.
     """
-    ids = column_ids(lattice_A, zone_axis)
+    ids = column_ids(lattice_A, settings)
     unique, group, counts = np.unique(ids, return_inverse=True, return_counts=True)
     columns = np.zeros(len(unique), COLUMN_DTYPE)
     columns["column_id"], columns["count"] = unique, counts
@@ -268,15 +269,9 @@ def count_columns(
     return columns
 
 
-def column_ids(lattice_A: NDArray[np.float64], zone_axis: str) -> NDArray[np.int64]:
-    """Return an id for each atom's column, from its projected position on a grid finer than the lattice.
-
-    The grid is half the shortest repeat, with its origin on the first atom, so that all atoms fall on nodes.
-    """
-    step_x = {"110": LATTICE_CONSTANT_A / np.sqrt(8.0), "100": LATTICE_CONSTANT_A / 2}[zone_axis]
-    step_y = LATTICE_CONSTANT_A / 2
-    # The phase of the grid must not depend on which atoms are present: take it from any one atom modulo a step.
-    phase_x, phase_y = lattice_A[0, 0] % step_x, lattice_A[0, 1] % step_y
-    nx = np.rint((lattice_A[:, 0] - phase_x) / step_x).astype(np.int64)
-    ny = np.rint((lattice_A[:, 1] - phase_y) / step_y).astype(np.int64)
+def column_ids(lattice_A: NDArray[np.float64], settings: ParticleSettings) -> NDArray[np.int64]:
+    """Return an id for each atom's column: its projected site in half repeats of the lattice."""
+    step_x_A = COLUMN_PERIODS_A["110"] / 2 if settings.zone_axis == "110" else LATTICE_CONSTANT_A / 2
+    nx = np.rint((lattice_A[:, 0] + settings.centre_A[0]) / step_x_A).astype(np.int64)
+    ny = np.rint((lattice_A[:, 1] + settings.centre_A[1]) / (LATTICE_CONSTANT_A / 2)).astype(np.int64)
     return (ny + 500) * 1000 + nx + 500

@@ -1,0 +1,147 @@
+"""Compute the demonstration's states (``python -m simulator.make_demo_states``); see ``demo_states``.
+
+The walk is random but gentle: in each step a few atoms at the ends of columns leave, and as many arrive where
+three or more neighbours hold them. Nothing about it is kinetics; it gives a movie with a known truth.
+"""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import abtem
+import h5py
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from tqdm import tqdm
+
+from simulator.dataset import in_field
+from simulator.demo_states import FILE, ROW_DTYPE
+from simulator.multislice import ENERGY_EV, MultisliceSettings, thermal_sigma_A, waves_of
+from simulator.structures import (
+    Lattice,
+    Particle,
+    ParticleSettings,
+    coordination,
+    draw_settings,
+    inside_particle,
+    make_lattice,
+    neighbour_pairs,
+    orientation_matrix,
+    particle_from_sites,
+)
+from simulator.waves import resample
+
+STATES = 20
+MOVES = 3
+"""Atoms that leave and arrive between two states."""
+STORED_PIXELS = 160
+SEED = 20
+
+
+def demo_settings() -> ParticleSettings:
+    """Return the particle: [110], about 4 nm, thin on one side, with 0.4 degrees of tilt."""
+    faces = np.repeat([18.0, 21.0, 20.0], [8, 6, 12])
+    return replace(
+        draw_settings(SEED),
+        zone_axis="110",
+        radius_A=19.5,
+        face_distances_A=tuple(float(d) for d in faces),
+        thickness_low_A=6.0,
+        thickness_high_A=36.0,
+        wedge_angle_deg=200.0,
+        saw_amplitude_A=0.0,
+        top_fraction=0.5,
+        vacancy_fraction=0.02,
+        adatom_fraction=0.02,
+        tilt_x_deg=0.35,
+        tilt_y_deg=-0.2,
+        rotation_deg=15.0,
+        seed=SEED,
+    )
+
+
+def walk(
+    sites_A: NDArray[np.float64], kept: NDArray[np.bool_], rng: np.random.Generator
+) -> list[NDArray[np.bool_]]:
+    """Return the occupied sites (n,) of every state."""
+    pairs = neighbour_pairs(sites_A)
+    states = [kept]
+    while len(states) < STATES:
+        states.append(next_state(states[-1], pairs, rng))
+    return states
+
+
+def next_state(
+    kept: NDArray[np.bool_], pairs: NDArray[np.intp], rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Take the loosest surface atoms away and put as many where neighbours hold them best, with some chance."""
+    bonds = coordination(pairs, kept) + rng.uniform(0.0, 3.0, len(kept))
+    leaving = np.argsort(np.where(kept, bonds, np.inf))[:MOVES]
+    arriving = np.argsort(np.where(kept, -np.inf, bonds))[-MOVES:]
+    result = kept.copy()
+    result[leaving], result[arriving] = False, True
+    return result
+
+
+def frozen_displacements(lattice: Lattice, phonons: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw displacements (P, sites, 3) [Å] for all lattice sites, cerium first."""
+    symbols = ["Ce"] * len(lattice.cerium_A) + ["O"] * len(lattice.oxygen_A)
+    sigma_A = thermal_sigma_A(Atoms(symbols))
+    return np.asarray(rng.normal(size=(phonons, len(symbols), 3)) * sigma_A[:, None])
+
+
+def configurations(particle: Particle, sites: cKDTree, moved_A: NDArray[np.float64]) -> list[Atoms]:
+    """Return the particle's atoms displaced by what belongs to their lattice sites, for each phonon."""
+    _, index = sites.query(particle.atoms.positions)
+    numbers, positions = particle.atoms.numbers, particle.atoms.positions
+    return [Atoms(numbers, positions=positions + displacement[index]) for displacement in moved_A]
+
+
+def state_rows(state: int, particle: Particle, grid: MultisliceSettings) -> NDArray[np.void]:
+    """Return the truth of one state as rows of the file."""
+    columns = in_field(particle.columns, grid)
+    rows = np.zeros(len(columns), ROW_DTYPE)
+    rows["state"] = state
+    for name in ("column_id", "y_A", "x_A", "count"):
+        rows[name] = columns[name]
+    return rows
+
+
+def make_states(path: Path = FILE) -> None:
+    """Compute all states and write the file."""
+    abtem.config.set({"diagnostics.progress_bar": False})
+    settings, grid = demo_settings(), MultisliceSettings(pixels=240)
+    rng = np.random.default_rng(SEED)
+    lattice = make_lattice(settings)
+    all_sites = np.vstack([lattice.cerium_A, lattice.oxygen_A]) @ orientation_matrix(settings).T
+    moved_A, tree = frozen_displacements(lattice, grid.phonons, rng), cKDTree(all_sites)
+    occupied = walk(lattice.cerium_A, inside_particle(lattice.cerium_A, settings), rng)
+    particles = [particle_from_sites(lattice, kept, settings) for kept in occupied]
+    waves = [waves_of(configurations(p, tree, moved_A), grid) for p in tqdm(particles, unit="state")]
+    rows = [state_rows(state, particle, grid) for state, particle in enumerate(particles)]
+    write(path, resample(np.stack(waves), STORED_PIXELS), np.concatenate(rows), grid, settings)
+
+
+def write(
+    path: Path,
+    waves: NDArray[np.complex64],
+    rows: NDArray[np.void],
+    grid: MultisliceSettings,
+    settings: ParticleSettings,
+) -> None:
+    """Write the file described in ``demo_states``."""
+    path.parent.mkdir(exist_ok=True)
+    packing = {"compression": "gzip", "shuffle": True}
+    with h5py.File(path, "w") as file:
+        file.create_dataset("waves_real", data=waves.real.astype(np.float16), **packing)
+        file.create_dataset("waves_imag", data=waves.imag.astype(np.float16), **packing)
+        file.create_dataset("columns", data=rows)
+        file.attrs["pixel_size_A"] = grid.field_A / STORED_PIXELS
+        file.attrs["energy_eV"] = ENERGY_EV
+        file.attrs["settings"] = json.dumps(asdict(settings))
+
+
+if __name__ == "__main__":
+    make_states()
