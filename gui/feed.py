@@ -1,0 +1,138 @@
+"""The window's end of the view socket: takes in what came, refuses what is damaged, never waits."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from streamer.errors import MessageError, MessageTooLargeError, UsageError
+from streamer.link import STATUS_TOPIC, VIEW_TOPIC, RunStatus, View, ViewHeader, decode_status, decode_view
+
+__all__ = ["Arrivals", "Feed"]
+
+_MESSAGE_LIMIT_BYTES = 64 * 2**20
+_QUEUE_MESSAGES = 32  # a window that cannot keep up loses pictures, nobody else does
+_MAX_COLUMNS = 50_000
+_EVENTS = {zmq.EVENT_HANDSHAKE_SUCCEEDED: True, zmq.EVENT_DISCONNECTED: False, zmq.EVENT_CLOSED: False}
+
+
+@dataclass(slots=True)
+class Arrivals:
+    """What one round brought in: views oldest first, the latest status, what was refused."""
+
+    views: list[View] = field(default_factory=list)
+    status: RunStatus | None = None
+    refused: list[str] = field(default_factory=list)
+
+
+class Feed:
+    """A subscription to a run's view hub; reconnects by itself, for ever.
+
+    Parameters
+    ----------
+    address : str
+        ``tcp://HOST:PORT`` of the hub's outer side.
+
+    Raises
+    ------
+    UsageError
+        If the address is not one that ZeroMQ knows.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.connected = False
+        self.n_refused = 0
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.SUB)
+        self._monitor = self._socket.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+        )
+        for option, value in (
+            (zmq.LINGER, 0),
+            (zmq.RCVHWM, _QUEUE_MESSAGES),
+            (zmq.MAXMSGSIZE, _MESSAGE_LIMIT_BYTES),
+            (zmq.RECONNECT_IVL, 200),
+            (zmq.RECONNECT_IVL_MAX, 2000),
+        ):
+            self._socket.setsockopt(option, value)
+        self._socket.subscribe(b"")
+        try:
+            self._socket.connect(address)
+        except zmq.ZMQError as error:
+            self.close()
+            raise UsageError(f"cannot subscribe to {address!r} ({error}); expected tcp://HOST:PORT") from error
+
+    def take(self, budget_s: float = 0.015) -> Arrivals:
+        """Take in what has arrived, for at most `budget_s` of decoding; returns at once if there is nothing."""
+        arrivals = Arrivals()
+        deadline = time.perf_counter() + budget_s
+        self._follow_connection()
+        while time.perf_counter() < deadline:
+            try:
+                parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                break
+            self._sort([memoryview(part.buffer) for part in parts], arrivals)
+        return arrivals
+
+    def _sort(self, parts: list[memoryview], arrivals: Arrivals) -> None:
+        topic = bytes(parts[0][:16])
+        try:
+            if topic == VIEW_TOPIC:
+                arrivals.views.append(_checked(decode_view(parts)))
+            elif topic == STATUS_TOPIC:
+                arrivals.status = _checked_status(decode_status(parts))
+            else:
+                raise MessageError(f"unknown topic {topic!r}")
+        except MessageError as error:
+            self.n_refused += 1
+            arrivals.refused.append(str(error))
+
+    def _follow_connection(self) -> None:
+        while self._monitor.poll(0):
+            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
+            self.connected = _EVENTS.get(event, self.connected)
+
+    def close(self) -> None:
+        """Close the sockets; the feed cannot be used afterwards."""
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close(0)
+        self._context.term()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _checked(view: View) -> View:
+    """Refuse what no camera can have made; leave out columns without a finite position."""
+    h = view.header
+    if not (0 < h.view_height <= h.height and 0 < h.view_width <= h.width and 0 < h.bin_px):
+        raise MessageError(f"view of {h.view_height} x {h.view_width} px of a {h.height} x {h.width} px frame")
+    if not (_finite(h, "raw_low", "raw_high", "t_received", "t_published") and 0 < h.pixel_size_A < 1e6):
+        raise MessageError(f"view of frame {h.frame_id} has levels, times or a pixel size out of range")
+    if len(view.columns) > _MAX_COLUMNS:
+        raise MessageTooLargeError(f"view of {len(view.columns)} columns, expected at most {_MAX_COLUMNS}")
+    good = np.isfinite(view.columns["y"]) & np.isfinite(view.columns["x"])
+    return view if good.all() else View(h, view.raw, view.denoised, view.columns[good])
+
+
+def _finite(header: ViewHeader, *names: str) -> bool:
+    return all(math.isfinite(getattr(header, name)) for name in names)
+
+
+def _checked_status(status: RunStatus) -> RunStatus:
+    if not all(math.isfinite(value) for value in (status.t, status.t_started)):
+        raise MessageError("status without a time")
+    return status

@@ -1,0 +1,175 @@
+"""What a window remembers, within fixed bounds: numbers of every frame, columns of most, pictures of some.
+
+When the columns or the pictures outgrow their share of memory, every second one of the older half is
+forgotten: the past is kept from its beginning, and thins out with age.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.link import View, ViewHeader
+
+__all__ = ["SERIES_DTYPE", "History", "Limits", "series_row"]
+
+SERIES_DTYPE = np.dtype(
+    [
+        ("frame_id", "i8"),
+        ("t", "f8"),  # received [Unix s]
+        ("total_atoms", "f8"),
+        ("total_atoms_std", "f8"),
+        ("n_columns", "i4"),
+        ("ood_score", "f8"),
+        ("drift_y_px", "f8"),
+        ("drift_x_px", "f8"),
+        ("mean_counts", "f8"),  # per pixel
+    ]
+)
+"""One shown frame's numbers."""
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on memory: 200 000 rows are 14 MB, more than two hours at 25 pictures a second."""
+
+    rows: int = 200_000
+    column_bytes: int = 96 * 2**20
+    picture_bytes: int = 384 * 2**20
+
+
+@dataclass(slots=True)
+class _Thinning(Generic[_Item]):
+    """Items in the order of their times, thinned when they outgrow `limit_bytes`."""
+
+    limit_bytes: int
+    size_of: Callable[[_Item], int]
+    times: list[float] = field(default_factory=list)
+    items: list[_Item] = field(default_factory=list)
+    n_bytes: int = 0
+
+    def add(self, t: float, item: _Item) -> None:
+        place = bisect_right(self.times, t)
+        self.times.insert(place, t)
+        self.items.insert(place, item)
+        self.n_bytes += self.size_of(item)
+        while self.n_bytes > self.limit_bytes and len(self.items) > 2:
+            self._thin()
+
+    def _thin(self) -> None:
+        old = slice(1, max(2, len(self.items) // 2), 2)
+        self.n_bytes -= sum(self.size_of(item) for item in self.items[old])
+        del self.times[old], self.items[old]
+
+    def nearest(self, t: float) -> _Item | None:
+        if not self.items:
+            return None
+        right = bisect_left(self.times, t)
+        candidates = range(max(0, right - 1), min(len(self.times), right + 1))
+        return self.items[min(candidates, key=lambda i: abs(self.times[i] - t))]
+
+
+class History:
+    """The shown frames of one series.
+
+    A frame of another series that was published later starts a new history; a frame of an older series that
+    arrives late is not added.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._rows = np.zeros(1024, SERIES_DTYPE)
+        self._n_rows = 0
+        self._columns: _Thinning[tuple[ViewHeader, NDArray[np.void]]] = _Thinning(
+            self._limits.column_bytes, lambda item: item[1].nbytes + 400
+        )
+        self._views: _Thinning[View] = _Thinning(
+            self._limits.picture_bytes, lambda view: view.raw.nbytes + view.denoised.nbytes
+        )
+        self.newest: View | None = None
+
+    def add(self, view: View) -> bool:
+        """Take in a frame; returns whether it began a new series."""
+        newest = self.newest
+        new_series = newest is not None and newest.header.series_id != view.header.series_id
+        if newest is not None and new_series:
+            if view.header.t_published < newest.header.t_published:
+                return False
+            self._clear()
+        if newest is None or new_series or view.header.frame_id > newest.header.frame_id:
+            self.newest = view
+        self._add_row(series_row(view))
+        self._columns.add(view.header.t_received, (view.header, view.columns))
+        self._views.add(view.header.t_received, view)
+        return new_series
+
+    @property
+    def rows(self) -> NDArray[np.void]:
+        """Numbers of all frames in the order of their times, of SERIES_DTYPE; valid until the next `add`."""
+        return self._rows[: self._n_rows]
+
+    @property
+    def picture_bytes(self) -> int:
+        """Memory that pictures take now [bytes]."""
+        return self._views.n_bytes
+
+    def at(self, t: float | None) -> View | None:
+        """Return the kept frame nearest in time to `t` [Unix s]; the newest for None."""
+        return self.newest if t is None else self._views.nearest(t)
+
+    def recent(self, view: View, n: int) -> list[View]:
+        """Return up to `n` kept frames that end with `view`, oldest first."""
+        end = bisect_right(self._views.times, view.header.t_received)
+        return self._views.items[max(0, end - n) : end]
+
+    def step(self, t: float, frames: int) -> float:
+        """Return the time of the kept frame that lies `frames` after the one at `t` (before, if negative)."""
+        times = self._views.times
+        nearest = self._views.nearest(t)
+        if nearest is None:
+            return t
+        place = bisect_left(times, nearest.header.t_received) + frames
+        return times[min(max(place, 0), len(times) - 1)]
+
+    def columns(self, since: float = -np.inf) -> Iterator[tuple[ViewHeader, NDArray[np.void]]]:
+        """Go through the kept columns of frames later than `since` [Unix s], oldest first."""
+        yield from self._columns.items[bisect_right(self._columns.times, since) :]
+
+    def _add_row(self, row: NDArray[np.void]) -> None:
+        if self._n_rows == len(self._rows):
+            self._make_room()
+        place = self._n_rows
+        while place and self._rows["t"][place - 1] > row["t"]:
+            self._rows[place] = self._rows[place - 1]
+            place -= 1
+        self._rows[place] = row
+        self._n_rows += 1
+
+    def _make_room(self) -> None:
+        if len(self._rows) < self._limits.rows:
+            grown = min(2 * len(self._rows), self._limits.rows)
+            self._rows = np.concatenate([self._rows, np.zeros(grown - len(self._rows), SERIES_DTYPE)])
+        else:
+            kept = self._rows[self._n_rows // 4 :].copy()
+            self._rows[: len(kept)] = kept
+            self._n_rows = len(kept)
+
+
+def series_row(view: View) -> NDArray[np.void]:
+    """Take from `view` the numbers that are kept of every frame, as a scalar of SERIES_DTYPE."""
+    h = view.header
+    return np.array(
+        (
+            h.frame_id, h.t_received, h.total_atoms, h.total_atoms_std, len(view.columns), h.ood_score,
+            h.drift_y_px, h.drift_x_px, h.mean_counts,
+        ),
+        SERIES_DTYPE,
+    )  # fmt: skip
