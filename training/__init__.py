@@ -1,1 +1,1 @@
-"""Training, evaluation and export of the networks."""
+"""Networks: their data, training, evaluation and export to ONNX."""

@@ -1,0 +1,152 @@
+"""What a frame of counts becomes before a network sees it: the same in training, export and live inference.
+
+The networks see the frame in units of the vacuum level, and the noise level beside it. A frame's gain therefore
+does not matter, and neither does its size. Everything here runs on the array module that is handed in (NumPy,
+CuPy); it is a few passes over the frame.
+
+The vacuum level is taken to be the frame's mean: in phase-contrast imaging without an objective aperture the
+lens redistributes the electrons but removes none, so that a particle's mean is the vacuum's, whatever share of
+the frame it fills. Mean and noise are averaged along rows and the median over rows is used, so that a few hot
+pixels change nothing. A constant offset of the detector must have been subtracted before.
+"""
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+PIXEL_SIZE_A = 0.2
+"""Pixel size at which the networks were trained [Å]."""
+SIZE_MULTIPLE = 16
+"""Frame sides must be multiples of this for the networks."""
+
+CONTRAST_UNIT = 0.3
+"""Typical contrast of the signal, in units of the vacuum level; keeps the input of order one at any dose."""
+CLIP = 32.0
+NOISE_FLOOR = 0.01
+
+Array = Any
+"""An array of the module handed in as ``xp``."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkInput:
+    """Frames as the networks take them.
+
+    ``frames`` is (N, 2, H, W) float32. Channel 0 is the contrast c = counts / level - 1, divided by
+    √(σ² + 0.3²) and cut to ±32; channel 1 is ln σ, constant over the frame, σ the noise of c. ``level_counts``
+    (N,) is the vacuum level and ``noise`` (N,) is σ. The arrays are new; the caller owns them.
+    """
+
+    frames: Array
+    level_counts: Array
+    noise: Array
+
+
+def normalise(counts: Array, valid: Array | None = None, xp: ModuleType = np) -> NetworkInput:
+    """Prepare frames for the networks.
+
+    Parameters
+    ----------
+    counts
+        (N, H, W), any real type, in any unit proportional to electrons. NaN and infinite values are invalid.
+    valid
+        Boolean (H, W) or (N, H, W), False where the detector has no data; None if all pixels count.
+        Invalid pixels become the vacuum level.
+    xp
+        The array module of ``counts``: numpy or cupy.
+
+    Returns
+    -------
+    The frames with their vacuum levels and noise levels. A frame without any signal has level 0; it is divided
+    by 1 instead, and all its pixels are -1 before the scaling.
+    """
+    frames = xp.asarray(counts, dtype=xp.float32)
+    usable = usable_pixels(counts, valid, xp)
+    level = vacuum_level(frames, usable, xp)
+    contrast = frames / xp.where(level > 0, level, 1.0)[:, None, None] - 1.0
+    if usable is not None:
+        contrast = xp.where(usable, contrast, 0.0)
+    noise = noise_level(contrast, xp)
+    scale = xp.sqrt(noise**2 + CONTRAST_UNIT**2)[:, None, None]
+    stacked = xp.empty((frames.shape[0], 2, *frames.shape[1:]), dtype=xp.float32)  # (N, 2, H, W)
+    stacked[:, 0] = xp.clip(contrast / scale, -CLIP, CLIP)
+    stacked[:, 1] = xp.log(noise)[:, None, None]
+    return NetworkInput(stacked, level, noise)
+
+
+def usable_pixels(counts: Array, valid: Array | None, xp: ModuleType) -> Array | None:
+    """Return the pixels (N, H, W) that carry data, or None when all do (cheap for integers)."""
+    finite = None if counts.dtype.kind in "uib" else xp.isfinite(counts)
+    if finite is not None and bool(finite.all()):
+        finite = None
+    if valid is None:
+        return finite
+    usable = xp.broadcast_to(xp.asarray(valid, dtype=bool), counts.shape)
+    return usable if finite is None else usable & finite
+
+
+def vacuum_level(frames: Array, usable: Array | None, xp: ModuleType) -> Array:
+    """Return each frame's level (N,): the median over rows of the rows' means.
+
+    Rows of which less than half is usable do not vote; a frame of only such rows has level 0.
+    """
+    if usable is None:
+        return xp.median(frames.mean(-1), axis=-1)
+    share = usable.mean(-1)
+    sums = xp.where(usable, frames, 0.0).mean(-1)
+    rows = xp.where(share >= 0.5, sums / xp.maximum(share, 0.5), xp.nan)  # (N, H)
+    empty = (share < 0.5).all(-1)
+    return xp.where(empty, 0.0, xp.nanmedian(xp.where(empty[:, None], 0.0, rows), axis=-1))
+
+
+def noise_level(contrast: Array, xp: ModuleType) -> Array:
+    """Return the noise's standard deviation (N,), at least 0.01, from second differences along both axes.
+
+    The filter of Immerkær (Computer Vision and Image Understanding 64 (1996) 300), whose squares sum to 36, is
+    blind to anything smooth over three pixels. Noise that the detector correlates is underestimated by a
+    constant factor of the detector.
+    """
+    along_x = contrast[..., 2:] - 2.0 * contrast[..., 1:-1] + contrast[..., :-2]
+    both = along_x[:, 2:] - 2.0 * along_x[:, 1:-1] + along_x[:, :-2]  # (N, H - 2, W - 2)
+    rows = xp.abs(both).mean(-1) * float(np.sqrt(np.pi / 2.0) / 6.0)
+    return xp.maximum(xp.median(rows, axis=-1), NOISE_FLOOR)
+
+
+def resample_to(
+    frames: Array, pixel_size_A: float, target_A: float = PIXEL_SIZE_A, xp: ModuleType = np
+) -> Array:
+    """Resample frames (N, H, W) to another pixel size by cropping or padding their spectrum.
+
+    Frames within 2 % of the target are returned as they are. The new shape is rounded to whole pixels; a
+    position goes back by ``y_old = y_new * H_old / H_new``. Values keep their scale (mean per pixel).
+    """
+    scale = pixel_size_A / target_A
+    if abs(scale - 1.0) <= 0.02:
+        return frames
+    height, width = frames.shape[-2:]
+    new = (round(height * scale), round(width * scale))
+    spectrum = xp.fft.rfft2(xp.asarray(frames, dtype=xp.float32))  # (N, H, W // 2 + 1)
+    rows, columns = min(height, new[0]), min(width, new[1]) // 2 + 1
+    moved = xp.zeros((*frames.shape[:-2], new[0], new[1] // 2 + 1), dtype=spectrum.dtype)
+    top, bottom = (rows + 1) // 2, rows // 2
+    moved[..., :top, :columns] = spectrum[..., :top, :columns]
+    if bottom:
+        moved[..., -bottom:, :columns] = spectrum[..., -bottom:, :columns]
+    resampled = xp.fft.irfft2(moved, s=new) * (new[0] * new[1] / (height * width))
+    return xp.asarray(resampled, dtype=xp.float32)
+
+
+def pad_to_multiple(frames: Array, multiple: int = SIZE_MULTIPLE, xp: ModuleType = np) -> Array:
+    """Mirror frames (N, C, H, W) at the bottom and right until both sides are multiples; see :func:`unpad`."""
+    height, width = frames.shape[-2:]
+    extra = (-height % multiple, -width % multiple)
+    if extra == (0, 0):
+        return frames
+    return xp.pad(frames, ((0, 0), (0, 0), (0, extra[0]), (0, extra[1])), mode="reflect")
+
+
+def unpad(maps: Array, height: int, width: int) -> Array:
+    """Cut maps (…, H', W') back to the size before :func:`pad_to_multiple`; returns a view."""
+    return maps[..., :height, :width]

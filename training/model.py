@@ -1,0 +1,106 @@
+"""The networks: a U-Net without normalisation layers, as column-height network and as denoiser.
+
+Both take the output of ``pipeline.preprocess.normalise``, (N, 2, H, W) float32 with H and W multiples of 16.
+The frame is first folded to half its size (four pixels become four channels), which costs no information and
+makes everything behind it four times cheaper. There is no normalisation layer: statistics over a batch or a
+frame would make a column's count depend on what else is in the picture, while vacuum level and noise are known
+and given. Residual branches start at zero instead (SkipInit, De & Smith, NeurIPS 2020).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CLASSES = 12
+"""Classes of the column-height network: class k stands for k + 1 atoms."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """Task ("heights" or "denoise") and the channels of the four levels (1/2, 1/4, 1/8 and 1/16 of the size)."""
+
+    task: str = "heights"
+    widths: tuple[int, int, int, int] = (32, 48, 72, 96)
+
+
+class Residual(nn.Module):
+    """x + a · conv(relu(conv(relu(x)))), a starting at zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.scale = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block; shape unchanged."""
+        return x + self.scale * self.second(F.relu(self.first(F.relu(x))))
+
+
+class UNet(nn.Module):
+    """The trunk: input frames (N, 2, H, W) to features (N, widths[0], H / 2, W / 2)."""
+
+    def __init__(self, widths: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        self.stem = nn.Conv2d(5, widths[0], 3, padding=1)
+        self.encoders = nn.ModuleList(Residual(width) for width in widths[:-1])
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
+        self.bottom = nn.Sequential(Residual(widths[-1]), Residual(widths[-1]))
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
+        self.decoders = nn.ModuleList(Residual(width) for width in widths[:-1])
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Compute the features."""
+        folded = F.pixel_unshuffle(frames[:, :1], 2)  # (N, 4, H/2, W/2)
+        x = self.stem(torch.cat([folded, frames[:, 1:, ::2, ::2]], dim=1))
+        skips = []
+        for encode, down in zip(self.encoders, self.downs, strict=True):
+            skips.append(encode(x))
+            x = down(skips[-1])
+        x = self.bottom(x)
+        for up, decode, skip in zip(
+            reversed(self.ups), reversed(self.decoders), reversed(skips), strict=True
+        ):
+            x = decode(up(x) + skip)
+        return F.relu(x)
+
+
+class HeightNet(nn.Module):
+    """Column-height network.
+
+    Returns the logit of the column probability (N, 1, H, W) and the logits of the counts at half the size,
+    (N, 12, H / 2, W / 2).
+    """
+
+    def __init__(self, widths: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        self.trunk = UNet(widths)
+        self.column = nn.Conv2d(widths[0], 4, 3, padding=1)
+        self.hidden = nn.Conv2d(widths[0], widths[0], 3, padding=1)
+        self.count = nn.Conv2d(widths[0], CLASSES, 1)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute both maps."""
+        features = self.trunk(frames)
+        return F.pixel_shuffle(self.column(features), 2), self.count(F.relu(self.hidden(features)))
+
+
+class DenoiseNet(nn.Module):
+    """Denoiser: returns the noise-free frame (N, 1, H, W) in units of the vacuum level."""
+
+    def __init__(self, widths: tuple[int, int, int, int]) -> None:
+        super().__init__()
+        self.trunk = UNet(widths)
+        self.head = nn.Conv2d(widths[0], 4, 3, padding=1)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Compute the frame."""
+        return 1.0 + F.pixel_shuffle(self.head(self.trunk(frames)), 2)
+
+
+def make_model(config: ModelConfig) -> HeightNet | DenoiseNet:
+    """Build the network of a configuration."""
+    return {"heights": HeightNet, "denoise": DenoiseNet}[config.task](config.widths)
