@@ -1,0 +1,235 @@
+"""Training images from stored exit waves: fresh optics, dose, noise, crops and flips.
+
+Forming an image costs as much as training on it, so noise-free images are kept in a :class:`Pool` in which a few
+are replaced at every step; dose, detector, crop, flips and noise are drawn anew each time an image is used.
+The frame goes through the preprocessing of the live program.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.preprocess import normalise
+from simulator.dataset import SPLITS
+from simulator.optics import Optics, image_intensity
+from simulator.waves import unpack
+
+COLUMN_SIGMA_PX = 2.0
+"""Standard deviation of the target at a column's centre [px], 0.4 Å."""
+DISC_RADIUS_PX = 4.0
+"""Radius around a column's centre within which the count is learned [px]."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrawConfig:
+    """Ranges from which images are drawn; pairs are (lowest, highest).
+
+    Optics after the published training sets (1 to 10 nm of overfocus, Cs -18 to -5 µm, focal spread 2 to 4 nm,
+    astigmatism mostly small). Detector: a third are ideal counting, the others integrate. Noise is in electrons.
+    """
+
+    dose_e_per_A2: tuple[float, float] = (25.0, 4000.0)
+    overfocus_A: tuple[float, float] = (10.0, 100.0)
+    cs_A: tuple[float, float] = (-1.8e5, -0.5e5)
+    focal_spread_A: tuple[float, float] = (20.0, 40.0)
+    astigmatism_A: tuple[float, float] = (0.0, 50.0)
+    convergence_mrad: tuple[float, float] = (0.05, 0.3)
+    counting_share: float = 0.34
+    gain_spread: tuple[float, float] = (0.0, 0.5)
+    point_spread: tuple[float, float] = (0.0, 0.14)
+    read_noise_e: tuple[float, float] = (0.0, 0.3)
+    fixed_pattern: tuple[float, float] = (0.0, 0.02)
+    vacuum_share: float = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The particles of one split: waves (n, P, h, w, 2) float16, columns (n, M), pixel size [Å]."""
+
+    waves: NDArray[np.float16]
+    columns: NDArray[np.void]
+    pixel_size_A: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Noise-free images (N, h, w), vacuum 1, with their targets.
+
+    ``column`` (N, h, w) is the Gaussian at column centres, ``count`` (N, h, w) uint8 the number of atoms
+    within the discs and 0 elsewhere.
+    """
+
+    intensity: Tensor
+    column: Tensor
+    count: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Network input (N, 2, H, W), noise-free frame, column target (both (N, 1, H, W)), count (N, H/2, W/2)."""
+
+    frames: Tensor
+    clean: Tensor
+    column: Tensor
+    count: Tensor
+
+
+def load(path: Path, split: str) -> Store:
+    """Read the finished particles of a split into memory."""
+    with h5py.File(path, "r") as file:
+        wanted = (file["split"][:] == SPLITS.index(split)) & file["done"][:]
+        indices = np.flatnonzero(wanted)
+        waves = np.empty((len(indices), *file["waves"].shape[1:]), np.float16)
+        for row, index in enumerate(indices):
+            waves[row] = file["waves"][index]
+        return Store(waves, file["columns"][:][indices], float(file.attrs["pixel_size_A"]))
+
+
+def uniform(bounds: tuple[float, float], n: int, rng: np.random.Generator) -> Tensor:
+    """Draw n numbers between two bounds, shape (n, 1, 1)."""
+    return torch.from_numpy(rng.uniform(*bounds, (n, 1, 1)).astype(np.float32))
+
+
+def draw_optics(n: int, config: DrawConfig, rng: np.random.Generator) -> Optics:
+    """Draw n states of the lens; the astigmatism's square root is uniform, so that most are small."""
+    low, high = config.astigmatism_A
+    return Optics(
+        overfocus_A=uniform(config.overfocus_A, n, rng),
+        cs_A=uniform(config.cs_A, n, rng),
+        astigmatism_A=low + (high - low) * uniform((0.0, 1.0), n, rng) ** 2,
+        astigmatism_angle_rad=uniform((0.0, float(np.pi)), n, rng),
+        focal_spread_A=uniform(config.focal_spread_A, n, rng),
+        convergence_mrad=uniform(config.convergence_mrad, n, rng),
+    )
+
+
+def make_scene(store: Store, indices: NDArray[np.intp], optics: Optics) -> Scene:
+    """Form the images of particles with given optics (fields of shape (n, 1, 1) or numbers)."""
+    waves = torch.from_numpy(unpack(store.waves[indices]))
+    intensity = image_intensity(waves, store.pixel_size_A, optics, torch)
+    targets = [draw_targets(store.columns[i], intensity.shape[-2:], store.pixel_size_A) for i in indices]
+    column, count = (torch.from_numpy(np.stack(maps)) for maps in zip(*targets, strict=True))
+    return Scene(intensity, column, count)
+
+
+def draw_targets(
+    columns: NDArray[np.void], shape: tuple[int, ...], pixel_size_A: float
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Draw a particle's columns: the map of Gaussians and the map of counts, both of the given shape."""
+    real = columns[columns["count"] > 0]
+    y, x = real["y_A"] / pixel_size_A, real["x_A"] / pixel_size_A
+    reach = np.arange(-7, 8)
+    iy = (np.rint(y).astype(int)[:, None, None] + reach[:, None]).clip(0, shape[0] - 1)  # (n, 15, 1)
+    ix = (np.rint(x).astype(int)[:, None, None] + reach).clip(0, shape[1] - 1)  # (n, 1, 15)
+    distance2 = (iy - y[:, None, None]) ** 2 + (ix - x[:, None, None]) ** 2  # (n, 15, 15)
+    gaussian, count = np.zeros(shape, np.float32), np.zeros(shape, np.uint8)
+    np.maximum.at(gaussian, (iy, ix), np.exp(-distance2 / (2 * COLUMN_SIGMA_PX**2)).astype(np.float32))
+    inside = distance2 <= DISC_RADIUS_PX**2
+    iy, ix, counts = np.broadcast_arrays(iy, ix, real["count"][:, None, None])
+    count[iy[inside], ix[inside]] = counts[inside]
+    return gaussian, count
+
+
+def crop_and_turn(scene: Scene, rows: NDArray[np.intp], size: int, rng: np.random.Generator) -> Scene:
+    """Cut a random square out of each chosen image and turn or mirror it in one of eight ways."""
+    parts = []
+    for row in rows:
+        top, left = 2 * rng.integers(0, (scene.intensity.shape[-1] - size) // 2 + 1, 2)
+        turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
+        window = (int(row), slice(int(top), int(top) + size), slice(int(left), int(left) + size))
+        cut = (scene.intensity[window], scene.column[window], scene.count[window])
+        parts.append([turned(image, turns, mirror) for image in cut])
+    return Scene(*(torch.stack(images) for images in zip(*parts, strict=True)))
+
+
+def turned(image: Tensor, turns: int, mirror: bool) -> Tensor:
+    """Turn a square image by quarter turns and mirror it."""
+    result = torch.rot90(image, turns)
+    return result.flip(0) if mirror else result
+
+
+def detect(scene: Scene, config: DrawConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Take frames with drawn dose and detector: (electrons, noise-free frame), both (N, h, w).
+
+    The noise-free frame includes the detector's point spread: it is the mean of the frames over noise.
+    """
+    n = len(scene.intensity)
+    low, high = config.dose_e_per_A2
+    electrons = torch.exp(uniform((np.log(low), np.log(high)), n, rng)) * 0.2**2
+    integrating = torch.from_numpy((rng.random((n, 1, 1)) >= config.counting_share).astype(np.float32))
+    share = integrating * uniform(config.point_spread, n, rng)
+    gain_spread = integrating * uniform(config.gain_spread, n, rng)
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    counts = torch.poisson(scene.intensity * electrons, generator)
+    noise = torch.randn((3, *counts.shape), generator=generator)
+    signal = (counts + gain_spread * counts.sqrt() * noise[0]).clamp_min(0.0)
+    signal = spread(signal, share) * (1.0 + integrating * uniform(config.fixed_pattern, n, rng) * noise[1])
+    signal = signal + integrating * uniform(config.read_noise_e, n, rng) * noise[2]
+    return signal, spread(scene.intensity, share)
+
+
+def spread(images: Tensor, share: Tensor) -> Tensor:
+    """Spread images (N, h, w) to the neighbours along both axes by shares (N, 1, 1); see the detector."""
+    padded = F.pad(images[:, None], (1, 1, 1, 1), mode="reflect")[:, 0]
+    rows = (1 - 2 * share) * padded[:, 1:-1] + share * (padded[:, :-2] + padded[:, 2:])
+    return (1 - 2 * share) * rows[:, :, 1:-1] + share * (rows[:, :, :-2] + rows[:, :, 2:])
+
+
+def make_batch(scene: Scene, config: DrawConfig, rng: np.random.Generator) -> Batch:
+    """Turn noise-free images into network input and targets; a few become pure vacuum."""
+    vacuum = torch.from_numpy(rng.random((len(scene.intensity), 1, 1)) < config.vacuum_share)
+    scene = Scene(
+        torch.where(vacuum, 1.0, scene.intensity),
+        scene.column * ~vacuum,
+        scene.count * ~vacuum,
+    )
+    frames, clean = detect(scene, config, rng)
+    prepared = normalise(frames.numpy())
+    return Batch(
+        torch.from_numpy(prepared.frames),
+        clean[:, None],
+        scene.column[:, None],
+        scene.count[:, ::2, ::2].long(),
+    )
+
+
+class Pool:
+    """Noise-free images that batches are cut from; a few are replaced before each batch."""
+
+    def __init__(self, store: Store, size: int, config: DrawConfig, rng: np.random.Generator) -> None:
+        self.store, self.config, self.rng = store, config, rng
+        parts = [self.fresh(min(16, size - start)) for start in range(0, size, 16)]
+        self.scene = Scene(
+            torch.cat([p.intensity for p in parts]),
+            torch.cat([p.column for p in parts]),
+            torch.cat([p.count for p in parts]),
+        )
+        self.oldest = 0
+
+    def fresh(self, n: int) -> Scene:
+        """Form n new images."""
+        indices = self.rng.integers(0, len(self.store.waves), n)
+        return make_scene(self.store, indices, draw_optics(n, self.config, self.rng))
+
+    def renew(self, n: int) -> None:
+        """Replace the n oldest images."""
+        new, rows = self.fresh(n), (self.oldest + np.arange(n)) % len(self.scene.intensity)
+        self.scene.intensity[rows] = new.intensity
+        self.scene.column[rows], self.scene.count[rows] = new.column, new.count
+        self.oldest = int(rows[-1] + 1)
+
+    def batch(self, n: int, size: int) -> Batch:
+        """Cut n squares of a size out of random images and add dose and noise."""
+        rows = self.rng.integers(0, len(self.scene.intensity), n)
+        return make_batch(crop_and_turn(self.scene, rows, size, self.rng), self.config, self.rng)
+
+
+def fixed_dose(config: DrawConfig, dose_e_per_A2: float) -> DrawConfig:
+    """Return a configuration with one dose and no empty frames, for validation and evaluation."""
+    return replace(config, dose_e_per_A2=(dose_e_per_A2, dose_e_per_A2 * (1 + 1e-9)), vacuum_share=0.0)

@@ -1,0 +1,166 @@
+"""Train one network: ``main(TrainConfig(...))``. The loop is in reading order.
+
+A run is described by its configuration and seed. It writes ``last.pt`` (resumable) and ``curve.csv`` into its
+folder every few minutes. The learning rate rises, stays, and falls linearly over the last part of the steps;
+resuming with fewer or more ``steps`` moves that last part.
+"""
+
+import csv
+import itertools
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from simulator.dataset import content_hash
+from training.checkpoint import Checkpoint, current_commit, load_checkpoint, save_checkpoint
+from training.data import Batch, DrawConfig, Pool, load
+from training.model import DenoiseNet, HeightNet, ModelConfig, make_model
+from training.validate import Validation, fit_temperature, make_validation, validate
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """Everything that determines a run, but the data file's content (its hash goes into the checkpoint).
+
+    ``shapes`` are (frames, size) of the batches, taken in turn.
+    """
+
+    data: str = "data/ceria.h5"
+    out: str = "data/runs/heights"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    draw: DrawConfig = field(default_factory=DrawConfig)
+    seed: int = 1
+    steps: int = 12000
+    shapes: tuple[tuple[int, int], ...] = ((10, 192), (10, 192), (6, 256))
+    pool: int = 384
+    renewed_per_step: int = 3
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 1e-3
+    warmup_steps: int = 200
+    decay_fraction: float = 0.4
+    average_decay: float = 0.998
+    save_seconds: float = 180.0
+    threads: int = 2
+    resume: bool = True
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Return the rate at a step: linear rise, plateau, linear fall to zero over the last fraction."""
+    rise = min(1.0, (step + 1) / config.warmup_steps)
+    left = (config.steps - step) / max(1.0, config.decay_fraction * config.steps)
+    return config.learning_rate * min(rise, left, 1.0)
+
+
+def heights_loss(column_logit: Tensor, count_logits: Tensor, batch: Batch) -> Tensor:
+    """Sum the binary cross-entropy of the column map and the cross-entropy of counts near column centres.
+
+    The first is averaged over pixels, of which few are columns, and weighted by 4 for that.
+    """
+    columns = F.binary_cross_entropy_with_logits(column_logit, batch.column)
+    counts = F.cross_entropy(count_logits, batch.count - 1, ignore_index=-1, reduction="sum")
+    return 4.0 * columns + counts / (batch.count > 0).sum().clamp_min(1)
+
+
+def denoise_loss(denoised: Tensor, batch: Batch) -> Tensor:
+    """Return the mean squared error, each frame weighted by 1 / (0.1 + σ), so that no dose rules."""
+    sigma = batch.frames[:, 1, 0, 0].exp()
+    error = ((denoised - batch.clean) ** 2).mean((1, 2, 3))
+    return 10.0 * (error / (0.1 + sigma)).mean()
+
+
+def loss_of(network: HeightNet | DenoiseNet, batch: Batch) -> Tensor:
+    """Run a network on a batch in bfloat16 and return its loss, computed in float32."""
+    frames = batch.frames.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = network(frames)
+    if isinstance(output, tuple):
+        return heights_loss(output[0].float(), output[1].float(), batch)
+    return denoise_loss(output.float(), batch)
+
+
+def update_average(average: dict[str, Tensor], network: torch.nn.Module, step: int, decay: float) -> None:
+    """Move the averaged weights towards the network's; early on the average is over fewer steps."""
+    weight = 1.0 - min(decay, (1.0 + step) / (10.0 + step))
+    for name, value in network.state_dict().items():
+        average[name].lerp_(value, weight)
+
+
+def start_or_resume(config: TrainConfig) -> Checkpoint | None:
+    """Return the last checkpoint of the run, if there is one and the configuration wants it."""
+    path = Path(config.out) / "last.pt"
+    return load_checkpoint(path) if config.resume and path.exists() else None
+
+
+def main(config: TrainConfig) -> Path:
+    """Train (or go on training) and return the path of the last checkpoint."""
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+
+    network = make_model(config.model).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
+    average = {name: value.clone() for name, value in network.state_dict().items()}
+    first_step, checkpoint = 0, start_or_resume(config)
+    if checkpoint is not None:
+        network.load_state_dict(checkpoint.weights)
+        optimiser.load_state_dict(checkpoint.optimiser)
+        average, first_step = checkpoint.average, checkpoint.step
+
+    rng = np.random.default_rng([config.seed, first_step])
+    pool = Pool(load(Path(config.data), "train"), config.pool, config.draw, rng)
+    validation = make_validation(load(Path(config.data), "validation"), config.draw)
+    data_sha256, commit, saved = content_hash(Path(config.data)), current_commit(), time.monotonic()
+    losses: list[float] = []
+
+    shapes = itertools.cycle(config.shapes)
+    for step in tqdm(range(first_step, config.steps), initial=first_step, total=config.steps, unit="step"):
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, config)
+        pool.renew(config.renewed_per_step)
+        loss = loss_of(network, pool.batch(*next(shapes)))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        update_average(average, network, step, config.average_decay)
+        losses.append(loss.item())
+
+        last = step + 1 == config.steps
+        if last or time.monotonic() - saved > config.save_seconds:
+            temperature = report(config, average, validation, step + 1, losses)
+            state = (network.state_dict(), average, optimiser.state_dict(), commit, data_sha256)
+            save_checkpoint(
+                out / "last.pt", Checkpoint(config.model, asdict(config), step + 1, *state, temperature)
+            )
+            losses, saved = [], time.monotonic()
+    return out / "last.pt"
+
+
+def report(
+    config: TrainConfig,
+    average: dict[str, Tensor],
+    validation: Validation,
+    step: int,
+    losses: list[float],
+) -> float:
+    """Validate the averaged weights, add a line to the curve, and return the fitted temperature."""
+    network = make_model(config.model)
+    network.load_state_dict(average)
+    temperature = fit_temperature(network, validation) if isinstance(network, HeightNet) else 1.0
+    scores = validate(network, validation, temperature)
+    row = {"step": step, "loss": float(np.mean(losses)), "temperature": temperature, **scores}
+    path = Path(config.out) / "curve.csv"
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow({key: f"{value:.5g}" for key, value in row.items()})
+    return temperature
