@@ -75,7 +75,15 @@ def deposited_signal(
     ``intensity`` (H, W) is in units of the vacuum level. The sum of n electrons' signals is Gaussian about n
     with variance n · gain_spread², which is exact for the mean and the variance.
     """
-    electrons = rng.poisson(np.maximum(intensity, 0.0) * settings.electrons_per_pixel).astype(np.float32)
+    electrons = rng.poisson(np.maximum(intensity, 0.0) * settings.electrons_per_pixel)
+    return signal_of(electrons, settings, rng)
+
+
+def signal_of(
+    electrons: NDArray[np.integer], settings: DetectorSettings, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Return the signal [counts] of a frame's electrons (H, W), however they were drawn."""
+    electrons = electrons.astype(np.float32)
     if settings.gain_spread > 0.0:
         scatter = np.sqrt(electrons) * rng.standard_normal(electrons.shape, dtype=np.float32)
         electrons = np.maximum(electrons + settings.gain_spread * scatter, 0.0)
