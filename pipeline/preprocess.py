@@ -1,13 +1,13 @@
 """What a frame of counts becomes before a network sees it: the same in training, export and live inference.
 
-The networks see the frame in units of the vacuum level, and the noise level beside it. A frame's gain therefore
-does not matter, and neither does its size. Everything here runs on the array module that is handed in (NumPy,
-CuPy); it is a few passes over the frame.
+The networks see the frame in units of the vacuum level, and the noise level beside it. A frame's gain
+therefore does not matter, and neither does its size. Everything here runs on the array module that is handed
+in (NumPy, CuPy); it is a few passes over the frame.
 
 The vacuum level is taken to be the frame's mean: in phase-contrast imaging without an objective aperture the
-lens redistributes the electrons but removes none, so that a particle's mean is the vacuum's, whatever share of
-the frame it fills. Mean and noise are averaged along rows and the median over rows is used, so that a few hot
-pixels change nothing. A constant offset of the detector must have been subtracted before.
+lens redistributes the electrons but removes none, so that a particle's mean is the vacuum's, whatever share
+of the frame it fills. Mean and noise are averaged along rows and the median over rows is used, so that a few
+hot pixels change nothing. A constant offset of the detector must have been subtracted before.
 """
 
 from dataclasses import dataclass
@@ -35,8 +35,8 @@ class NetworkInput:
     """Frames as the networks take them.
 
     ``frames`` is (N, 2, H, W) float32. Channel 0 is the contrast c = counts / level - 1, divided by
-    √(σ² + 0.3²) and cut to ±32; channel 1 is ln σ, constant over the frame, σ the noise of c. ``level_counts``
-    (N,) is the vacuum level and ``noise`` (N,) is σ. The arrays are new; the caller owns them.
+    √(σ² + 0.3²) and cut to ±32; channel 1 is ln σ, constant over the frame, σ the noise of c.
+    ``level_counts`` (N,) is the vacuum level and ``noise`` (N,) is σ. The arrays are new; the caller owns them.
     """
 
     frames: Array
@@ -59,8 +59,8 @@ def normalise(counts: Array, valid: Array | None = None, xp: ModuleType = np) ->
 
     Returns
     -------
-    The frames with their vacuum levels and noise levels. A frame without any signal has level 0; it is divided
-    by 1 instead, and all its pixels are -1 before the scaling.
+    The frames with their vacuum levels and noise levels. A frame without any signal has level 0; it is
+    divided by 1 instead, and all its pixels are -1 before the scaling.
     """
     frames = xp.asarray(counts, dtype=xp.float32)
     usable = usable_pixels(counts, valid, xp)
@@ -104,8 +104,8 @@ def vacuum_level(frames: Array, usable: Array | None, xp: ModuleType) -> Array:
 def noise_level(contrast: Array, xp: ModuleType) -> Array:
     """Return the noise's standard deviation (N,), at least 0.01, from second differences along both axes.
 
-    The filter of Immerkær (Computer Vision and Image Understanding 64 (1996) 300), whose squares sum to 36, is
-    blind to anything smooth over three pixels. Noise that the detector correlates is underestimated by a
+    The filter of Immerkær (Computer Vision and Image Understanding 64 (1996) 300), whose squares sum to 36,
+    is blind to anything smooth over three pixels. Noise that the detector correlates is underestimated by a
     constant factor of the detector.
     """
     along_x = contrast[..., 2:] - 2.0 * contrast[..., 1:-1] + contrast[..., :-2]
@@ -139,7 +139,7 @@ def resample_to(
 
 
 def pad_to_multiple(frames: Array, multiple: int = SIZE_MULTIPLE, xp: ModuleType = np) -> Array:
-    """Mirror frames (N, C, H, W) at the bottom and right until both sides are multiples; see :func:`unpad`."""
+    """Mirror frames (N, C, H, W) at the bottom and right until both sides are multiples."""
     height, width = frames.shape[-2:]
     extra = (-height % multiple, -width % multiple)
     if extra == (0, 0):

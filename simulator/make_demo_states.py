@@ -76,7 +76,7 @@ def walk(
 def next_state(
     kept: NDArray[np.bool_], pairs: NDArray[np.intp], rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Take the loosest surface atoms away and put as many where neighbours hold them best, with some chance."""
+    """Take the loosest surface atoms away and put as many where most neighbours hold them."""
     bonds = coordination(pairs, kept) + rng.uniform(0.0, 3.0, len(kept))
     leaving = np.argsort(np.where(kept, bonds, np.inf))[:MOVES]
     arriving = np.argsort(np.where(kept, -np.inf, bonds))[-MOVES:]

@@ -1,7 +1,7 @@
 """Training images from stored exit waves: fresh optics, dose, noise, crops and flips.
 
-Forming an image costs as much as training on it, so noise-free images are kept in a :class:`Pool` in which a few
-are replaced at every step; dose, detector, crop, flips and noise are drawn anew each time an image is used.
+Forming an image costs as much as training on it, so noise-free images are kept in a :class:`Pool` in which a
+few are replaced at every step; dose, detector, crop, flips and noise are drawn anew each time one is used.
 The frame goes through the preprocessing of the live program.
 """
 
@@ -30,8 +30,9 @@ DISC_RADIUS_PX = 4.0
 class DrawConfig:
     """Ranges from which images are drawn; pairs are (lowest, highest).
 
-    Optics after the published training sets (1 to 10 nm of overfocus, Cs -18 to -5 µm, focal spread 2 to 4 nm,
-    astigmatism mostly small). Detector: a third are ideal counting, the others integrate. Noise is in electrons.
+    Optics after the published training sets (1 to 10 nm of overfocus, Cs -18 to -5 µm, focal spread 2 to
+    4 nm, astigmatism mostly small). Detector: a third are ideal counting, the others integrate. Read noise is
+    in electrons.
     """
 
     dose_e_per_A2: tuple[float, float] = (25.0, 4000.0)
@@ -72,7 +73,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Network input (N, 2, H, W), noise-free frame, column target (both (N, 1, H, W)), count (N, H/2, W/2)."""
+    """Network input (N, 2, H, W), noise-free frame and column target (N, 1, H, W), count (N, H/2, W/2)."""
 
     frames: Tensor
     clean: Tensor

@@ -2,12 +2,13 @@
 
 Both take the output of ``pipeline.preprocess.normalise``, (N, 2, H, W) float32 with H and W multiples of 16.
 The frame is first folded to half its size (four pixels become four channels), which costs no information and
-makes everything behind it four times cheaper. There is no normalisation layer: statistics over a batch or a
-frame would make a column's count depend on what else is in the picture, while vacuum level and noise are known
-and given. Residual branches start at zero instead (SkipInit, De & Smith, NeurIPS 2020).
+makes everything behind it cheaper. There is no normalisation layer: statistics over a batch or a frame would
+make a column's count depend on what else is in the picture, while vacuum level and noise are known and given.
+Residual branches start at zero instead (SkipInit, De & Smith, NeurIPS 2020).
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ CLASSES = 12
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Task ("heights" or "denoise") and the channels of the four levels (1/2, 1/4, 1/8 and 1/16 of the size)."""
+    """Task ("heights" or "denoise") and the channels at 1/2, 1/4, 1/8 and 1/16 of the frame's size."""
 
     task: str = "heights"
     widths: tuple[int, int, int, int] = (32, 48, 72, 96)
@@ -44,7 +45,7 @@ class UNet(nn.Module):
 
     def __init__(self, widths: tuple[int, int, int, int]) -> None:
         super().__init__()
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.stem = nn.Conv2d(5, widths[0], 3, padding=1)
         self.encoders = nn.ModuleList(Residual(width) for width in widths[:-1])
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
@@ -79,6 +80,7 @@ class HeightNet(nn.Module):
         super().__init__()
         self.trunk = UNet(widths)
         self.column = nn.Conv2d(widths[0], 4, 3, padding=1)
+        nn.init.constant_(self.column.bias, -2.0)  # few pixels are columns
         self.hidden = nn.Conv2d(widths[0], widths[0], 3, padding=1)
         self.count = nn.Conv2d(widths[0], CLASSES, 1)
 

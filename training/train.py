@@ -37,7 +37,7 @@ class TrainConfig:
     draw: DrawConfig = field(default_factory=DrawConfig)
     seed: int = 1
     steps: int = 12000
-    shapes: tuple[tuple[int, int], ...] = ((10, 192), (10, 192), (6, 256))
+    shapes: tuple[tuple[int, int], ...] = ((8, 192), (8, 192), (5, 256))
     pool: int = 384
     renewed_per_step: int = 3
     learning_rate: float = 1.5e-3

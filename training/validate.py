@@ -70,7 +70,7 @@ def validate(network: HeightNet | DenoiseNet, validation: Validation, temperatur
 
 
 def psnr_dB(network: DenoiseNet, batch: Batch) -> float:
-    """Return the mean over frames of the peak signal to noise ratio; the peak is each clean frame's maximum."""
+    """Return the frames' mean peak signal to noise ratio; the peak is each clean frame's maximum."""
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         error = network(batch.frames).float() - batch.clean
     peak = batch.clean.amax((1, 2, 3))

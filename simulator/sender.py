@@ -1,0 +1,273 @@
+"""Streams frames as a detector does: binds a PUSH socket and sends start, images and end.
+
+Frames come as images, or as payloads made beforehand (a benchmark's pool), from any iterable. The schedule is
+absolute: frame n is due at the first frame's time + n / rate, so one late frame delays no other. Where the
+receiver is slower, ZeroMQ's queue fills and the sender waits; it loses nothing by itself.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import zmq
+from numpy.typing import NDArray
+
+from simulator.faults import FaultPlan, Injected, Outgoing, inject
+from streamer.clock import RunClock
+from streamer.compression import encode
+from streamer.errors import RunError, UsageError
+from streamer.records import Compression, Frame, FrameHeader, SeriesEnd, SeriesKey, SeriesStart, StreamMessage
+from streamer.sources import Scheme, make_encoder
+from streamer.worker import Control
+
+__all__ = ["EncodedFrame", "SenderSettings", "SentCounts", "encode_frame", "run_sender", "send_stream"]
+
+_CHECK_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFrame:
+    """A frame whose payload is made already, so that it can be sent many times at no cost."""
+
+    payload: bytes
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    compression: Compression
+
+
+@dataclass(frozen=True, slots=True)
+class SenderSettings:
+    """How a stream is sent.
+
+    Attributes
+    ----------
+    scheme : Scheme
+        The stream's format.
+    bind : str
+        Address to bind; port ``*`` takes a free one.
+    compression : Compression
+        For frames that come as images.
+    rate_hz : float
+        Frames a second; 0: as fast as the receiver takes them.
+    n_planned : int
+        What the start message promises; 0 where that is not known.
+    key : SeriesKey
+    pixel_size_A : float or None
+        At the specimen [Å], told in the start message.
+    frame_time_s : float or None
+        Told in the start message; None: 1 / rate.
+    extra : Mapping
+        Further fields of the start message; JSON-like values.
+    queue_frames : int
+        ZeroMQ's send queue.
+    linger_s : float
+        How long the last messages may take to leave [s].
+    faults : FaultPlan
+    """
+
+    scheme: Scheme = Scheme.DECTRIS2
+    bind: str = "tcp://127.0.0.1:*"
+    compression: Compression = Compression.BSLZ4
+    rate_hz: float = 0.0
+    n_planned: int = 0
+    key: SeriesKey = SeriesKey(1, "simulated")
+    pixel_size_A: float | None = None
+    frame_time_s: float | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    queue_frames: int = 100
+    linger_s: float = 30.0
+    faults: FaultPlan = FaultPlan()
+
+
+@dataclass(frozen=True, slots=True)
+class SentCounts:
+    """What left the sender.
+
+    `frames` counts the frames of the series (duplicates and strays not), `messages` everything; `late` counts the
+    frames that left more than one frame time after they were due, `elapsed_s` runs from the first frame to the
+    last one handed to ZeroMQ.
+    """
+
+    frames: int
+    messages: int
+    n_bytes: int
+    late: int
+    elapsed_s: float
+    injected: tuple[Injected, ...]
+
+
+def send_stream(
+    frames: Iterable[NDArray[Any] | EncodedFrame],
+    settings: SenderSettings,
+    stop: Callable[[], bool] = lambda: False,
+    on_bound: Callable[[str], None] = lambda endpoint: None,
+) -> SentCounts:
+    """Send one series.
+
+    Parameters
+    ----------
+    frames : iterable of numpy.ndarray of shape (height, width), uint8, uint16 or uint32, or of EncodedFrame
+        All of one shape and dtype.
+    settings : SenderSettings
+    stop : callable
+        Asked at least every 0.1 s; once it says yes, the series is ended early.
+    on_bound : callable
+        Told the endpoint, as ``tcp://127.0.0.1:PORT``, before anything is sent.
+    """
+    with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
+        socket.set(zmq.SNDHWM, settings.queue_frames)
+        socket.set(zmq.LINGER, round(1000 * settings.linger_s))
+        _bind(socket, settings.bind)
+        on_bound(str(socket.getsockopt_string(zmq.LAST_ENDPOINT)))
+        return _send_all(socket, frames, settings, stop)
+
+
+def run_sender(
+    control: Control,
+    make_frames: Callable[[], Iterable[NDArray[Any] | EncodedFrame]],
+    settings: SenderSettings,
+) -> None:
+    """Send a stream from a process of its own (`streamer.worker.Worker`).
+
+    `make_frames` is a module-level function, or a `functools.partial` of one; it is called in the child. The child
+    is ready, with its `endpoint`, once it is bound; its summary is `SentCounts` as a dictionary.
+    """
+    counts = send_stream(
+        make_frames(), settings, control.stopping, lambda endpoint: control.ready(endpoint=endpoint)
+    )
+    control.finished(asdict(counts))
+
+
+def encode_frame(image: NDArray[Any], compression: Compression) -> EncodedFrame:
+    """Make the payload of an image."""
+    dtype = image.dtype.newbyteorder("<")
+    height, width = image.shape
+    return EncodedFrame(encode(image, compression), (height, width), dtype, compression)
+
+
+def _bind(socket: zmq.Socket[bytes], address: str) -> None:
+    try:
+        socket.bind(address)
+    except zmq.ZMQError as error:
+        raise RunError(f"cannot bind {address}: {error.strerror}; choose another port") from error
+
+
+def _send_all(
+    socket: zmq.Socket[bytes],
+    frames: Iterable[NDArray[Any] | EncodedFrame],
+    settings: SenderSettings,
+    stop: Callable[[], bool],
+) -> SentCounts:
+    pacer = _Pacer(settings.rate_hz, stop)
+    encoder = make_encoder(settings.scheme, pacer.clock.now())
+    injected: list[Injected] = []
+    messages = _messages(_encoded(frames, settings.compression), settings, pacer)
+    sent, sent_ids, n_bytes = 0, set[int](), 0
+    for outgoing in inject(messages, encoder.encode, settings.faults, injected):
+        if outgoing.delay_s:
+            pacer.pause(outgoing.delay_s)
+        if not _send(socket, outgoing, stop):
+            break
+        sent += 1
+        n_bytes += sum(len(part) for part in outgoing.parts)
+        if outgoing.frame_id is not None:
+            sent_ids.add(outgoing.frame_id)
+    return SentCounts(len(sent_ids), sent, n_bytes, pacer.late, pacer.elapsed_s, tuple(injected))
+
+
+def _messages(
+    frames: Iterator[EncodedFrame], settings: SenderSettings, pacer: "_Pacer"
+) -> Iterator[StreamMessage]:
+    """Yield the series' messages, each frame when it is due."""
+    first = next(frames, None)
+    if first is None:
+        raise UsageError("there are no frames to send")
+    yield _start(first, settings)
+    for frame_id, frame in enumerate(itertools.chain((first,), frames)):
+        if not pacer.wait_until_due(frame_id):
+            break
+        header = FrameHeader(
+            settings.key, frame_id, frame.shape, frame.dtype, frame.compression, pacer.clock.now()
+        )
+        yield Frame(header, memoryview(frame.payload))
+    yield SeriesEnd(settings.key)
+
+
+def _start(first: EncodedFrame, settings: SenderSettings) -> SeriesStart:
+    frame_time_s = settings.frame_time_s or (1 / settings.rate_hz if settings.rate_hz else None)
+    return SeriesStart(
+        key=settings.key,
+        n_frames_planned=settings.n_planned,
+        shape=first.shape,
+        dtype=first.dtype,
+        pixel_size_A=settings.pixel_size_A,
+        frame_time_s=frame_time_s,
+        saturation_value=int(np.iinfo(first.dtype).max) - 1,  # the largest value means "no data"
+        extra=settings.extra,
+    )
+
+
+def _encoded(
+    frames: Iterable[NDArray[Any] | EncodedFrame], compression: Compression
+) -> Iterator[EncodedFrame]:
+    for frame in frames:
+        yield frame if isinstance(frame, EncodedFrame) else encode_frame(frame, compression)
+
+
+def _send(socket: zmq.Socket[bytes], outgoing: Outgoing, stop: Callable[[], bool]) -> bool:
+    """Hand a message to ZeroMQ, waiting for room; False if that was given up because of `stop`."""
+    parts: Sequence[bytes | memoryview] = outgoing.parts
+    while True:
+        try:
+            socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
+            return True
+        except zmq.Again:
+            if stop():
+                return False
+            socket.poll(round(1000 * _CHECK_S), zmq.POLLOUT)
+
+
+class _Pacer:
+    """Says when frames are due; its clock starts with the first."""
+
+    def __init__(self, rate_hz: float, stop: Callable[[], bool]) -> None:
+        self.clock = RunClock.start()
+        self.late = 0
+        self._interval_s = 1 / rate_hz if rate_hz > 0 else 0.0
+        self._stop = stop
+        self._first = self._last = self._next_check = 0.0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Time from the first frame to the last [s]."""
+        return self._last - self._first
+
+    def wait_until_due(self, n: int) -> bool:
+        """Wait for frame `n`; False if the end was asked for meanwhile."""
+        now = time.perf_counter()
+        if n == 0:
+            self._first = now
+        due = self._first + n * self._interval_s
+        if self._interval_s and now > due + self._interval_s:
+            self.late += 1
+        going_on = self._sleep_until(due)
+        self._last = time.perf_counter()
+        return going_on
+
+    def pause(self, seconds: float) -> None:
+        """Stand still, as a stalling detector does."""
+        self._sleep_until(time.perf_counter() + seconds)
+
+    def _sleep_until(self, due: float) -> bool:
+        while True:
+            now = time.perf_counter()
+            if now >= self._next_check:
+                self._next_check = now + _CHECK_S
+                if self._stop():
+                    return False
+            if now >= due:
+                return True
+            time.sleep(min(due - now, _CHECK_S))
