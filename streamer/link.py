@@ -6,6 +6,7 @@ message      direction                parts
 task         ingest → analyser        `TaskHeader`, payload as received
 result       analyser → ingest        `ResultHeader`, columns, denoised, atom count (maps may be empty)
 failure      analyser → ingest        `FailureHeader`
+analyser     analyser → ingest        `AnalyserHeader`, once, when its networks are loaded
 view         analyser → windows       ``b"view"``, `ViewHeader`, raw uint8, denoised uint8, columns
 status       ingest → windows         ``b"status"``, `RunStatus`
 ===========  =======================  ===========================================================
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from streamer.errors import MessageError, TruncatedMessageError, UnknownEncodingError
 from streamer.records import (
     COLUMN_DTYPE,
+    AnalyserInfo,
     Compression,
     Frame,
     FrameFailure,
@@ -43,6 +45,7 @@ __all__ = [
     "decode_status",
     "decode_task",
     "decode_view",
+    "encode_analyser",
     "encode_failure",
     "encode_result",
     "encode_status",
@@ -99,6 +102,16 @@ class FailureHeader(msgspec.Struct, frozen=True, array_like=True, tag="failure")
     unique_id: str
     frame_id: int
     reason: str
+
+
+class AnalyserHeader(msgspec.Struct, frozen=True, array_like=True, tag="analyser"):
+    """An `AnalyserInfo`."""
+
+    backend: str
+    device: str
+    precision: str
+    version: str
+    networks: dict[str, str]
 
 
 class ViewHeader(msgspec.Struct, frozen=True, array_like=True, tag="view"):
@@ -224,17 +237,23 @@ def encode_failure(failure: FrameFailure) -> list[Buffer]:
     ]
 
 
-def decode_result(parts: Sequence[memoryview]) -> FrameResult | FrameFailure:
+def encode_analyser(info: AnalyserInfo) -> list[Buffer]:
+    """Make the part by which an analyser introduces itself; sent once, before its first result."""
+    return [
+        _encode(AnalyserHeader(info.backend, info.device, info.precision, info.version, dict(info.networks)))
+    ]
+
+
+def decode_result(parts: Sequence[memoryview]) -> FrameResult | FrameFailure | AnalyserInfo:
     """Read what an analyser sends back; maps and columns are views into the parts.
 
     Raises
     ------
     MessageError
-        If the parts are neither a result nor a failure.
+        If the parts are neither a result, a failure nor an introduction.
     """
     if len(parts) == 1:
-        failure = _decode(parts[0], FailureHeader)
-        return FrameFailure(failure.frame_id, SeriesKey(failure.series_id, failure.unique_id), failure.reason)
+        return _decode_short(parts[0])
     _expect_parts(parts, 4, "result")
     h = _decode(parts[0], ResultHeader)
     shape = (h.map_height, h.map_width)
@@ -292,7 +311,18 @@ def decode_status(parts: Sequence[memoryview]) -> RunStatus:
     return _decode(parts[1], RunStatus)
 
 
+_short = msgspec.msgpack.Decoder(FailureHeader | AnalyserHeader)
 _Header = TypeVar("_Header", TaskHeader, ResultHeader, FailureHeader, ViewHeader, RunStatus)
+
+
+def _decode_short(part: memoryview) -> FrameFailure | AnalyserInfo:
+    try:
+        h = _short.decode(part)
+    except msgspec.MsgspecError as error:
+        raise MessageError(f"neither a failure nor an introduction: {error}") from error
+    if isinstance(h, FailureHeader):
+        return FrameFailure(h.frame_id, SeriesKey(h.series_id, h.unique_id), h.reason)
+    return AnalyserInfo(h.backend, h.device, h.precision, h.version, h.networks)
 
 
 def _decode(part: memoryview, kind: type[_Header]) -> _Header:

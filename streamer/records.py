@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "COLUMN_DTYPE",
+    "AnalyserInfo",
     "Compression",
     "Frame",
     "FrameFailure",
@@ -209,3 +210,17 @@ class FrameFailure:
     def of(cls, header: FrameHeader, reason: str) -> Self:
         """Make the failure record of the frame that `header` belongs to."""
         return cls(header.frame_id, header.key, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyserInfo:
+    """Which engine and networks an analyser runs; it says so once, before its first result.
+
+    `networks` gives each model file's name and SHA-256.
+    """
+
+    backend: str
+    device: str = ""
+    precision: str = ""
+    version: str = ""
+    networks: Mapping[str, str] = field(default_factory=dict)

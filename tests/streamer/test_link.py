@@ -12,6 +12,7 @@ from streamer import link
 from streamer.errors import MessageError
 from streamer.records import (
     COLUMN_DTYPE,
+    AnalyserInfo,
     Compression,
     Frame,
     FrameFailure,
@@ -132,3 +133,8 @@ def test_a_truncated_view_is_refused(cut) -> None:  # type: ignore[no-untyped-de
     else:
         with pytest.raises(MessageError):
             link.decode_view(_views(parts))
+
+
+def test_an_analyser_introduces_itself() -> None:
+    info = AnalyserInfo("openvino", "CPU", "FP32", "2025.3", {"heights.onnx": "ab" * 32})
+    assert link.decode_result(_views(link.encode_analyser(info))) == info
