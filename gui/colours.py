@@ -1,8 +1,8 @@
 """Colours with a meaning: one for each atom count, and the pictures' lookup tables.
 
-The count colours rise in lightness from one atom to many while the hue runs from purple over blue and green to
-yellow, so that their order survives grey-scale printing and each kind of colour blindness; the tests simulate
-all three and demand a visible step between neighbours.
+The count colours rise in lightness from one atom to many while the hue runs from purple over blue and green
+to yellow, so that their order survives grey-scale printing and each kind of colour blindness; the tests
+simulate all three and demand a visible step between neighbours.
 """
 
 from functools import cache

@@ -31,6 +31,8 @@ SERIES_DTYPE = np.dtype(
 )
 """One shown frame's numbers."""
 
+_REORDERED_FRAMES = 256  # results of several analysers arrive out of order by at most this many
+
 _Item = TypeVar("_Item")
 
 
@@ -78,7 +80,8 @@ class History:
     """The shown frames of one series.
 
     A frame of another series that was published later starts a new history; a frame of an older series that
-    arrives late is not added.
+    arrives late is not added. A frame id far below the newest that was received later belongs to a new run
+    that counts from the beginning again, and starts a new history too.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -95,17 +98,20 @@ class History:
             self._limits.picture_bytes, lambda view: view.raw.nbytes + view.denoised.nbytes
         )
         self.newest: View | None = None
+        self.t_first = float("nan")  # when the series' first frame known here was received [Unix s]
 
     def add(self, view: View) -> bool:
         """Take in a frame; returns whether it began a new series."""
         newest = self.newest
-        new_series = newest is not None and newest.header.series_id != view.header.series_id
-        if newest is not None and new_series:
+        if newest is not None and newest.header.series_id != view.header.series_id:
             if view.header.t_published < newest.header.t_published:
                 return False
+        new_series = newest is not None and _begins_anew(newest.header, view.header)
+        if new_series:
             self._clear()
         if newest is None or new_series or view.header.frame_id > newest.header.frame_id:
             self.newest = view
+        self.t_first = min(view.header.t_received, self.t_first if self._n_rows else float("inf"))
         self._add_row(series_row(view))
         self._columns.add(view.header.t_received, (view.header, view.columns))
         self._views.add(view.header.t_received, view)
@@ -161,6 +167,12 @@ class History:
             kept = self._rows[self._n_rows // 4 :].copy()
             self._rows[: len(kept)] = kept
             self._n_rows = len(kept)
+
+
+def _begins_anew(newest: ViewHeader, header: ViewHeader) -> bool:
+    if header.series_id != newest.series_id:
+        return True
+    return header.frame_id < newest.frame_id - _REORDERED_FRAMES and header.t_received > newest.t_received
 
 
 def series_row(view: View) -> NDArray[np.void]:

@@ -116,18 +116,24 @@ class ViewState:
     ----------
     t : float or None
         Time of the frame shown [Unix s]; None: live.
+    t_end : float or None
+        Right end of the time axes when the person left the live view [Unix s]; None: live.
     region : Region or None
         Zoom of the linked pictures; None: the whole frame.
     selected : tuple of float or None
         (y, x) of the chosen column at the time it was chosen [px].
     acknowledged : int
         Number of losses the person has seen and confirmed; more of them raise the alarm again.
+    acknowledged_refused : int
+        The same for messages this window could not read.
     """
 
     t: float | None = None
+    t_end: float | None = None
     region: Region | None = None
     selected: tuple[float, float] | None = None
     acknowledged: int = 0
+    acknowledged_refused: int = 0
 
     @property
     def live(self) -> bool:

@@ -1,0 +1,76 @@
+"""Start the window: from the command line, or as a child process of a run."""
+
+import signal
+import sys
+from collections.abc import Callable
+
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QApplication
+
+from gui.feed import Feed
+from gui.history import History
+from gui.session import LiveSession
+from gui.settings import Model, Settings
+from gui.window import AnalysisWindow
+from streamer.worker import Control
+
+__all__ = ["application", "run", "run_window"]
+
+_STOP_CHECK_MS = 100
+
+
+def run(address_or_file: str, *, stop: Callable[[], bool] | None = None) -> int:
+    """Show a running analysis until its window is closed.
+
+    Parameters
+    ----------
+    address_or_file : str
+        ``tcp://HOST:PORT`` of a run's view hub.
+    stop : callable or None
+        Asked ten times a second; the window closes when it returns true.
+
+    Returns
+    -------
+    int
+        The exit status.
+
+    Raises
+    ------
+    UsageError
+        If the address is none.
+    """
+    feed = Feed(address_or_file)
+    app = application()
+    window = AnalysisWindow(LiveSession(feed, History()), Model(Settings()))
+    window.resize(1440, 900)
+    window.show()
+    timer = QTimer()
+    timer.timeout.connect(lambda: window.close() if stop is not None and stop() else None)
+    timer.start(_STOP_CHECK_MS)
+    status = app.exec()
+    timer.stop()
+    return status
+
+
+def run_window(control: Control, address_or_file: str) -> None:
+    """Show a running analysis in a child process: a target for `streamer.worker.Worker`.
+
+    It ends when the person closes the window or the run asks it to.
+    """
+    control.ready()
+    run(address_or_file, stop=control.stopping)
+    control.finished({})
+
+
+def application() -> QApplication:
+    """Return the application, made at the first call; Ctrl-C ends it."""
+    existing = QApplication.instance()
+    if isinstance(existing, QApplication):
+        return existing
+    app = QApplication(sys.argv[:1])
+    app.setApplicationName("Atomstream")
+    app.setOrganizationName("atomstream")
+    app.setStyle("Fusion")
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, lambda *_: app.quit())
+    return app

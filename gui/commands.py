@@ -1,0 +1,174 @@
+"""What the keys, buttons and the mouse do, as changes of the two models. No Qt."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+from gui.geometry import nearest_column, neighbour_distance_px, whole_frame
+from gui.history import History
+from gui.settings import (
+    AVERAGES,
+    COLOUR_MAPS,
+    TIME_WINDOWS_S,
+    Backdrop,
+    ContrastMode,
+    Model,
+    Region,
+    Settings,
+    ThemeName,
+    ViewState,
+)
+from gui.status_text import Alarm
+from streamer.link import View
+
+__all__ = ["Commands"]
+
+_ZOOM_STEP = 1.5
+_SMALLEST_EXTENT_PX = 8.0
+_Choice = TypeVar("_Choice")
+
+
+class Commands:
+    """Each method is one thing a person can ask for; see `gui.actions.ACTIONS`.
+
+    Parameters
+    ----------
+    settings, state : Model
+        Changed by the methods.
+    history : History
+        Read only: where "one frame back" leads.
+    """
+
+    def __init__(self, settings: Model[Settings], state: Model[ViewState], history: History) -> None:
+        self.settings = settings
+        self.state = state
+        self._history = history
+
+    def go_live(self) -> None:
+        """Show the newest frame again."""
+        self.state.change(t=None, t_end=None)
+
+    def go_to(self, t: float) -> None:
+        """Show the kept frame nearest to `t` [Unix s]; the time axes stand still from now on."""
+        view = self._history.at(t)
+        if view is None:
+            return
+        newest = self._newest_t()
+        t_end = self.state.value.t_end
+        self.state.change(t=view.header.t_received, t_end=newest if t_end is None else t_end)
+
+    def pause(self) -> None:
+        """Hold the frame on display, or go on."""
+        if self.state.value.live:
+            self.go_to(self._newest_t())
+        else:
+            self.go_live()
+
+    def step_back(self) -> None:
+        """Show the kept frame before this one."""
+        self._step(-1)
+
+    def step_forward(self) -> None:
+        """Show the kept frame after this one."""
+        self._step(1)
+
+    def leap_back(self) -> None:
+        """Go ten frames back."""
+        self._step(-10)
+
+    def leap_forward(self) -> None:
+        """Go ten frames forward."""
+        self._step(10)
+
+    def next_time_window(self) -> None:
+        """Take the next length of the time axes."""
+        self.settings.change(time_window_s=_next(TIME_WINDOWS_S, self.settings.value.time_window_s))
+
+    def show_whole_frame(self) -> None:
+        """End the zoom."""
+        self.state.change(region=None)
+
+    def zoom_in(self) -> None:
+        """Zoom in on the middle."""
+        self._zoom(1 / _ZOOM_STEP)
+
+    def zoom_out(self) -> None:
+        """Zoom out from the middle."""
+        self._zoom(_ZOOM_STEP)
+
+    def show_region(self, region: Region) -> None:
+        """Show `region` in all pictures."""
+        self.state.change(region=region)
+
+    def toggle_columns(self) -> None:
+        """Show or hide the columns."""
+        self.settings.change(show_columns=not self.settings.value.show_columns)
+
+    def next_backdrop(self) -> None:
+        """Take the next picture beneath the columns."""
+        self.settings.change(backdrop=_next(tuple(Backdrop), self.settings.value.backdrop))
+
+    def next_contrast(self) -> None:
+        """Take the next contrast policy."""
+        self.settings.change(contrast=_next(tuple(ContrastMode), self.settings.value.contrast))
+
+    def next_average(self) -> None:
+        """Take the next number of raw frames to average."""
+        self.settings.change(average_frames=_next(AVERAGES, self.settings.value.average_frames))
+
+    def next_colour_map(self) -> None:
+        """Take the next colour map for both pictures."""
+        name = _next(COLOUR_MAPS, self.settings.value.raw_colour_map)
+        self.settings.change(raw_colour_map=name, denoised_colour_map=name)
+
+    def toggle_theme(self) -> None:
+        """Change between dark and light."""
+        self.settings.change(theme=_next(tuple(ThemeName), self.settings.value.theme))
+
+    def select(self, y: float, x: float) -> None:
+        """Choose the column at (y, x) [px], or none if there is none."""
+        view = self._shown()
+        if view is None:
+            return
+        spacing = neighbour_distance_px(view.columns)
+        index = nearest_column(view.columns, y, x, 0.6 * spacing if math.isfinite(spacing) else 10.0)
+        column = None if index is None else view.columns[index]
+        self.state.change(selected=None if column is None else (float(column["y"]), float(column["x"])))
+
+    def clear_selection(self) -> None:
+        """Choose no column."""
+        self.state.change(selected=None)
+
+    def confirm(self, alarm: Alarm) -> None:
+        """Note that the person has seen `alarm`; only further losses raise it again."""
+        self.state.change(acknowledged=alarm.losses, acknowledged_refused=alarm.refused)
+
+    def new_series(self) -> None:
+        """Follow a series that has just begun: live, whole frame, nothing chosen."""
+        self.state.set(dataclasses.replace(self.state.value, t=None, t_end=None, region=None, selected=None))
+
+    def _shown(self) -> View | None:
+        return self._history.at(self.state.value.t)
+
+    def _newest_t(self) -> float:
+        newest = self._history.newest
+        return math.nan if newest is None else newest.header.t_received
+
+    def _step(self, frames: int) -> None:
+        t = self.state.value.t
+        if self._history.newest is not None:
+            self.go_to(self._history.step(self._newest_t() if t is None else t, frames))
+
+    def _zoom(self, factor: float) -> None:
+        view = self._shown()
+        if view is None:
+            return
+        whole = whole_frame(view.header.height, view.header.width)
+        now = self.state.value.region or whole
+        extent = min(max(now.extent_px * factor, _SMALLEST_EXTENT_PX), 4 * whole.extent_px)
+        self.state.change(region=Region(now.y, now.x, extent))
+
+
+def _next(choices: Sequence[_Choice], value: _Choice) -> _Choice:
+    return choices[(choices.index(value) + 1) % len(choices)]

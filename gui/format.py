@@ -1,0 +1,46 @@
+"""Numbers as a person reads them."""
+
+import math
+
+__all__ = ["bytes_text", "duration_text", "number_text", "rate_text", "value_text"]
+
+_THIN_SPACE = "\u2009"
+NOTHING = "–"
+
+
+def number_text(number: int) -> str:
+    """Write 1234567 as 1 234 567, with thin spaces."""
+    return f"{number:,}".replace(",", _THIN_SPACE)
+
+
+def value_text(value: float, digits: int = 1, unit: str = "") -> str:
+    """Write a value with its unit; a dash where it is unknown."""
+    if not math.isfinite(value):
+        return NOTHING
+    return f"{value:.{digits}f}{_THIN_SPACE + unit if unit else ''}"
+
+
+def rate_text(per_s: float) -> str:
+    """Write a rate as 24.9/s, 1 200/s."""
+    if not math.isfinite(per_s):
+        return NOTHING
+    return f"{number_text(round(per_s))}/s" if per_s >= 100 else f"{per_s:.1f}/s"
+
+
+def bytes_text(n: int) -> str:
+    """Write a size in decimal units, as disk makers do."""
+    value = float(n)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.{0 if unit in ('B', 'kB') or value >= 100 else 1}f}{_THIN_SPACE}{unit}"
+        value /= 1000
+    return f"{value:.1f}{_THIN_SPACE}TB"
+
+
+def duration_text(seconds: float) -> str:
+    """Write a duration as 0:07, 12:34 or 1:02:03."""
+    if not math.isfinite(seconds):
+        return NOTHING
+    whole = max(0, int(seconds))
+    hours, minutes = whole // 3600, whole // 60 % 60
+    return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"

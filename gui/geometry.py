@@ -1,0 +1,93 @@
+"""Where things lie: linked zoom, scale bar, neighbours. Lengths in recorded pixels, images (y, x)."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from gui.settings import Region
+
+__all__ = [
+    "ScaleBar",
+    "fitting_rectangle",
+    "nearest_column",
+    "neighbour_distance_px",
+    "scale_bar",
+    "whole_frame",
+]
+
+_A_PER_NM = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleBar:
+    """A bar of a round length: how long on screen, and what is written beside it."""
+
+    length_screen_px: float
+    text: str
+
+
+def whole_frame(height: int, width: int) -> Region:
+    """Return the region that shows all of a frame; pixel centres lie at whole numbers."""
+    return Region((height - 1) / 2, (width - 1) / 2, float(max(height, width)))
+
+
+def fitting_rectangle(
+    region: Region, screen_height: float, screen_width: float
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Find what a panel shows so that all of `region` is visible and pixels are square.
+
+    Returns
+    -------
+    y_range, x_range : tuple of float
+        In recorded pixels.
+    """
+    per_pixel = region.extent_px / max(1.0, min(screen_height, screen_width))
+    half_y, half_x = per_pixel * screen_height / 2, per_pixel * screen_width / 2
+    return (region.y - half_y, region.y + half_y), (region.x - half_x, region.x + half_x)
+
+
+def scale_bar(pixel_size_A: float, screen_px_per_px: float, available_screen_px: float) -> ScaleBar:
+    """Choose the longest bar of 1, 2 or 5 times a power of ten that takes at most a third of the width.
+
+    Parameters
+    ----------
+    pixel_size_A : float
+        Of the recorded frame [Å]; NaN if unknown, then the bar is in pixels.
+    screen_px_per_px : float
+        Magnification on the screen.
+    available_screen_px : float
+        Width of the panel.
+    """
+    known = math.isfinite(pixel_size_A) and pixel_size_A > 0
+    per_screen_px = (pixel_size_A / _A_PER_NM if known else 1.0) / screen_px_per_px
+    longest = per_screen_px * available_screen_px / 3
+    decade = 10.0 ** math.floor(math.log10(longest))
+    length = max(step * decade for step in (1, 2, 5) if step * decade <= longest * (1 + 1e-9))
+    return ScaleBar(length / per_screen_px, _length_text(length) if known else f"{length:g} px")
+
+
+def _length_text(length_nm: float) -> str:
+    if length_nm >= 1000:
+        return f"{length_nm / 1000:g} µm"
+    return f"{length_nm:g} nm" if length_nm >= 0.1 else f"{length_nm * 1000:g} pm"
+
+
+def neighbour_distance_px(columns: NDArray[np.void]) -> float:
+    """Return the median distance of each column to its nearest neighbour [px]; NaN for fewer than two."""
+    if len(columns) < 2:
+        return math.nan
+    positions = np.stack([columns["y"], columns["x"]], axis=1)
+    distances = np.asarray(KDTree(positions).query(positions, k=2)[0])
+    return float(np.median(distances[:, 1]))
+
+
+def nearest_column(columns: NDArray[np.void], y: float, x: float, within_px: float) -> int | None:
+    """Return the index of the column nearest to (y, x) [px], or None if all are farther than `within_px`."""
+    if not len(columns):
+        return None
+    squared = (columns["y"] - y) ** 2 + (columns["x"] - x) ** 2
+    index = int(np.argmin(squared))
+    return index if squared[index] <= within_px**2 else None

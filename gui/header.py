@@ -1,0 +1,117 @@
+"""The window's upper edge: recording light, source and series, and the buttons used all day."""
+
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QColor, QPainter, QPaintEvent
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QToolButton, QWidget
+
+from gui.picture_panel import plain_label
+from gui.resolve import Drawing
+from gui.status_strip import set_severity
+from gui.status_text import Severity
+from gui.theme import THEMES, Theme, number_font
+
+__all__ = ["Header"]
+
+
+class Header(QWidget):
+    """Shows a drawing's light and title; the buttons are wired by the window."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("role", "header")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.lamp = _Lamp()
+        self.light = plain_label("NO RUN")
+        self.light.setFont(number_font(self.font(), 9.5, bold=True))
+        self.file = plain_label("")
+        self.file.setFont(number_font(self.font(), 9.5))
+        self.title = plain_label("", "muted")
+        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.live = QPushButton("Live")
+        self.live.setToolTip("Show the newest frame (L)")
+        self.view_menu = QToolButton()
+        self.view_menu.setText("View")
+        self.view_menu.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.export_menu = QToolButton()
+        self.export_menu.setText("Export")
+        self.export_menu.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.help = QPushButton("?")
+        self.help.setToolTip("Keyboard shortcuts (?)")
+        self.help.setFixedWidth(30)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(12, 5, 8, 5)
+        row.setSpacing(8)
+        for widget in (self.lamp, self.light, self.file):
+            row.addWidget(widget)
+        row.addSpacing(10)
+        row.addWidget(self.title, 1)
+        for button in (self.live, self.view_menu, self.export_menu, self.help):
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            row.addWidget(button)
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Hand the lamp its colours."""
+        self.lamp.apply_theme(theme)
+
+    def draw(self, drawing: Drawing, *, live: bool) -> None:
+        """Show the light, the title and whether the view is live."""
+        light = drawing.light
+        self.lamp.draw(light.severity, blinking=light.caption == "REC")
+        for label, text in (
+            (self.light, light.caption),
+            (self.file, light.value),
+            (self.title, drawing.title),
+        ):
+            if label.text() != text:
+                label.setText(text)
+        set_severity(self.light, light.severity)
+        self.file.setToolTip(light.detail)
+        self._draw_live(live)
+
+    def _draw_live(self, live: bool) -> None:
+        state = "true" if live else "false"
+        if self.live.property("live") != state:
+            self.live.setProperty("live", state)
+            self.live.setText("Live" if live else "Back to live")
+            self.live.style().unpolish(self.live)
+            self.live.style().polish(self.live)
+
+
+class _Lamp(QWidget):
+    """A round light; while frames are recorded it is red with a halo."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFixedSize(QSize(16, 16))
+        self._theme = next(iter(THEMES.values()))
+        self._severity = Severity.PLAIN
+        self._on = False
+
+    def apply_theme(self, theme: Theme) -> None:
+        self._theme = theme
+        self.update()
+
+    def draw(self, severity: Severity, *, blinking: bool) -> None:
+        if (severity, blinking) != (self._severity, self._on):
+            self._severity, self._on = severity, blinking
+            self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        colours = {
+            Severity.PLAIN: self._theme.muted,
+            Severity.GOOD: self._theme.good,
+            Severity.WARN: self._theme.warn,
+            Severity.BAD: self._theme.bad,
+        }
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        colour = QColor(colours[self._severity])
+        if self._on:
+            halo = QColor(colour)
+            halo.setAlpha(80)
+            painter.setBrush(halo)
+            painter.drawEllipse(0, 0, 16, 16)
+        painter.setBrush(colour)
+        painter.drawEllipse(3, 3, 10, 10)
+        painter.end()

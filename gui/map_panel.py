@@ -1,0 +1,61 @@
+"""The atom-count map: the picture panel with coloured columns and the colour bar."""
+
+from PySide6.QtWidgets import QWidget
+
+from gui.colour_bar import ColourBar
+from gui.column_marks import ColumnMarks
+from gui.picture_panel import PicturePanel, plain_label
+from gui.resolve import Drawing
+from gui.theme import Theme
+
+__all__ = ["MapPanel"]
+
+_DIMMED = 0.55
+
+
+class MapPanel(PicturePanel):
+    """Shows a drawing's columns over its dimmed backdrop."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__("Atom counts", parent)
+        self.image.setOpacity(_DIMMED)
+        self.marks = ColumnMarks(self.box)
+        self.bar = ColourBar()
+        self.content.addWidget(self.bar)
+        self.badge = plain_label("", "badge")
+        self.badge.setParent(self.canvas)
+        self.badge.hide()
+        self.placeholder = plain_label("", "placeholder")
+        self.placeholder.setParent(self.canvas)
+        self._accent = ""
+        self._theme: Theme | None = None
+
+    def apply_theme(self, theme: Theme) -> None:
+        """See `PicturePanel`."""
+        super().apply_theme(theme)
+        self._theme, self._accent = theme, theme.accent
+        self.bar.apply_theme(theme)
+        self.badge.setStyleSheet(
+            f"background: {theme.warn}; color: {theme.panel}; border-radius: 10px;"
+            " padding: 3px 11px; font-weight: 600;"
+        )
+        self.placeholder.setStyleSheet(f"color: {theme.muted}; font-size: 15px;")
+
+    def draw_map(self, drawing: Drawing) -> None:
+        """Show backdrop, columns, colour bar, and what must be said over the picture."""
+        self.draw(drawing.frame.backdrop, drawing.region, drawing.pixel_size_A)
+        self.marks.draw(drawing.frame.markers, self.magnification(), drawing.selected, self._accent)
+        self.bar.draw(drawing.frame.markers)
+        self._overlay(drawing)
+
+    def _overlay(self, drawing: Drawing) -> None:
+        for label, text in ((self.badge, drawing.badge), (self.placeholder, drawing.placeholder)):
+            if label.text() != text:
+                label.setText(text)
+                label.adjustSize()
+            label.setVisible(bool(text))
+        self.badge.move((self.canvas.width() - self.badge.width()) // 2, 12)
+        self.placeholder.move(
+            (self.canvas.width() - self.placeholder.width()) // 2,
+            (self.canvas.height() - self.placeholder.height()) // 2,
+        )

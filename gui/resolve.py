@@ -1,0 +1,306 @@
+"""From what is known and what was set to what is drawn: pure functions, no Qt, no clock, no sockets."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gui.colours import count_scale_length
+from gui.contrast import contrast_of
+from gui.format import NOTHING, duration_text, number_text, value_text
+from gui.geometry import neighbour_distance_px, whole_frame
+from gui.settings import Backdrop, Region, Settings, ViewState
+from gui.status_text import (
+    HIGH_UNFAMILIARITY,
+    Alarm,
+    Cell,
+    Severity,
+    alarm,
+    recording_light,
+    status_cells,
+)
+from streamer.link import RunStatus, View
+
+__all__ = [
+    "Drawing",
+    "FrameDrawing",
+    "Headline",
+    "Markers",
+    "Picture",
+    "Scene",
+    "average",
+    "resolve",
+    "resolve_frame",
+    "resolve_markers",
+    "time_range",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """Everything the window knows at one moment.
+
+    Attributes
+    ----------
+    view : View or None
+        The frame to be shown.
+    newest_t : float
+        When the newest frame was received [Unix s].
+    shown_per_s, screen_latency_ms, silent_s, refused, connected
+        See `gui.status_text`.
+    """
+
+    view: View | None = None
+    status: RunStatus | None = None
+    newest_t: float = float("nan")
+    address: str = ""
+    shown_per_s: float = 0.0
+    screen_latency_ms: float = float("nan")
+    silent_s: float = 0.0
+    refused: int = 0
+    connected: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """An image to be drawn over `height` x `width` recorded pixels.
+
+    Attributes
+    ----------
+    pixels : numpy.ndarray of uint8, shape (h, w)
+    levels : tuple of float
+        Values drawn with the first and the last entry of the lookup table.
+    colour_map : str
+        See `gui.colours.lookup_table`.
+    bin_px : int
+        Recorded pixels per picture pixel.
+    low, high : float
+        What uint8 0 and 255 stand for.
+    """
+
+    pixels: NDArray[np.uint8]
+    levels: tuple[float, float]
+    colour_map: str
+    bin_px: int
+    low: float
+    high: float
+
+    def value_at(self, y: float, x: float) -> float | None:
+        """Return the value at recorded pixel (y, x), None outside."""
+        row, column = (int(np.floor((v + 0.5) / self.bin_px)) for v in (y, x))
+        if not (0 <= row < self.pixels.shape[0] and 0 <= column < self.pixels.shape[1]):
+            return None
+        return self.low + float(self.pixels[row, column]) / 255 * (self.high - self.low)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Markers:
+    """Columns as they are drawn.
+
+    Attributes
+    ----------
+    columns : numpy.ndarray of COLUMN_DTYPE
+    colour : numpy.ndarray of intp, shape (n,)
+        Row of `gui.colours.count_colours(n_colours)`; -1 for a column of no atoms.
+    sure : numpy.ndarray of bool, shape (n,)
+        Whether the count is probable enough for a filled disc.
+    histogram : numpy.ndarray of intp, shape (n_colours,)
+        Columns of each count.
+    spacing_px : float
+        Median distance of neighbours; NaN if unknown.
+    """
+
+    columns: NDArray[np.void]
+    colour: NDArray[np.intp]
+    sure: NDArray[np.bool_]
+    n_colours: int
+    histogram: NDArray[np.intp]
+    spacing_px: float
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The large figures beside the map."""
+
+    atoms: str = NOTHING
+    atoms_std: str = ""
+    columns: str = NOTHING
+    uncertain: str = ""
+    unfamiliarity: float = float("nan")
+    unfamiliarity_text: str = NOTHING
+    unfamiliarity_severity: Severity = Severity.PLAIN
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FrameDrawing:
+    """The part of a drawing that changes with the frame or the settings only, and costs the most."""
+
+    raw: Picture | None = None
+    denoised: Picture | None = None
+    backdrop: Picture | None = None
+    markers: Markers | None = None
+    headline: Headline = field(default_factory=lambda: Headline())
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Drawing:
+    """What the widgets show; they decide nothing."""
+
+    title: str
+    frame: FrameDrawing
+    cells: tuple[Cell, ...]
+    light: Cell
+    alarm: Alarm | None
+    badge: str
+    placeholder: str
+    pixel_size_A: float
+    region: Region | None
+    markers_on_denoised: bool = False
+    selected: tuple[float, float] | None = None
+
+
+def resolve_frame(view: View | None, recent: tuple[View, ...], settings: Settings) -> FrameDrawing:
+    """Decide how a frame is drawn; `recent` are the frames to average, ending with `view`."""
+    if view is None:
+        return FrameDrawing()
+    raw = _raw_picture(view, recent, settings)
+    denoised = _denoised_picture(view, settings)
+    return FrameDrawing(
+        raw=raw,
+        denoised=denoised,
+        backdrop={Backdrop.DENOISED: denoised, Backdrop.RAW: raw, Backdrop.NONE: None}[settings.backdrop],
+        markers=resolve_markers(view.columns, settings) if settings.show_columns else None,
+        headline=_headline(view, settings),
+        text=_frame_text(view),
+    )
+
+
+def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewState) -> Drawing:
+    """Decide everything that is drawn, from the newest data, the settings and where the person looks."""
+    view = scene.view
+    return Drawing(
+        title=_title(scene),
+        frame=frame,
+        cells=status_cells(scene.status, scene.shown_per_s, scene.screen_latency_ms),
+        light=recording_light(scene.status),
+        alarm=alarm(
+            scene.status,
+            acknowledged=(state.acknowledged, state.acknowledged_refused),
+            silent_s=scene.silent_s,
+            refused=scene.refused,
+            connected=scene.connected,
+        ),
+        badge=_badge(scene, state),
+        placeholder=_placeholder(scene),
+        pixel_size_A=float("nan") if view is None else view.header.pixel_size_A,
+        region=state.region or (None if view is None else whole_frame(view.header.height, view.header.width)),
+        markers_on_denoised=settings.columns_on_denoised,
+        selected=state.selected,
+    )
+
+
+def resolve_markers(columns: NDArray[np.void], settings: Settings) -> Markers:
+    """Give each column its colour and decide whether its count is sure."""
+    counts = columns["count"].astype(np.intp)
+    n_colours = count_scale_length(int(counts.max(initial=0)))
+    histogram = np.bincount(counts, minlength=n_colours + 1)[1:]
+    sure = columns["probability"] >= settings.sure_probability
+    return Markers(columns, counts - 1, sure, n_colours, histogram, neighbour_distance_px(columns))
+
+
+def time_range(
+    t_first: float, t_newest: float, window_s: float, t_end: float | None, t_shown: float | None
+) -> tuple[float, float]:
+    """Choose the part of time on the axes [Unix s].
+
+    Parameters
+    ----------
+    window_s : float
+        Longest span shown; 0: everything.
+    t_end : float or None
+        Where the axis stood when the person left the live view; None: live.
+    t_shown : float or None
+        The frame that must be in sight; None: the newest.
+    """
+    end = t_newest if t_end is None else t_end
+    if t_shown is not None:
+        end = max(end, t_shown)
+    start = max(t_first, end - window_s) if window_s else t_first
+    if t_shown is not None and t_shown < start:
+        start, end = t_shown, min(end, t_shown + window_s)
+    return start, max(end, start + 1.0)
+
+
+def average(views: tuple[View, ...]) -> NDArray[np.uint8]:
+    """Average raw pictures of one shape, in counts, and scale the mean to the last one's levels."""
+    last = views[-1].header
+    same = [view for view in views if view.raw.shape == views[-1].raw.shape]
+    total = np.zeros(views[-1].raw.shape, np.float32)
+    for view in same:
+        h = view.header
+        total += np.float32((h.raw_high - h.raw_low) / 255) * view.raw + np.float32(h.raw_low)
+    scale = 255 / max(last.raw_high - last.raw_low, 1e-12)
+    mean = (total / len(same) - np.float32(last.raw_low)) * np.float32(scale)
+    picture: NDArray[np.uint8] = mean.clip(0, 255).astype(np.uint8)
+    return picture
+
+
+def _raw_picture(view: View, recent: tuple[View, ...], settings: Settings) -> Picture:
+    h = view.header
+    pixels = average(recent) if settings.average_frames > 1 and recent else view.raw
+    levels = contrast_of(settings).levels(pixels)
+    return Picture(pixels, levels, settings.raw_colour_map, h.bin_px, h.raw_low, h.raw_high)
+
+
+def _denoised_picture(view: View, settings: Settings) -> Picture:
+    h = view.header
+    levels = contrast_of(settings).levels(view.denoised)
+    return Picture(
+        view.denoised, levels, settings.denoised_colour_map, h.bin_px, h.denoised_low, h.denoised_high
+    )
+
+
+def _headline(view: View, settings: Settings) -> Headline:
+    h = view.header
+    unsure = int((view.columns["probability"] < settings.sure_probability).sum())
+    foreign = h.ood_score >= HIGH_UNFAMILIARITY
+    return Headline(
+        atoms=number_text(round(h.total_atoms)) if np.isfinite(h.total_atoms) else NOTHING,
+        atoms_std=f"± {value_text(h.total_atoms_std, 1)}" if np.isfinite(h.total_atoms_std) else "",
+        columns=number_text(len(view.columns)),
+        uncertain=f"{number_text(unsure)} uncertain" if unsure else "all sure",
+        unfamiliarity=h.ood_score,
+        unfamiliarity_text=value_text(h.ood_score, 2),
+        unfamiliarity_severity=Severity.WARN if foreign else Severity.GOOD,
+    )
+
+
+def _title(scene: Scene) -> str:
+    status = scene.status
+    if status is None:
+        return scene.address
+    return f"{status.source or scene.address}   ·   series {status.series_id}   ·   {status.state}"
+
+
+def _frame_text(view: View) -> str:
+    h = view.header
+    binned = f"  ·  shown {h.bin_px}×{h.bin_px} binned" if h.bin_px > 1 else ""
+    return f"frame {number_text(h.frame_id)}  ·  {h.height} × {h.width} px{binned}"
+
+
+def _badge(scene: Scene, state: ViewState) -> str:
+    if state.live or scene.view is None:
+        return ""
+    behind = scene.newest_t - scene.view.header.t_received
+    return f"PAST  −{duration_text(behind)}   press L for live"
+
+
+def _placeholder(scene: Scene) -> str:
+    if scene.view is not None:
+        return ""
+    if scene.status is not None and scene.status.state == "waiting":
+        return f"Waiting for the first frame from {scene.status.source}"
+    if scene.connected:
+        return "Connected. Waiting for the first analysed frame"
+    return f"Waiting for a run at {scene.address}"

@@ -1,0 +1,91 @@
+"""What a window knows of a running analysis: the feed's arrivals, a history, a scene. No Qt."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from statistics import median
+
+from gui.feed import Feed
+from gui.history import History
+from gui.resolve import Scene
+from gui.settings import ViewState
+from streamer.link import RunStatus, View
+
+__all__ = ["LiveSession"]
+
+_RATE_SPAN_S = 2.0
+_LONGEST_LATENCY_S = 60.0  # beyond it the clocks of two machines are compared, not a delay
+
+
+class LiveSession:
+    """A subscription, its history, and how fast this window follows.
+
+    Parameters
+    ----------
+    feed : Feed
+        Closed by `close`.
+    history : History
+    clock : callable
+        Unix time [s]; compared with the times in the frames.
+    """
+
+    def __init__(self, feed: Feed, history: History, clock: Callable[[], float] = time.time) -> None:
+        self.history = history
+        self.status: RunStatus | None = None
+        self.last_refused = ""
+        self._feed = feed
+        self._clock = clock
+        self._heard = math.nan
+        self._shown: View | None = None
+        self._drawn_at: deque[float] = deque()
+        self._latencies_ms: deque[float] = deque(maxlen=25)
+
+    def take(self) -> bool:
+        """Take in what has arrived; returns whether a new series began."""
+        arrivals = self._feed.take()
+        if arrivals.views or arrivals.status is not None:
+            self._heard = self._clock()
+        if arrivals.refused:
+            self.last_refused = arrivals.refused[-1]
+        if arrivals.status is not None:
+            self.status = arrivals.status
+        began = [self.history.add(view) for view in arrivals.views]
+        return any(began)
+
+    def scene(self, state: ViewState) -> Scene:
+        """Put together what is known now for a person who looks at `state`."""
+        view = self.history.at(state.t)
+        newest = self.history.newest
+        now = self._clock()
+        return Scene(
+            view=view,
+            status=self.status,
+            newest_t=math.nan if newest is None else newest.header.t_received,
+            address=self._feed.address,
+            shown_per_s=self._rate(now),
+            screen_latency_ms=median(self._latencies_ms) if self._latencies_ms else math.nan,
+            silent_s=0.0 if math.isnan(self._heard) else now - self._heard,
+            refused=self._feed.n_refused,
+            connected=self._feed.connected,
+        )
+
+    def drawn(self, view: View | None) -> None:
+        """Note that `view` is on the screen now, for the rate and the latency."""
+        if view is None or view is self._shown:
+            return
+        self._shown = view
+        now = self._clock()
+        self._drawn_at.append(now)
+        latency_s = now - view.header.t_received
+        if view is self.history.newest and 0 <= latency_s < _LONGEST_LATENCY_S:
+            self._latencies_ms.append(1000 * latency_s)
+
+    def close(self) -> None:
+        """End the subscription."""
+        self._feed.close()
+
+    def _rate(self, now: float) -> float:
+        while self._drawn_at and self._drawn_at[0] < now - _RATE_SPAN_S:
+            self._drawn_at.popleft()
+        return len(self._drawn_at) / _RATE_SPAN_S

@@ -1,0 +1,105 @@
+"""The strip of figures along the window's lower edge, and the alarm above the pictures."""
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+
+from gui.picture_panel import plain_label
+from gui.status_text import Alarm, Cell
+from gui.theme import number_font
+
+__all__ = ["AlarmBar", "StatusStrip", "set_severity"]
+
+
+def set_severity(label: QLabel, severity: str) -> None:
+    """Colour a label by what its value means; the style sheet knows the colours."""
+    if label.property("severity") != severity:
+        label.setProperty("severity", severity)
+        label.style().unpolish(label)
+        label.style().polish(label)
+
+
+class _CellView(QWidget):
+    def __init__(self, cell: Cell) -> None:
+        super().__init__()
+        self.caption = plain_label(cell.caption, "caption")
+        self.value = plain_label("", "value")
+        self.detail = plain_label("", "muted")
+        self.caption.setFont(number_font(self.font(), 7.0))
+        self.value.setFont(number_font(self.font(), 11.5))
+        self.detail.setFont(number_font(self.font(), 7.5))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        for label in (self.caption, self.value, self.detail):
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+            layout.addWidget(label)
+
+    def draw(self, cell: Cell) -> None:
+        for label, text in (
+            (self.caption, cell.caption),
+            (self.value, cell.value),
+            (self.detail, cell.detail),
+        ):
+            if label.text() != text:
+                label.setText(text)
+        set_severity(self.value, cell.severity)
+
+
+class StatusStrip(QWidget):
+    """One cell a figure; cells are made once and then only given new texts."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("role", "panel")
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self._row = QHBoxLayout(self)
+        self._row.setContentsMargins(12, 6, 12, 6)
+        self._row.setSpacing(14)
+        self.cells: dict[str, _CellView] = {}
+
+    def draw(self, cells: tuple[Cell, ...]) -> None:
+        """Show `cells`, in their order."""
+        for cell in cells:
+            if cell.name not in self.cells:
+                self.cells[cell.name] = _CellView(cell)
+                self._row.addWidget(self.cells[cell.name], 1)
+            self.cells[cell.name].draw(cell)
+
+
+class AlarmBar(QFrame):
+    """A red bar that stays until the person confirms it.
+
+    Signals
+    -------
+    acknowledged(object)
+        The `Alarm` that was confirmed.
+    """
+
+    acknowledged = Signal(object)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("role", "alarm")
+        self.label = plain_label()
+        self.label.setWordWrap(True)
+        self.button = QPushButton("Acknowledge  (A)")
+        self.button.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.button.clicked.connect(self.acknowledge)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(14, 7, 10, 7)
+        layout.addWidget(self.label, 1)
+        layout.addWidget(self.button)
+        self.alarm: Alarm | None = None
+        self.hide()
+
+    def draw(self, alarm: Alarm | None) -> None:
+        """Show the alarm, or nothing."""
+        self.alarm = alarm
+        if alarm is not None and self.label.text() != alarm.text:
+            self.label.setText(alarm.text)
+        self.setVisible(alarm is not None)
+
+    def acknowledge(self) -> None:
+        """Confirm what is shown."""
+        if self.alarm is not None:
+            self.acknowledged.emit(self.alarm)

@@ -1,0 +1,178 @@
+"""What the run's status says to a person: cells of the strip, recording light, alarms. All pure."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import PurePath
+
+from gui.format import NOTHING, bytes_text, duration_text, number_text, rate_text, value_text
+from streamer.link import RunStatus
+
+__all__ = ["Alarm", "Cell", "Severity", "alarm", "losses", "recording_light", "status_cells"]
+
+SILENCE_S = 3.0
+LOW_DISK_BYTES = 5 * 10**9
+LOW_DISK_S = 600.0
+HIGH_UNFAMILIARITY = 0.5
+
+
+class Severity(StrEnum):
+    """How much a value asks to be looked at."""
+
+    PLAIN = "plain"
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One figure of the status strip: caption, value, and a smaller detail."""
+
+    name: str
+    caption: str
+    value: str
+    detail: str = ""
+    severity: Severity = Severity.PLAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What cannot be overlooked; `losses` is and `refused` are what an acknowledgement confirms."""
+
+    text: str
+    losses: int
+    refused: int
+
+
+def losses(status: RunStatus | None) -> int:
+    """Count what is lost for good: frames missing or damaged, messages that could not be read."""
+    return 0 if status is None else status.missing + status.damaged + status.bad_messages
+
+
+def status_cells(status: RunStatus | None, shown_per_s: float, screen_latency_ms: float) -> tuple[Cell, ...]:
+    """Make the strip's cells.
+
+    Parameters
+    ----------
+    status : RunStatus or None
+        None before the first status message.
+    shown_per_s : float
+        Pictures drawn by this window each second.
+    screen_latency_ms : float
+        Frame received → drawn here [ms]; NaN if it cannot be known.
+    """
+    screen = Cell(
+        "screen", "SCREEN", rate_text(shown_per_s), f"{value_text(screen_latency_ms, 0, 'ms')} behind"
+    )
+    if status is None:
+        names = ("received", "recorded", "analysed", "skipped", "missing", "damaged", "latency", "disk")
+        return (*(Cell(name, name.upper(), NOTHING) for name in names), screen)
+    s = status
+    return (
+        Cell("received", "RECEIVED", number_text(s.received), rate_text(s.received_per_s)),
+        _recorded(s),
+        Cell("analysed", "ANALYSED", number_text(s.analysed), rate_text(s.analysed_per_s)),
+        _loss("skipped", s.skipped, s.received, Severity.WARN),
+        _loss("missing", s.missing, s.received, Severity.BAD),
+        _loss("damaged", s.damaged + s.bad_messages, s.received, Severity.BAD),
+        Cell("latency", "LATENCY", f"{value_text(s.latency_p50_ms, 0, 'ms')}",
+             f"p99 {value_text(s.latency_p99_ms, 0, 'ms')}"),
+        _disk(s),
+        screen,
+    )  # fmt: skip
+
+
+def _recorded(s: RunStatus) -> Cell:
+    if not s.path:
+        return Cell("recorded", "RECORDED", NOTHING, "not recording", Severity.WARN)
+    return Cell("recorded", "RECORDED", number_text(s.recorded), rate_text(s.recorded_per_s))
+
+
+def _loss(name: str, n: int, received: int, severity: Severity) -> Cell:
+    share = f"{100 * n / max(1, received + n):.2g}{chr(0x2009)}%" if n else "none"
+    return Cell(name, name.upper(), number_text(n), share, severity if n else Severity.GOOD)
+
+
+def _disk(s: RunStatus) -> Cell:
+    if not s.path:
+        return Cell("disk", "DISK FREE", NOTHING)
+    detail = f"{bytes_text(s.bytes_written)} written"
+    return Cell(
+        "disk",
+        "DISK FREE",
+        bytes_text(s.bytes_free),
+        detail,
+        Severity.BAD if disk_is_low(s) else Severity.PLAIN,
+    )
+
+
+def disk_is_low(s: RunStatus) -> bool:
+    """Whether a run that records may soon have to stop."""
+    if not s.path or s.state == "ended":
+        return False
+    return s.bytes_free < LOW_DISK_BYTES or seconds_of_disk_left(s) < LOW_DISK_S
+
+
+def seconds_of_disk_left(s: RunStatus) -> float:
+    """Estimate from the mean rate of writing how long the disk lasts [s]."""
+    elapsed_s = s.t - s.t_started
+    if s.bytes_written <= 0 or elapsed_s <= 1 or s.state not in ("running", "waiting"):
+        return float("inf")
+    return s.bytes_free / (s.bytes_written / elapsed_s)
+
+
+def recording_light(status: RunStatus | None) -> Cell:
+    """Say whether frames go to disk right now, into which file and for how long."""
+    if status is None:
+        return Cell("recording", "NO RUN", "", severity=Severity.PLAIN)
+    if not status.path:
+        return Cell("recording", "NOT RECORDING", "", severity=Severity.WARN)
+    name = PurePath(status.path.replace("\\", "/")).name
+    if status.state == "ended":
+        return Cell("recording", "SAVED", name, status.path, Severity.GOOD)
+    elapsed = duration_text(status.t - status.t_started)
+    return Cell("recording", "REC", f"{elapsed}  {name}", status.path, Severity.BAD)
+
+
+def alarm(
+    status: RunStatus | None,
+    *,
+    acknowledged: tuple[int, int],
+    silent_s: float,
+    refused: int,
+    connected: bool,
+) -> Alarm | None:
+    """Find what must be shouted: losses not yet confirmed, a full disk, a run that fell silent.
+
+    Parameters
+    ----------
+    acknowledged : tuple of int
+        Losses (`losses`) and refused messages that were confirmed.
+    silent_s : float
+        Since the last message [s]; 0 while none is expected.
+    refused : int
+        Messages this window could not read; shown, but no loss of the run.
+    connected : bool
+        Whether the hub answers.
+    """
+    texts: list[str] = []
+    lost = losses(status)
+    if status is not None:
+        if lost > acknowledged[0]:
+            texts.append(_loss_text(status))
+        if disk_is_low(status):
+            left = duration_text(seconds_of_disk_left(status))
+            texts.append(f"Disk nearly full: {bytes_text(status.bytes_free)} free, enough for {left}")
+        if status.state != "ended" and silent_s > SILENCE_S:
+            what = "Nothing heard from the run" if connected else "Connection to the run lost"
+            texts.append(f"{what} for {silent_s:.0f} s; this picture is old")
+    if refused > acknowledged[1]:
+        texts.append(f"{number_text(refused)} messages to this window could not be read and were ignored")
+    return Alarm("   ·   ".join(texts), lost, refused) if texts else None
+
+
+def _loss_text(s: RunStatus) -> str:
+    counts = (("missing", s.missing), ("damaged", s.damaged), ("unreadable messages", s.bad_messages))
+    lost = ", ".join(f"{number_text(n)} {name}" for name, n in counts if n)
+    note = f" ({s.note})" if s.note else ""
+    return f"Data lost: {lost}{note}"
