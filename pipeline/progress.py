@@ -1,0 +1,61 @@
+"""A progress bar for a run, fed like a window: from the status messages of the view hub."""
+
+import sys
+from typing import Any
+
+import zmq
+from tqdm import tqdm
+
+from streamer.link import STATUS_TOPIC, RunStatus, decode_status
+
+__all__ = ["RunProgress"]
+
+_QUEUE_MESSAGES = 8
+
+
+class RunProgress:
+    """A bar on stderr, where stderr is a terminal; otherwise nothing is shown.
+
+    Parameters
+    ----------
+    address : str
+        The hub's outer address.
+    analysing : bool
+        Whether frames are done when analysed, or already when recorded.
+    """
+
+    def __init__(self, address: str, analysing: bool) -> None:
+        self._analysing = analysing
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._context.socket(zmq.SUB)
+        self._socket.set(zmq.RCVHWM, _QUEUE_MESSAGES)
+        self._socket.set(zmq.LINGER, 0)
+        self._socket.subscribe(STATUS_TOPIC)
+        self._socket.connect(address)
+        self._bar: Any = tqdm(unit="frame", disable=None, leave=False, file=sys.stderr)
+
+    def close(self) -> None:
+        """Remove the bar and the socket."""
+        self._bar.close()
+        self._socket.close()
+        self._context.term()
+
+    def update(self) -> None:
+        """Show the newest status, if one has come."""
+        newest = None
+        while self._socket.poll(0):
+            newest = self._socket.recv_multipart(copy=False)
+        if newest is not None:
+            self._show(decode_status([part.buffer for part in newest]))
+
+    def _show(self, status: RunStatus) -> None:
+        done = status.analysed + status.skipped if self._analysing else status.recorded
+        self._bar.total = status.n_planned or None
+        self._bar.n = done
+        self._bar.set_postfix_str(_postfix(status), refresh=False)
+        self._bar.refresh()
+
+
+def _postfix(status: RunStatus) -> str:
+    lost = status.missing + status.damaged
+    return f"{status.received} received" + (f", {lost} lost" if lost else "")

@@ -1,0 +1,66 @@
+"""What answers ingest when every analyser is gone, so that the recording outlives the analysis.
+
+Under WAIT, ingest takes nothing in while its queue of tasks is full. When the last analyser has failed, this
+thread of the supervisor takes the tasks instead and returns each as a failure with the reason, which ends up
+in the ledger.
+"""
+
+import threading
+from typing import Any
+
+import zmq
+
+from streamer.errors import MessageError
+from streamer.link import decode_task, encode_failure
+from streamer.records import FrameFailure
+
+__all__ = ["StandIn"]
+
+_POLL_MS = 50
+_QUEUE_FRAMES = 4
+_LINGER_MS = 1000
+
+
+class StandIn:
+    """Takes tasks and returns failures until `close`.
+
+    Parameters
+    ----------
+    tasks_address, results_address : str
+        Where ingest hands frames on and takes results back.
+    reason : str
+        Written into the ledger for each frame.
+    """
+
+    def __init__(self, tasks_address: str, results_address: str, reason: str) -> None:
+        self._addresses = tasks_address, results_address
+        self._reason = reason
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="atomstream-standin", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop and join the thread."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with zmq.Context() as context:
+            tasks, results = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+            with tasks, results:
+                tasks.set(zmq.RCVHWM, _QUEUE_FRAMES)
+                tasks.set(zmq.LINGER, 0)
+                results.set(zmq.LINGER, _LINGER_MS)
+                tasks.connect(self._addresses[0])
+                results.connect(self._addresses[1])
+                self._answer(tasks, results)
+
+    def _answer(self, tasks: Any, results: Any) -> None:
+        while not self._stop.is_set():
+            if not tasks.poll(_POLL_MS):
+                continue
+            try:
+                header = decode_task([part.buffer for part in tasks.recv_multipart(copy=False)]).frame.header
+            except MessageError:
+                continue  # from a process of ours; ingest misses the result and says so
+            results.send_multipart(encode_failure(FrameFailure.of(header, self._reason)))

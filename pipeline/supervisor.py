@@ -1,0 +1,261 @@
+"""Starts the processes of a run, watches them, and ends them: the one place where they are wired together.
+
+::
+
+    [sender] ──► ingest ──► analyser(s)          child processes, each a `streamer.worker.Worker`
+                   │  ▲         │
+                   │  └─results─┤
+                   └──status────┴──views──► hub (a thread here) ──► window(s)
+
+Order: hub; sender (if the run brings its own); ingest, which binds; analysers, until their networks are
+loaded; then the sender may begin. The run is over when ingest has ended: by the end of the series, by its own
+time-outs, or because it was asked to.
+
+The recording outlives everything else. An analyser that fails is named and replaced once; when the last one
+has failed, frames go on being recorded and the ledger says why they were not analysed. A window may crash or
+be closed. Whatever happens, every process is joined before `supervise` returns or raises.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing.synchronize import Event
+from typing import Any
+
+import msgspec
+
+from pipeline.analyser import run_analyser
+from pipeline.crew import Crew
+from pipeline.hub import ViewHub
+from pipeline.progress import RunProgress
+from pipeline.signals import StopSignals
+from pipeline.standin import StandIn
+from streamer.clock import RunClock
+from streamer.config import RunConfig
+from streamer.errors import WorkerError
+from streamer.ingest import run_ingest
+from streamer.sources import parse_source, wait_reachable
+from streamer.worker import Worker, WorkerState
+
+__all__ = ["Companion", "RunOutcome", "RunPlan", "supervise"]
+
+_POLL_S = 0.1
+_READY_TIMEOUT_S = 180.0  # a cold cache of compiled networks takes its time
+_DRAIN_S = 5.0  # for what a sender that was asked to stop has under way
+_CLOSE_S = 15.0  # for ingest to close its file, on top of what it may wait for results
+
+
+@dataclass(frozen=True, slots=True)
+class Companion:
+    """A process that a command adds to a run: ``target(control, *args, extra)`` is called in it.
+
+    A sender's `extra` is an event it waits for before the first frame, and its ``ready`` holds ``address``,
+    the source's. A window's `extra` is the address it subscribes to.
+    """
+
+    target: Callable[..., None]
+    args: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """What is to run. `say` takes lines for the user; `ends_with_window`: closing the window ends the run."""
+
+    config: RunConfig
+    say: Callable[[str], None]
+    sender: Companion | None = None
+    window: Companion | None = None
+    ends_with_window: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """What the processes said of themselves, and what went wrong without ending the run."""
+
+    config: RunConfig
+    ingest: dict[str, Any]
+    analysers: tuple[dict[str, Any], ...]
+    sender: dict[str, Any] | None
+    peak_rss_bytes: dict[str, int]
+    interrupted: bool
+    troubles: tuple[str, ...]
+    elapsed_s: float
+
+
+def supervise(plan: RunPlan) -> RunOutcome:
+    """Run a plan to its end.
+
+    Raises
+    ------
+    SourceUnreachableError
+        If nothing answers at the source.
+    WorkerError
+        If the sender, ingest or an analyser cannot start, or ingest fails later.
+    KeyboardInterrupt
+        On a second Ctrl-C, or one before ingest was started; all processes have ended.
+    """
+    config = plan.config
+    if plan.sender is None:
+        wait_reachable(parse_source(config.source.address), config.source.connect_timeout_s)
+    with StopSignals() as signals, ViewHub(config.view.bind) as hub, Crew() as crew:
+        with closing(_Run(plan, signals, hub, crew)) as run:
+            run.start()
+            run.watch()
+            return run.outcome()
+
+
+class _Run:
+    """One run, as the supervisor sees it."""
+
+    def __init__(self, plan: RunPlan, signals: StopSignals, hub: ViewHub, crew: Crew) -> None:
+        self._plan, self._signals, self._hub, self._crew = plan, signals, hub, crew
+        self._config = plan.config
+        self._clock = RunClock.start()
+        self._progress = RunProgress(hub.outer_address, plan.config.analysis.enabled)
+        self._sender: Worker | None = None
+        self._window: Worker | None = None
+        self._analysers: list[Worker] = []
+        self._analysers_started = 0
+        self._stand_in: StandIn | None = None
+        self._troubles: list[str] = []
+        self._end_wanted = False
+        self._end_asked_at: float | None = None
+
+    def close(self) -> None:
+        """Release what is not a process: those belong to the crew."""
+        self._progress.close()
+        if self._stand_in is not None:
+            self._stand_in.close()
+
+    def start(self) -> None:
+        """Start everything, in the order given in the module's docstring."""
+        begin = multiprocessing.get_context("spawn").Event()
+        if self._plan.sender is not None:
+            self._start_sender(self._plan.sender, begin)
+        self._ingest = self._crew.start(
+            "ingest", run_ingest, self._config, self._clock, self._hub.inner_address
+        )
+        self._await_ready(self._ingest)
+        self._start_window()
+        self._start_analysers()
+        begin.set()
+
+    def watch(self) -> None:
+        """Look after the processes until ingest has ended."""
+        while self._ingest.poll(_POLL_S) in (WorkerState.STARTING, WorkerState.RUNNING):
+            self._look_after_analysers()
+            self._look_after_sender()
+            self._look_after_window()
+            self._crew.sample_memory()
+            self._progress.update()
+            if self._end_wanted or self._signals.requested:
+                self._ask_for_the_end()
+        self._ingest.raise_error()
+
+    def outcome(self) -> RunOutcome:
+        """Stop the others, now that ingest has ended, and gather what all have said."""
+        self._crew.stop(_CLOSE_S)
+        others = [w for w in (self._sender, *self._analysers) if w is not None]
+        self._troubles += [f"{w.name}: {w.error}" for w in others if w.state is WorkerState.FAILED]
+        return RunOutcome(
+            config=self._config,
+            ingest=self._ingest.summary,
+            analysers=tuple({**w.info, **w.summary} for w in self._analysers),
+            sender=self._sender.summary if self._sender else None,
+            peak_rss_bytes=self._crew.peak_rss_bytes,
+            interrupted=self._signals.requested,
+            troubles=tuple(dict.fromkeys(self._troubles)),
+            elapsed_s=self._clock.now() - self._clock.wall_at_start_s,
+        )
+
+    def _start_sender(self, sender: Companion, begin: Event) -> None:
+        self._sender = self._crew.start("sender", sender.target, *sender.args, begin)
+        self._await_ready(self._sender)
+        if self._signals.requested:
+            raise KeyboardInterrupt
+        source = msgspec.structs.replace(self._config.source, address=self._sender.info["address"])
+        self._config = msgspec.structs.replace(self._config, source=source)
+
+    def _start_window(self) -> None:
+        if self._plan.window is not None:
+            window = self._plan.window
+            self._window = self._crew.start("window", window.target, *window.args, self._hub.outer_address)
+
+    def _start_analysers(self) -> None:
+        if not self._config.analysis.enabled or self._signals.requested:
+            return
+        self._analysers = [self._start_analyser() for _ in range(self._config.analysis.analysers)]
+        for analyser in self._analysers:
+            self._await_ready(analyser)
+
+    def _start_analyser(self) -> Worker:
+        self._analysers_started += 1
+        return self._crew.start(
+            f"analyser {self._analysers_started}",
+            run_analyser,
+            self._config,
+            self._clock,
+            self._ingest.info["tasks"],
+            self._ingest.info["results"],
+            self._hub.inner_address,
+        )
+
+    def _await_ready(self, worker: Worker) -> None:
+        """Wait until a worker is ready; returns early when the end is asked for."""
+        deadline = time.monotonic() + _READY_TIMEOUT_S
+        while worker.poll(_POLL_S) is WorkerState.STARTING and not self._signals.requested:
+            if time.monotonic() > deadline:
+                raise WorkerError(f"{worker.name} was not ready after {_READY_TIMEOUT_S:g} s")
+        worker.raise_error()
+
+    def _look_after_analysers(self) -> None:
+        for analyser in list(self._analysers):
+            if analyser.poll() is WorkerState.FAILED:
+                self._analysers.remove(analyser)
+                self._note(f"{analyser.name}: {analyser.error}; the recording goes on")
+                self._replace_analyser()
+        if self._analysers_started and not self._analysers and self._stand_in is None:
+            self._note("no analyser is left: frames are recorded, but no longer analysed")
+            info = self._ingest.info
+            self._stand_in = StandIn(info["tasks"], info["results"], "the analysers failed")
+
+    def _replace_analyser(self) -> None:
+        if self._analysers_started == self._config.analysis.analysers:
+            self._plan.say("starting another analyser in its place")
+            self._analysers.append(self._start_analyser())
+
+    def _look_after_sender(self) -> None:
+        if self._sender is not None and self._sender.poll() is WorkerState.FAILED and not self._end_wanted:
+            self._note(f"sender: {self._sender.error}")
+            self._end_wanted = True
+
+    def _look_after_window(self) -> None:
+        if self._window is None or self._window.poll() in (WorkerState.STARTING, WorkerState.RUNNING):
+            return
+        if self._window.state is WorkerState.FAILED:
+            self._plan.say(f"window: {self._window.error}; the run goes on")
+        elif self._plan.ends_with_window:
+            self._end_wanted = True
+        else:
+            self._plan.say(f"the window is closed; open another: atomstream gui {self._hub.outer_address}")
+        self._window = None
+
+    def _ask_for_the_end(self) -> None:
+        """Stop the sender first, so that what it has sent is kept; ingest itself if that does not end it."""
+        now = time.monotonic()
+        if self._end_asked_at is None:
+            self._end_asked_at = now
+            self._plan.say("ending the run; Ctrl-C again kills it")
+            if self._sender is not None:
+                self._sender.request_stop()
+        waited_s = now - self._end_asked_at
+        if self._sender is None or waited_s > _DRAIN_S:
+            self._ingest.request_stop()
+        if waited_s > _DRAIN_S + self._config.ingest.result_timeout_s + _CLOSE_S:
+            raise WorkerError(f"ingest has not ended {waited_s:.0f} s after it was asked to; it is killed")
+
+    def _note(self, trouble: str) -> None:
+        self._troubles.append(trouble)
+        self._plan.say(trouble)
