@@ -36,7 +36,8 @@ class NetworkInput:
 
     ``frames`` is (N, 2, H, W) float32. Channel 0 is the contrast c = counts / level - 1, divided by
     √(σ² + 0.3²) and cut to ±32; channel 1 is ln σ, constant over the frame, σ the noise of c.
-    ``level_counts`` (N,) is the vacuum level and ``noise`` (N,) is σ. The arrays are new; the caller owns them.
+    ``level_counts`` (N,) is the vacuum level and ``noise`` (N,) is σ. The arrays are new; the caller owns
+    them.
     """
 
     frames: Array

@@ -50,7 +50,7 @@ class DemoStates:
 
     def columns_of(self, state: int) -> NDArray[np.void]:
         """Return the truth of one state."""
-        return self.columns[self.columns["state"] == state]
+        return np.asarray(self.columns[self.columns["state"] == state])
 
 
 def load_states(path: Path = FILE) -> DemoStates:

@@ -112,7 +112,7 @@ def read_out(
     if settings.read_noise_counts > 0.0:
         counts = counts + settings.read_noise_counts * rng.standard_normal(counts.shape, dtype=np.float32)
     top = np.iinfo(settings.dtype).max
-    return np.clip(np.rint(counts), 0, top).astype(settings.dtype)
+    return np.asarray(np.clip(np.rint(counts), 0, top), dtype=settings.dtype)
 
 
 def single_frame(

@@ -73,7 +73,7 @@ def waves_of(configurations: list[Atoms], settings: MultisliceSettings) -> NDArr
 
 def place_in_box(atoms: Atoms, settings: MultisliceSettings) -> Atoms:
     """Return the atoms in the calculation's box, with 2 Å of vacuum above and below."""
-    boxed = atoms.copy()
+    boxed = Atoms(atoms)
     boxed.positions[:, :2] += settings.field_A / 2
     boxed.positions[:, 2] -= boxed.positions[:, 2].min() - 2.0
     boxed.cell = [settings.field_A, settings.field_A, boxed.positions[:, 2].max() + 2.0]
@@ -82,14 +82,14 @@ def place_in_box(atoms: Atoms, settings: MultisliceSettings) -> Atoms:
 
 def displaced(atoms: Atoms, rng: np.random.Generator) -> Atoms:
     """Return the atoms with Gaussian thermal displacements."""
-    moved = atoms.copy()
+    moved = Atoms(atoms)
     moved.positions += rng.normal(size=moved.positions.shape) * thermal_sigma_A(atoms)[:, None]
     return moved
 
 
 def thermal_sigma_A(atoms: Atoms) -> NDArray[np.float64]:
     """Return the standard deviation of each atom's displacement along one direction [Å]."""
-    return np.sqrt([DEBYE_WALLER_B_A2[s] / (8 * np.pi**2) for s in atoms.get_chemical_symbols()])
+    return np.sqrt([DEBYE_WALLER_B_A2[s] / (8 * np.pi**2) for s in atoms.symbols])
 
 
 def one_wave(atoms: Atoms, settings: MultisliceSettings) -> NDArray[np.complex64]:

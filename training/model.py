@@ -37,7 +37,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the block; shape unchanged."""
-        return x + self.scale * self.second(F.relu(self.first(F.relu(x))))
+        change: Tensor = self.second(F.relu(self.first(F.relu(x))))
+        return x + self.scale * change
 
 
 class UNet(nn.Module):
@@ -80,7 +81,7 @@ class HeightNet(nn.Module):
         super().__init__()
         self.trunk = UNet(widths)
         self.column = nn.Conv2d(widths[0], 4, 3, padding=1)
-        nn.init.constant_(self.column.bias, -2.0)  # few pixels are columns
+        self.column.bias = nn.Parameter(torch.full((4,), -2.0))  # few pixels are columns
         self.hidden = nn.Conv2d(widths[0], widths[0], 3, padding=1)
         self.count = nn.Conv2d(widths[0], CLASSES, 1)
 
@@ -105,4 +106,5 @@ class DenoiseNet(nn.Module):
 
 def make_model(config: ModelConfig) -> HeightNet | DenoiseNet:
     """Build the network of a configuration."""
-    return {"heights": HeightNet, "denoise": DenoiseNet}[config.task](config.widths)
+    networks: dict[str, type[HeightNet | DenoiseNet]] = {"heights": HeightNet, "denoise": DenoiseNet}
+    return networks[config.task](config.widths)

@@ -104,7 +104,8 @@ def main(config: TrainConfig) -> Path:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
 
-    network = make_model(config.model).to(memory_format=torch.channels_last)
+    network = make_model(config.model)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     first_step, checkpoint = 0, start_or_resume(config)
@@ -126,7 +127,7 @@ def main(config: TrainConfig) -> Path:
         pool.renew(config.renewed_per_step)
         loss = loss_of(network, pool.batch(*next(shapes)))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         update_average(average, network, step, config.average_decay)

@@ -1,0 +1,212 @@
+"""Judge the shipped networks on the test split and write tables and figures.
+
+The test particles have never been used to choose anything. ``main(EvaluateConfig())`` writes
+``ceria.json`` (all figures), ``ceria.md`` (tables) and pictures into ``docs/evaluation``.
+"""
+
+import json
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from training.data import DrawConfig
+from training.figures import plot_accuracy, plot_calibration, plot_conditions
+from training.score import Scores, open_networks, open_particles, score, vacuum_columns
+
+HEADINGS = {
+    "columns": "columns",
+    "exact": "exact [%]",
+    "within_one": "within one [%]",
+    "missed": "missed [%]",
+    "false": "false [%]",
+    "position_rms_pm": "position error, rms [pm]",
+    "calibration_error": "calibration error",
+    "psnr_dB": "denoised, PSNR [dB]",
+}
+CONDITIONS = ("overfocus_nm", "cs_um", "tilt_deg", "diameter_nm")
+BINS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateConfig:
+    """What to judge, on what, and where the results go."""
+
+    heights: str = "pipeline/models/ceria_heights.onnx"
+    denoise: str = "pipeline/models/ceria_denoise.onnx"
+    data: str = "data/ceria.h5"
+    out: str = "docs/evaluation"
+    split: str = "test"
+    doses_e_per_A2: tuple[float, ...] = (30.0, 100.0, 300.0, 1000.0, 3000.0)
+    size_px: int = 256
+    second_size_px: int = 512
+    vacuum_frames: int = 100
+    detail_dose_e_per_A2: float = 300.0
+    draw: DrawConfig = field(default_factory=DrawConfig)
+    seed: int = 11
+
+
+def summary(columns: NDArray[np.void]) -> dict[str, float]:
+    """Return the shares that describe a set of rows; counts are judged on the matched columns."""
+    true, found = columns["true_count"], columns["found_count"]
+    matched = matched_rows(columns)
+    off = np.abs(matched["true_count"] - matched["found_count"])
+    n_true = max(int((true > 0).sum()), 1)
+    return {
+        "columns": int((true > 0).sum()),
+        "exact": float((off == 0).mean()),
+        "within_one": float((off <= 1).mean()),
+        "missed": float(((true > 0) & (found == 0)).sum() / n_true),
+        "false": float(((true == 0) & (found > 0)).sum() / n_true),
+        "position_rms_pm": float(100 * np.sqrt((matched["distance_A"] ** 2).mean())),
+        "calibration_error": calibration(matched)[0],
+    }
+
+
+def matched_rows(columns: NDArray[np.void]) -> NDArray[np.void]:
+    """Return the rows of columns that exist and were found."""
+    return columns[(columns["true_count"] > 0) & (columns["found_count"] > 0)]
+
+
+def calibration(matched: NDArray[np.void]) -> tuple[float, NDArray[np.float64]]:
+    """Return the expected calibration error and rows (mean probability, share exact, share of columns).
+
+    Guo et al., ICML 2017: bins of equal width, error = Σ share · |exact - probability|.
+    """
+    correct = matched["true_count"] == matched["found_count"]
+    bins = np.minimum((matched["probability"] * BINS).astype(int), BINS - 1)
+    rows = [
+        (matched["probability"][bins == b].mean(), correct[bins == b].mean(), (bins == b).mean())
+        for b in range(BINS)
+        if (bins == b).any()
+    ]
+    table = np.array(rows, dtype=float)
+    return float((table[:, 2] * np.abs(table[:, 1] - table[:, 0])).sum()), table
+
+
+def by_condition(scores: Scores, name: str, parts: int = 5) -> list[dict[str, float]]:
+    """Return the summaries of equally filled ranges of one of the frames' conditions."""
+    values = scores.frames[name]
+    edges = np.quantile(values, np.linspace(0, 1, parts + 1))
+    result = []
+    for low, high in pairwise(edges):
+        frames = np.flatnonzero((values >= low) & (values <= high))
+        rows = scores.columns[np.isin(scores.columns["frame"], frames)]
+        result.append({"low": float(low), "high": float(high), **summary(rows)})
+    return result
+
+
+def by_zone(scores: Scores) -> dict[str, dict[str, float]]:
+    """Return the summaries of the zone axes."""
+    zones = scores.frames["zone_axis"][scores.columns["frame"]]
+    return {zone.decode(): summary(scores.columns[zones == zone]) for zone in np.unique(zones)}
+
+
+def by_count(scores: Scores) -> dict[str, dict[str, float]]:
+    """Return exact and within-one shares and misses for each true count."""
+    keep = ("columns", "exact", "within_one", "missed")
+    true = scores.columns["true_count"]
+    rows = {str(n): summary(scores.columns[true == n]) for n in np.unique(true[true > 0])}
+    return {n: {key: values[key] for key in keep} for n, values in rows.items()}
+
+
+def main(config: EvaluateConfig) -> Path:
+    """Judge the networks and write everything; returns the path of the JSON file."""
+    rng = np.random.default_rng(config.seed)
+    networks = open_networks(Path(config.heights), Path(config.denoise))
+    particles = open_particles(Path(config.data), config.split, config.draw, rng)
+
+    def judged(dose: float, size_px: int) -> Scores:
+        return score(networks, particles, dose, size_px, config.draw, rng)
+
+    doses = tqdm(config.doses_e_per_A2, unit="dose")
+    scores = {dose: judged(dose, config.size_px) for dose in doses}
+    detail = scores[config.detail_dose_e_per_A2]
+    second = judged(config.detail_dose_e_per_A2, config.second_size_px)
+    report = {
+        "split": config.split,
+        "particles": len(particles.settings),
+        "size_px": config.size_px,
+        "by_dose": {f"{dose:g}": with_psnr(result) for dose, result in scores.items()},
+        "detail_dose_e_per_A2": config.detail_dose_e_per_A2,
+        "by_size": {
+            str(config.size_px): summary(detail.columns),
+            str(config.second_size_px): summary(second.columns),
+        },
+        "by_zone": by_zone(detail),
+        "by_count": by_count(detail),
+        "by_condition": {name: by_condition(detail, name) for name in CONDITIONS},
+        "vacuum": {
+            "frames": config.vacuum_frames,
+            "columns": vacuum_columns(networks, config.vacuum_frames, config.size_px, config.draw, 3),
+        },
+    }
+    return write(Path(config.out), report, scores)
+
+
+def with_psnr(scores: Scores) -> dict[str, float]:
+    """Return a dose's summary with the denoiser's mean PSNR [dB]."""
+    return {**summary(scores.columns), "psnr_dB": float(scores.frames["psnr_dB"].mean())}
+
+
+def write(out: Path, report: dict[str, Any], scores: dict[float, Scores]) -> Path:
+    """Write the report as JSON, as tables and as pictures."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "ceria.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / "ceria.md").write_text(as_markdown(report), encoding="utf-8")
+    plot_accuracy(report["by_dose"], out / "ceria_dose.png")
+    tables = {dose: calibration(matched_rows(result.columns))[1] for dose, result in scores.items()}
+    plot_calibration(tables, out / "ceria_calibration.png")
+    plot_conditions(report["by_condition"], report["by_count"], out / "ceria_conditions.png")
+    return out / "ceria.json"
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    """Return the report's tables as text."""
+    size = report["size_px"]
+    conditions = [
+        table(f"By {name}", [(f"{r['low']:.2f} to {r['high']:.2f}", r) for r in rows])
+        for name, rows in report["by_condition"].items()
+    ]
+    vacuum = report["vacuum"]
+    parts = [
+        "# Ceria networks on held-out particles\n",
+        f"{report['particles']} particles of the {report['split']} split, one frame of {size} × {size} px "
+        "each; optics, detector and noise drawn from the ranges in `training/data.py`. Written by "
+        "`python -m training.evaluate`.\n",
+        table("By dose [e/Å²]", list(report["by_dose"].items())),
+        f"Pure vacuum: {vacuum['columns']} columns found in {vacuum['frames']} frames.\n",
+        "![against dose](ceria_dose.png) ![calibration](ceria_calibration.png)\n",
+        f"The following at {report['detail_dose_e_per_A2']:g} e/Å².\n",
+        table("By size of the frame [px]", list(report["by_size"].items())),
+        table("By zone axis", list(report["by_zone"].items())),
+        *conditions,
+        table("By true count", list(report["by_count"].items())),
+        "![against conditions](ceria_conditions.png)\n",
+    ]
+    return "\n".join(parts)
+
+
+def table(title: str, rows: list[tuple[str, dict[str, float]]]) -> str:
+    """Return one table; shares in percent."""
+    names = [name for name in HEADINGS if name in rows[0][1]]
+    head = f"| {title} | " + " | ".join(HEADINGS[name] for name in names) + " |"
+    lines = [head, "|" + "---|" * (len(names) + 1)]
+    for label, row in rows:
+        lines.append(f"| {label} | " + " | ".join(cell(name, row[name]) for name in names) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(name: str, value: float) -> str:
+    """Write a number as its column wants it."""
+    if name in ("exact", "within_one", "missed", "false"):
+        return f"{100 * value:.1f}"
+    return {"columns": "{:d}", "calibration_error": "{:.3f}"}.get(name, "{:.1f}").format(value)
+
+
+if __name__ == "__main__":
+    main(EvaluateConfig())
