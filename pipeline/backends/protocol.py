@@ -11,7 +11,7 @@ __all__ = ["Backend", "BackendInfo", "BatchShape", "NetworkOutput"]
 
 @dataclass(frozen=True, slots=True)
 class BatchShape:
-    """The one shape a backend is loaded for; smaller batches are filled up by the caller."""
+    """The one shape a backend is loaded for; a batch with fewer frames is filled up by the caller."""
 
     frames: int
     height: int  # a multiple of 16 [px]
@@ -31,7 +31,10 @@ class BackendInfo:
 
 @dataclass(frozen=True, slots=True)
 class NetworkOutput:
-    """Both networks' answer to one batch; valid until the next `Backend.collect`.
+    """Both networks' answer to one batch.
+
+    The arrays belong to the backend: they may be read until the next `Backend.collect` or `Backend.load`
+    begins, so while the following batch is being computed.
 
     Attributes
     ----------
@@ -39,8 +42,9 @@ class NetworkOutput:
         In units of the vacuum level.
     column_probability : numpy.ndarray of float32, shape (N, H, W)
         0 to 1, peaked at column centres.
-    count_logits : numpy.ndarray of float32, shape (N, K, H, W)
+    count_logits : numpy.ndarray of float32, shape (N, K, H / s, W / s)
         Class k stands for k + 1 atoms; softmax over K gives calibrated probabilities at a column's centre.
+        The network decides on s, a small whole number such as 1 or 2.
     """
 
     denoised: NDArray[np.float32]
@@ -51,10 +55,13 @@ class NetworkOutput:
 class Backend(Protocol):
     """An engine that runs the denoiser and the column-height network on batches.
 
-    Called by one thread, the analyser's: `load` once before the stream starts, then `submit` and `collect` in
-    turn, at most one batch between them, and `close` at the end, also after an error (use
-    `contextlib.closing`). Between `submit` and `collect` the engine computes while the caller receives and
-    prepares the next batch.
+    Called by one thread, the analyser's: `load` before the stream starts, and again when the frames' shape
+    changes (nothing is being computed then); `submit` and `collect` in turn, at most one batch between them;
+    `close` at the end, also after an error (use `contextlib.closing`). Between `submit` and `collect` the
+    engine computes while the caller receives and prepares the next batch, so `submit` returns at once and the
+    engine's threads do not need the interpreter.
+
+    After a `BackendError` from `submit` or `collect` the batch is given up and the next may be submitted.
     """
 
     def load(self, shape: BatchShape) -> BackendInfo:
@@ -71,8 +78,14 @@ class Backend(Protocol):
 
         Parameters
         ----------
-        frames : numpy.ndarray of float32, shape (N, C, H, W)
-            What `pipeline.preprocess.normalise` made; it must not change until `collect` has returned.
+        frames : numpy.ndarray of float32, shape (N, C, H, W), C-contiguous
+            What `pipeline.preprocess.normalise` made, of the shape loaded; it must not change until `collect`
+            has returned.
+
+        Raises
+        ------
+        BackendError
+            If nothing is loaded, a batch is still to be collected, or the shape or type is another.
         """
 
     def collect(self) -> NetworkOutput:
@@ -81,8 +94,8 @@ class Backend(Protocol):
         Raises
         ------
         BackendError
-            If the engine failed, or an output holds NaN.
+            If there is none, the engine failed, or an output holds NaN.
         """
 
     def close(self) -> None:
-        """Release the device and its memory; may be called twice."""
+        """Release the device, its threads and memory; may be called twice."""

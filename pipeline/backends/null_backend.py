@@ -1,0 +1,47 @@
+"""The backend that does nothing: what is left of the time is the pipe's own."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.backends.checks import check_batch, check_collect
+from pipeline.backends.protocol import BackendInfo, BatchShape, NetworkOutput
+from pipeline.networks import Networks
+
+__all__ = ["NullBackend"]
+
+
+class NullBackend:
+    """Answers each batch with vacuum without columns, in the shapes of the real networks."""
+
+    def __init__(self, networks: Networks, threads: int = 0) -> None:
+        self._networks = networks
+        self._shape: BatchShape | None = None
+        self._pending = False
+        self._vacuum: NetworkOutput | None = None
+
+    def load(self, shape: BatchShape) -> BackendInfo:
+        """Allocate the answer."""
+        image = (shape.frames, shape.height, shape.width)
+        counts = (shape.frames, self._networks.max_count, shape.height, shape.width)
+        self._vacuum = NetworkOutput(
+            np.ones(image, np.float32), np.zeros(image, np.float32), np.zeros(counts, np.float32)
+        )
+        self._shape = shape
+        return BackendInfo("null", "none", "none", "1", self._networks.sha256)
+
+    def submit(self, frames: NDArray[np.float32]) -> None:
+        """Check the batch as any backend does, and compute nothing."""
+        check_batch(frames, self._shape, self._networks.channels, self._pending)
+        self._pending = True
+
+    def collect(self) -> NetworkOutput:
+        """Return vacuum."""
+        check_collect(self._pending)
+        self._pending = False
+        assert self._vacuum is not None  # noqa: S101  submit() saw to it
+        return self._vacuum
+
+    def close(self) -> None:
+        """Release the answer."""
+        self._vacuum = self._shape = None
+        self._pending = False

@@ -1,0 +1,104 @@
+"""PyTorch: an optional engine for any device it knows, and the check on the others.
+
+It runs the same ONNX files, operator by operator (`pipeline.backends.torch_operators`), in float32. PyTorch
+is imported when a `TorchBackend` is made, never before. Why the files are interpreted and not converted:
+docs/decisions/torch-backend-interprets-onnx.md.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.backends.checks import check_batch, check_collect, check_output, check_shapes
+from pipeline.backends.protocol import BackendInfo, BatchShape, NetworkOutput
+from pipeline.networks import OUTPUT_NAMES, Networks
+from streamer.errors import BackendError
+
+__all__ = ["TorchBackend"]
+
+Run = Callable[[Any], list[Any]]
+
+
+class TorchBackend:
+    """Runs the ONNX files with PyTorch, on the first CUDA device where there is one.
+
+    Parameters
+    ----------
+    networks : Networks
+    threads : int
+        CPU threads, for the whole process; 0: PyTorch's own choice.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If PyTorch or ``onnx`` is not installed.
+    """
+
+    def __init__(self, networks: Networks, threads: int = 0) -> None:
+        import onnx  # noqa: F401  both are needed later: say so now
+        import torch
+
+        if threads:
+            torch.set_num_threads(threads)
+        self._networks = networks
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._runs: list[Run] = []
+        self._shape: BatchShape | None = None
+        self._pending: Future[NetworkOutput] | None = None
+        self._thread: ThreadPoolExecutor | None = None
+
+    def load(self, shape: BatchShape) -> BackendInfo:
+        """Read both graphs, start the thread and run one batch of vacuum."""
+        import torch
+
+        from pipeline.backends.torch_operators import read_graph
+
+        self.close()
+        files = (self._networks.denoise, self._networks.heights)
+        self._runs = [
+            read_graph(f.path, self._device, OUTPUT_NAMES[f.header.metadata["task"]]) for f in files
+        ]
+        self._thread = ThreadPoolExecutor(1, "atomstream-torch")
+        self._shape = shape
+        vacuum = np.zeros((shape.frames, self._networks.channels, shape.height, shape.width), np.float32)
+        self.submit(vacuum)
+        check_shapes(self.collect(), shape, self._networks.max_count)
+        on_gpu = self._device.type == "cuda"
+        name = torch.cuda.get_device_name(self._device) if on_gpu else "CPU"
+        return BackendInfo("torch", name, "f32", torch.__version__, self._networks.sha256)
+
+    def submit(self, frames: NDArray[np.float32]) -> None:
+        """Hand the batch to the thread; PyTorch releases the interpreter while it computes."""
+        check_batch(frames, self._shape, self._networks.channels, self._pending is not None)
+        if self._thread is not None:
+            self._pending = self._thread.submit(self._compute, frames)
+
+    def collect(self) -> NetworkOutput:
+        """Wait for the thread; the answer is a copy in host memory."""
+        check_collect(self._pending is not None)
+        pending, self._pending = self._pending, None
+        try:
+            return check_output(pending.result())  # type: ignore[union-attr]
+        except RuntimeError as error:
+            if isinstance(error, BackendError):
+                raise
+            raise BackendError(f"PyTorch failed on a batch: {error}") from error
+
+    def close(self) -> None:
+        """Join the thread and drop the weights."""
+        if self._thread is not None:
+            self._thread.shutdown()
+        self._thread = self._pending = self._shape = None
+        self._runs = []
+
+    def _compute(self, frames: NDArray[np.float32]) -> NetworkOutput:
+        import torch
+
+        with torch.inference_mode():
+            batch = torch.from_numpy(frames).to(self._device)
+            (denoised,), (probability, logits) = (run(batch) for run in self._runs)
+            host = [t.cpu().numpy() for t in (denoised[:, 0], probability[:, 0], logits)]
+        return NetworkOutput(*host)

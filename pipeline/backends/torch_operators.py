@@ -1,0 +1,147 @@
+"""The ONNX operators that our networks consist of, in terms of PyTorch.
+
+A graph is a list of nodes in the order of computation; running it is a walk along that list. What is not in
+the table, or uses an operator in a way that is not implemented, is refused when the file is read or at the
+warm-up, never computed approximately. Semantics: ONNX operator specification, opset 18.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from streamer.errors import BackendError
+
+__all__ = ["read_graph"]
+
+Attributes = Mapping[str, Any]
+Operator = Callable[..., Any]
+
+
+def read_graph(path: Path, device: Any, outputs: tuple[str, ...]) -> Callable[[Any], list[Any]]:
+    """Return a function from the batch (a tensor) to the outputs of these names.
+
+    Raises
+    ------
+    BackendError
+        If the graph has an operator that is not in the table.
+    """
+    import onnx
+
+    graph = onnx.load(path).graph
+    table = _operators()
+    if unknown := {node.op_type for node in graph.node} - table.keys():
+        raise BackendError(
+            f"{path}: no PyTorch counterpart here for {', '.join(sorted(unknown))}; use openvino"
+        )
+    weights = {tensor.name: _tensor(tensor, device) for tensor in graph.initializer}
+    steps = [(table[n.op_type], _attributes(n, device), tuple(n.input), tuple(n.output)) for n in graph.node]
+
+    def run(frames: Any) -> list[Any]:
+        values = {graph.input[0].name: frames, "": None, **weights}
+        for operator, attributes, inputs, (name,) in steps:
+            values[name] = operator(attributes, *(values[i] for i in inputs))
+        return [values[name] for name in outputs]
+
+    return run
+
+
+def _tensor(proto: Any, device: Any) -> Any:
+    """Weights go to the device; whole numbers (shapes, axes) stay on the host, where they are read."""
+    import torch
+    from onnx import numpy_helper
+
+    tensor = torch.from_numpy(numpy_helper.to_array(proto).copy())
+    return tensor.to(device) if tensor.is_floating_point() else tensor
+
+
+def _attributes(node: Any, device: Any) -> Attributes:
+    from onnx import TensorProto, helper
+
+    values = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    return {k: _tensor(v, device) if isinstance(v, TensorProto) else v for k, v in values.items()}
+
+
+def _operators() -> dict[str, Operator]:
+    """Return the table: operator type → function of (attributes, inputs)."""
+    import torch
+    from torch.nn import functional as F
+
+    return {
+        "Add": lambda a, x, y: x + y,
+        "Clip": lambda a, x, low=None, high=None: torch.clamp(x, low, high),
+        "Concat": lambda a, *xs: torch.cat(xs, a["axis"]),
+        "Constant": lambda a: a["value"],
+        "Conv": lambda a, x, w, b=None: F.conv2d(x, w, b, **_geometry(a)),
+        "ConvTranspose": lambda a, x, w, b=None: F.conv_transpose2d(x, w, b, **_geometry(a)),
+        "DepthToSpace": _depth_to_space,
+        "Div": lambda a, x, y: x / y,
+        "Identity": lambda a, x: x,
+        "Mul": lambda a, x, y: x * y,
+        "Relu": lambda a, x: F.relu(x),
+        "Reshape": _reshape,
+        "Resize": _resize,
+        "Sigmoid": lambda a, x: torch.sigmoid(x),
+        "Slice": _slice,
+        "Squeeze": lambda a, x, axes: x.squeeze(tuple(axes.tolist())),
+        "Sub": lambda a, x, y: x - y,
+        "Transpose": lambda a, x: x.permute(a["perm"]),
+        "Unsqueeze": _unsqueeze,
+    }
+
+
+def _geometry(attributes: Attributes) -> dict[str, Any]:
+    """Return stride, padding, dilation and groups of a convolution; the padding must be symmetric."""
+    top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
+    if (top, left) != (bottom, right) or attributes.keys() & {"auto_pad", "output_padding", "output_shape"}:
+        raise BackendError(f"a convolution padded as in {dict(attributes)} is not implemented; use openvino")
+    return {
+        "stride": attributes.get("strides", (1, 1)),
+        "padding": (top, left),
+        "dilation": attributes.get("dilations", (1, 1)),
+        "groups": attributes.get("group", 1),
+    }
+
+
+def _depth_to_space(attributes: Attributes, x: Any) -> Any:
+    import torch
+
+    if attributes.get("mode", b"DCR") != b"CRD":
+        raise BackendError("DepthToSpace is implemented in the order CRD only; use openvino")
+    return torch.nn.functional.pixel_shuffle(x, attributes["blocksize"])
+
+
+def _reshape(attributes: Attributes, x: Any, shape: Any) -> Any:
+    """Reshape; a zero keeps the input's side, unless ``allowzero`` is set."""
+    keep = not attributes.get("allowzero", 0)
+    return x.reshape([x.shape[i] if side == 0 and keep else side for i, side in enumerate(shape.tolist())])
+
+
+def _resize(attributes: Attributes, x: Any, roi: Any, scales: Any) -> Any:
+    import torch
+
+    mode = attributes.get("mode", b"nearest")
+    rounding = attributes.get("nearest_mode", b"round_prefer_floor")
+    place = attributes.get("coordinate_transformation_mode", b"half_pixel")
+    batch, channels, *factors = scales.tolist()
+    if (mode, rounding, place, batch, channels) != (b"nearest", b"floor", b"asymmetric", 1.0, 1.0):
+        raise BackendError(
+            f"Resize is implemented as nearest, floor, asymmetric only, got {dict(attributes)}"
+        )
+    return torch.nn.functional.interpolate(x, scale_factor=factors, mode="nearest")
+
+
+def _slice(
+    attributes: Attributes, x: Any, starts: Any, ends: Any, axes: Any = None, steps: Any = None
+) -> Any:
+    axes = range(len(starts)) if axes is None else axes.tolist()
+    steps = [1] * len(starts) if steps is None else steps.tolist()
+    index = [slice(None)] * x.ndim
+    for axis, start, end, step in zip(axes, starts.tolist(), ends.tolist(), steps, strict=True):
+        index[axis] = slice(start, end, step)
+    return x[tuple(index)]
+
+
+def _unsqueeze(attributes: Attributes, x: Any, axes: Any) -> Any:
+    for axis in sorted(axes.tolist()):
+        x = x.unsqueeze(axis)
+    return x

@@ -1,0 +1,153 @@
+"""Finding the networks for a material, and checking that they fit this program, before any engine runs.
+
+A folder holds ``MATERIAL_denoise.onnx`` and ``MATERIAL_heights.onnx``: one input ``frames`` (N, C, H, W)
+float32, the outputs named below, and metadata that says what they were trained for (``training/export.py``
+writes them).
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from pipeline.onnx_header import OnnxHeader, TensorInfo, read_onnx_header
+from streamer.errors import BackendError
+
+__all__ = ["INPUT_NAME", "OUTPUT_NAMES", "NetworkFile", "Networks", "find_networks"]
+
+INPUT_NAME = "frames"
+OUTPUT_NAMES = {"denoise": ("denoised",), "heights": ("column_probability", "count_logits")}
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFile:
+    """One ONNX network, checked."""
+
+    path: Path
+    sha256: str
+    header: OnnxHeader
+
+    @property
+    def channels(self) -> int:
+        """Channels of the input."""
+        return self.header.inputs[0].shape[1] or 0
+
+    @property
+    def pixel_size_A(self) -> float:
+        """Pixel size of the frames it was trained on [Å]."""
+        return float(self.header.metadata["pixel_size_A"])
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The two networks of a run; both take the same input."""
+
+    denoise: NetworkFile
+    heights: NetworkFile
+
+    @property
+    def channels(self) -> int:
+        """Channels of both networks' input."""
+        return self.heights.channels
+
+    @property
+    def max_count(self) -> int:
+        """Largest number of atoms that the height network tells apart."""
+        return self.heights.header.outputs[1].shape[1] or 0
+
+    @property
+    def pixel_size_A(self) -> float:
+        """Pixel size at the specimen that frames are resampled to [Å]."""
+        return self.heights.pixel_size_A
+
+    @property
+    def dose_range_e_per_A2(self) -> tuple[float, float] | None:
+        """Lowest and highest dose of the height network's training frames [e/Å²], if the file says so."""
+        low_high = json.loads(self.heights.header.metadata.get("dose_e_per_A2", "[]"))
+        return (float(low_high[0]), float(low_high[1])) if low_high else None
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """SHA-256 by file name."""
+        return {network.path.name: network.sha256 for network in (self.denoise, self.heights)}
+
+
+def find_networks(folder: Path | None, material: str) -> Networks:
+    """Find and check both networks.
+
+    Parameters
+    ----------
+    folder : pathlib.Path or None
+        Where to look; None for the networks that are shipped.
+    material : str
+        First part of the files' names.
+
+    Raises
+    ------
+    BackendError
+        If one is missing or does not fit this program.
+    """
+    folder = folder or Path(str(files("pipeline") / "models"))
+    denoise, heights = (_read(folder, material, task) for task in ("denoise", "heights"))
+    for key in ("material", "pixel_size_A"):
+        ours, theirs = denoise.header.metadata[key], heights.header.metadata[key]
+        if ours != theirs:
+            raise BackendError(
+                f"the networks in {folder} do not belong together: {key} is {ours} in {denoise.path.name} and"
+                f" {theirs} in {heights.path.name}"
+            )
+    return Networks(denoise, heights)
+
+
+def _read(folder: Path, material: str, task: str) -> NetworkFile:
+    path = folder / f"{material}_{task}.onnx"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        found = sorted(p.name for p in folder.glob("*.onnx")) if folder.is_dir() else []
+        raise BackendError(
+            f"no network {path.name} in {folder}; there is {', '.join(found) or 'none'}: choose the"
+            f" material and the folder of models accordingly"
+        ) from error
+    header = read_onnx_header(data, str(path))
+    _check(path, header, task)
+    return NetworkFile(path, hashlib.sha256(data).hexdigest(), header)
+
+
+def _check(path: Path, header: OnnxHeader, task: str) -> None:
+    """Compare a network's header with what this program feeds it and reads from it."""
+    inputs, outputs = [[t.name for t in tensors] for tensors in (header.inputs, header.outputs)]
+    _expect(path, "inputs", inputs, [INPUT_NAME])
+    _expect(path, "outputs", outputs, list(OUTPUT_NAMES[task]))
+    for tensor in (*header.inputs, *header.outputs):
+        _check_tensor(path, tensor)
+    _expect(path, "task", header.metadata.get("task"), task)
+    for key in ("material", "pixel_size_A"):
+        if key not in header.metadata:
+            raise BackendError(f"{path} has no metadata {key}; export it again")
+    _check_pixel_size(path, header.metadata["pixel_size_A"])
+
+
+def _check_tensor(path: Path, tensor: TensorInfo) -> None:
+    free = len(tensor.shape) == 4 and tensor.shape[0] is tensor.shape[2] is tensor.shape[3] is None
+    if not (tensor.is_float32 and free and tensor.shape[1]):
+        raise BackendError(
+            f"{path}: {tensor.name} has shape {tensor.shape}{'' if tensor.is_float32 else ', not float32'};"
+            f" expected float32 (N, channels, H, W) with N, H and W free"
+        )
+
+
+def _check_pixel_size(path: Path, text: str) -> None:
+    try:
+        fits = 0 < float(text) < math.inf
+    except ValueError:
+        fits = False
+    if not fits:
+        raise BackendError(f"{path}: pixel_size_A is {text!r}, expected a length in Å; export it again")
+
+
+def _expect(path: Path, what: str, got: object, expected: object) -> None:
+    if got != expected:
+        raise BackendError(f"{path}: {what} {got}, expected {expected}; export it with this version")
