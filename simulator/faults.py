@@ -1,8 +1,8 @@
 """Faults on request: what a real link, detector or operator does wrong, injected into an outgoing stream.
 
-Each fault changes records before they are encoded, or the encoded parts; none touches a socket. Whether a fault
-hits a frame depends on the seed, the fault and the frame's id alone, so a run can be repeated, and what was
-injected is returned to be compared with the receiver's ledger.
+Each fault changes records before they are encoded, or the encoded parts; none touches a socket. Whether a
+fault hits a frame depends on the seed, the fault and the frame's id alone, so a run can be repeated, and what
+was injected is returned to be compared with the receiver's ledger.
 """
 
 import random
@@ -17,7 +17,7 @@ from streamer.compression import FILTER_HEADER, encode
 from streamer.errors import UsageError
 from streamer.records import Compression, Frame, SeriesKey, SeriesStart, StreamMessage
 
-__all__ = ["FaultKind", "FaultPlan", "Injected", "Outgoing", "inject", "parse_faults"]
+__all__ = ["NO_FAULTS", "FaultKind", "FaultPlan", "Injected", "Outgoing", "inject", "parse_faults"]
 
 Parts = tuple[bytes | memoryview, ...]
 Encode = Callable[[StreamMessage], Iterable[bytes | memoryview]]
@@ -84,6 +84,9 @@ class FaultPlan:
         return random.Random(f"{self.seed} {kind} {frame_id}")
 
 
+NO_FAULTS = FaultPlan()
+
+
 @dataclass(frozen=True, slots=True)
 class Injected:
     """One fault that was injected; `frame_id` is None for a fault of the series."""
@@ -94,7 +97,7 @@ class Injected:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message to be sent, after a pause of `delay_s`; `frame_id` is None where it is no frame of the series."""
+    """One message to be sent, after a pause of `delay_s`; `frame_id` is None where it is no frame of ours."""
 
     parts: Parts
     frame_id: int | None = None
@@ -131,7 +134,7 @@ def parse_faults(text: str, seed: int = 0) -> FaultPlan:
 def inject(
     messages: Iterable[StreamMessage], encode_message: Encode, plan: FaultPlan, injected: list[Injected]
 ) -> Iterator[Outgoing]:
-    """Encode the messages of a stream, with the plan's faults; each one injected is appended to `injected`."""
+    """Encode the messages of a stream with the plan's faults; what was injected is appended to `injected`."""
     held: list[Outgoing] = []
     for message in messages:
         if not isinstance(message, Frame):

@@ -15,7 +15,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from simulator.faults import FaultPlan, Injected, Outgoing, inject
+from simulator.faults import NO_FAULTS, FaultPlan, Injected, Outgoing, inject
 from streamer.clock import RunClock
 from streamer.compression import encode
 from streamer.errors import RunError, UsageError
@@ -26,6 +26,8 @@ from streamer.worker import Control
 __all__ = ["EncodedFrame", "SenderSettings", "SentCounts", "encode_frame", "run_sender", "send_stream"]
 
 _CHECK_S = 0.05
+_STOP_LINGER_MS = 1000
+_KEY = SeriesKey(1, "simulated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +75,22 @@ class SenderSettings:
     compression: Compression = Compression.BSLZ4
     rate_hz: float = 0.0
     n_planned: int = 0
-    key: SeriesKey = SeriesKey(1, "simulated")
+    key: SeriesKey = _KEY
     pixel_size_A: float | None = None
     frame_time_s: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     queue_frames: int = 100
     linger_s: float = 30.0
-    faults: FaultPlan = FaultPlan()
+    faults: FaultPlan = NO_FAULTS
 
 
 @dataclass(frozen=True, slots=True)
 class SentCounts:
     """What left the sender.
 
-    `frames` counts the frames of the series (duplicates and strays not), `messages` everything; `late` counts the
-    frames that left more than one frame time after they were due, `elapsed_s` runs from the first frame to the
-    last one handed to ZeroMQ.
+    `frames` counts the frames of the series (duplicates and strays not), `messages` everything; `late` counts
+    the frames whose turn came more than one frame time after they were due; `elapsed_s` runs from the first
+    frame's turn to the last one's.
     """
 
     frames: int
@@ -122,7 +124,10 @@ def send_stream(
         socket.set(zmq.LINGER, round(1000 * settings.linger_s))
         _bind(socket, settings.bind)
         on_bound(str(socket.getsockopt_string(zmq.LAST_ENDPOINT)))
-        return _send_all(socket, frames, settings, stop)
+        counts = _send_all(socket, frames, settings, stop)
+        if stop():
+            socket.set(zmq.LINGER, _STOP_LINGER_MS)
+        return counts
 
 
 def run_sender(
@@ -132,8 +137,8 @@ def run_sender(
 ) -> None:
     """Send a stream from a process of its own (`streamer.worker.Worker`).
 
-    `make_frames` is a module-level function, or a `functools.partial` of one; it is called in the child. The child
-    is ready, with its `endpoint`, once it is bound; its summary is `SentCounts` as a dictionary.
+    `make_frames` is a module-level function, or a `functools.partial` of one; it is called in the child. The
+    child is ready, with its `endpoint`, once it is bound; its summary is `SentCounts` as a dictionary.
     """
     counts = send_stream(
         make_frames(), settings, control.stopping, lambda endpoint: control.ready(endpoint=endpoint)
@@ -165,7 +170,7 @@ def _send_all(
     encoder = make_encoder(settings.scheme, pacer.clock.now())
     injected: list[Injected] = []
     messages = _messages(_encoded(frames, settings.compression), settings, pacer)
-    sent, sent_ids, n_bytes = 0, set[int](), 0
+    sent, n_frames, n_bytes, last_id = 0, 0, 0, None
     for outgoing in inject(messages, encoder.encode, settings.faults, injected):
         if outgoing.delay_s:
             pacer.pause(outgoing.delay_s)
@@ -173,9 +178,9 @@ def _send_all(
             break
         sent += 1
         n_bytes += sum(len(part) for part in outgoing.parts)
-        if outgoing.frame_id is not None:
-            sent_ids.add(outgoing.frame_id)
-    return SentCounts(len(sent_ids), sent, n_bytes, pacer.late, pacer.elapsed_s, tuple(injected))
+        if outgoing.frame_id not in (None, last_id):  # a duplicate follows its frame at once
+            n_frames, last_id = n_frames + 1, outgoing.frame_id
+    return SentCounts(n_frames, sent, n_bytes, pacer.late, pacer.elapsed_s, tuple(injected))
 
 
 def _messages(

@@ -10,6 +10,7 @@ from outside.
 
 import struct
 from functools import cache
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def decode(frame: Frame, out: NDArray[Any] | None = None) -> NDArray[Any]:
     ----------
     frame : Frame
     out : numpy.ndarray of shape (height, width), optional
-        Where to put the pixels, converted to its dtype (a floating-point batch buffer will do).
+        Where to put the pixels: of a floating-point type, or of one that holds every value of the frame's.
 
     Returns
     -------
@@ -98,7 +99,7 @@ def decode(frame: Frame, out: NDArray[Any] | None = None) -> NDArray[Any]:
         return image
     if out.shape != header.shape:
         raise ValueError(f"out has shape {out.shape}, expected {header.shape}")
-    np.copyto(out, image, casting="same_kind")
+    np.copyto(out, image, casting="same_kind" if out.dtype.kind == "f" else "safe")
     return out
 
 
@@ -179,7 +180,7 @@ def _hdf5_lz4_chunk(pixels: NDArray[Any]) -> bytes:
     import h5py
     import hdf5plugin
 
-    with h5py.File("chunk", "w", driver="core", backing_store=False) as file:
+    with h5py.File(BytesIO(), "w") as file:
         dataset = file.create_dataset("chunk", data=pixels, chunks=pixels.shape, **hdf5plugin.LZ4())
         chunk: bytes = dataset.id.read_direct_chunk((0, 0))[1]
     return chunk

@@ -16,10 +16,10 @@ from streamer.dectris_v2_image import (
     expect_end,
     read_fields,
     read_image,
-    read_usual_image,
     required,
     series_key,
 )
+from streamer.dectris_v2_usual import read_usual_image
 from streamer.errors import MessageError, MessageTooLargeError, UnknownEncodingError
 from streamer.pixels import checked_shape, pixel_dtype
 from streamer.plain import plain, positive
@@ -157,4 +157,4 @@ def _text(value: object) -> str:
 
 
 def _first_text(values: object) -> str:
-    return _text(values[0]) if isinstance(values, Sequence) and values else ""
+    return _text(values[0]) if isinstance(values, list | tuple) and values else ""

@@ -69,8 +69,8 @@ class Parser(Protocol):
     def parse(self, parts: Sequence[memoryview]) -> StreamMessage | None:
         """Parse the parts of one ZeroMQ message.
 
-        Returns None where the stream's own message is not complete yet. A frame's payload is a view into one of
-        the parts. Raises `MessageError` for a damaged message, after which the next one can be parsed.
+        Returns None where the stream's own message is not complete yet. A frame's payload is a view into one
+        of the parts. Raises `MessageError` for a damaged message, after which the next one can be parsed.
         """
 
 
@@ -124,7 +124,7 @@ def make_parser(source: Source, channel: str = "", limits: IngestConfig | None =
 
 
 def make_encoder(scheme: Scheme, series_date_s: float) -> Encoder:
-    """Make the encoder for a stream; DECTRIS's frame times are written relative to `series_date_s` [Unix s]."""
+    """Make the encoder for a stream; DECTRIS's times are written relative to `series_date_s` [Unix s]."""
     if scheme is Scheme.DECTRIS1:
         raise UsageError("a dectris1 stream cannot be sent yet: choose dectris2 or atomstream")
     return DectrisV2Encoder(series_date_s) if scheme is Scheme.DECTRIS2 else AtomstreamEncoder()
@@ -175,7 +175,7 @@ def wait_reachable(source: Source, timeout_s: float) -> None:
         except OSError as error:
             if isinstance(error, socket.gaierror) or time.monotonic() + _PROBE_INTERVAL_S > deadline:
                 raise SourceUnreachableError(
-                    f"nothing answers at {source} ({error.strerror or error}): is the sender running, its stream"
-                    " enabled, and the port right?"
+                    f"nothing answers at {source} ({error.strerror or error}): is the sender running, its"
+                    " stream enabled, and the port right?"
                 ) from error
         time.sleep(_PROBE_INTERVAL_S)

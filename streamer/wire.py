@@ -78,7 +78,7 @@ class _Envelope(msgspec.Struct, frozen=True):
 _encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[_Start | _Image | _End] = msgspec.msgpack.Decoder(_Start | _Image | _End)
 _envelope_decoder = msgspec.msgpack.Decoder(_Envelope)
-_UNREADABLE = (msgspec.MsgspecError, RecursionError, MemoryError)
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, MemoryError)
 
 
 class AtomstreamEncoder:
