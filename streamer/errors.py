@@ -6,6 +6,7 @@
     ├── UsageError(ValueError)            wrong option, file or combination: exit 2
     ├── RunError(RuntimeError)            the run cannot start or go on: exit 1
     │   ├── SourceUnreachableError        nothing answers at the source's address
+    │   ├── FileReadError                 a recorded file is damaged or truncated
     │   ├── RecordingError                the result file cannot be written
     │   ├── BackendError                  a network cannot be loaded or run
     │   └── WorkerError                   a child process ended with an error
@@ -24,6 +25,7 @@ received, counted under its ``label`` and written to the ledger.
 __all__ = [
     "AtomstreamError",
     "BackendError",
+    "FileReadError",
     "GeometryError",
     "MessageError",
     "MessageTooLargeError",
@@ -53,6 +55,10 @@ class RunError(AtomstreamError, RuntimeError):
 
 class SourceUnreachableError(RunError):
     """Nothing answers at the source's address."""
+
+
+class FileReadError(RunError):
+    """A recorded file cannot be read on: it is damaged or truncated there."""
 
 
 class RecordingError(RunError):

@@ -1,0 +1,65 @@
+"""NumPy arrays (``.npy``), memory-mapped."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import UsageError
+from streamer.files.protocol import Chunk, FileInfo
+
+__all__ = ["NpyStack"]
+
+
+class NpyStack:
+    """An array of shape (height, width), (n, height, width), or with more leading axes, which count up.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Raises
+    ------
+    UsageError
+        If it is not such an array, or is truncated. Arrays of Python objects are refused: they are pickles.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UsageError(f"cannot read {path} as a NumPy array: {error}") from error
+        if not isinstance(array, np.ndarray) or array.ndim < 2 or 0 in array.shape:
+            shape = getattr(array, "shape", "of an archive")
+            raise UsageError(f"{path} has shape {shape}, expected (frames, height, width)")
+        self._array = array
+        self._counts = array.shape[:-2]
+        self._info = FileInfo(
+            path=path,
+            format="NumPy array",
+            n_frames=int(np.prod(self._counts)),
+            shape=(array.shape[-2], array.shape[-1]),
+            dtype=array.dtype,
+            pixel_size_from="NumPy files have none",
+            frame_time_from="NumPy files have none",
+        )
+
+    @property
+    def info(self) -> FileInfo:
+        """The array's shape and type; there is nothing else."""
+        return self._info
+
+    def frame(self, index: int) -> NDArray[Any]:
+        """Return a view of one frame."""
+        where = np.unravel_index(index, self._counts) if self._counts else ()
+        image: NDArray[Any] = self._array[where]
+        return image
+
+    def chunk(self, index: int) -> Chunk | None:
+        """Return None: pixels are encoded when they are sent."""
+        return None
+
+    def close(self) -> None:
+        """Let go of the mapping, which ends with the last view of it."""
+        self._array = np.empty((0, 0))

@@ -1,0 +1,97 @@
+"""Our own result files: the recorded frames, sent on exactly as they were received."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import UsageError
+from streamer.files.hdf5 import Stack, open_hdf5, scalar
+from streamer.files.protocol import Chunk, FileInfo
+from streamer.plain import positive
+
+__all__ = ["RecordedRun", "is_recorded_run"]
+
+_INTENSITY = "/entry/stack/intensity"
+_SERIES = "/entry/process/series"
+
+
+class RecordedRun:
+    """A ``.nxs`` file written by this program.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Raises
+    ------
+    UsageError
+        If it is not such a file, or not readable.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = open_hdf5(path)
+        try:
+            self._stack = Stack(self._file[_INTENSITY])
+            self._info = _describe(path, self._file, self._stack)
+        except KeyError as error:
+            self.close()
+            raise UsageError(f"{path} has no {_INTENSITY}: it is not a recorded run") from error
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def info(self) -> FileInfo:
+        """What the run's series said of itself."""
+        return self._info
+
+    def frame(self, index: int) -> NDArray[Any]:
+        """Read one frame."""
+        return self._stack.frame(index)
+
+    def chunk(self, index: int) -> Chunk | None:
+        """Return one frame's payload as it was received."""
+        return self._stack.chunk(index)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def is_recorded_run(file: h5py.File) -> bool:
+    """Whether the file was written by this program."""
+    return "/entry/ledger" in file and _INTENSITY in file
+
+
+def _describe(path: Path, file: h5py.File, stack: Stack) -> FileInfo:
+    pixel_size_nm = positive(scalar(file, f"{_SERIES}/pixel_size_nm"))
+    frame_time_s, frame_time_from = _frame_time(file)
+    saturation = scalar(file, f"{_SERIES}/saturation_value")
+    return FileInfo(
+        path=path,
+        format="atomstream result file",
+        n_frames=stack.n_frames,
+        shape=stack.shape,
+        dtype=stack.dtype,
+        pixel_size_A=None if pixel_size_nm is None else 10 * pixel_size_nm,
+        pixel_size_from=f"{_SERIES}/pixel_size_nm" if pixel_size_nm else "the recorded run did not know it",
+        frame_time_s=frame_time_s,
+        frame_time_from=frame_time_from,
+        saturation_value=saturation if isinstance(saturation, int) and saturation >= 0 else None,
+    )
+
+
+def _frame_time(file: h5py.File) -> tuple[float | None, str]:
+    """Return the frame time [s] that the source announced, else the median interval of the frames."""
+    announced = positive(scalar(file, f"{_SERIES}/frame_time_s"))
+    if announced is not None:
+        return announced, f"{_SERIES}/frame_time_s"
+    time = file.get("/entry/stack/time")
+    intervals = np.diff(time[()]) if isinstance(time, h5py.Dataset) else np.empty(0)
+    median = positive(float(np.median(intervals))) if intervals.size else None
+    if median is None:
+        return None, "the recorded run did not know it"
+    return median, "/entry/stack/time (median interval)"

@@ -1,0 +1,86 @@
+"""Which reader a file gets: by its extension, by its content where that is ambiguous, or as the user says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from streamer.errors import UsageError
+from streamer.files.dectris_master import DectrisMaster, is_dectris_master
+from streamer.files.hdf5 import open_hdf5
+from streamer.files.mrc import MrcStack
+from streamer.files.npy import NpyStack
+from streamer.files.nxs import RecordedRun, is_recorded_run
+from streamer.files.protocol import FrameFile
+from streamer.files.rosetta import READERS, RosettaFile
+from streamer.files.tiff import TiffStack
+
+__all__ = ["FORMATS", "open_file"]
+
+_Opener = Callable[[Path, str], FrameFile]
+
+FORMATS: dict[str, _Opener] = {
+    "atomstream": lambda path, dataset: _only_stack(RecordedRun, path, dataset),
+    "dectris": lambda path, dataset: DectrisMaster(path, dataset),
+    "mrc": lambda path, dataset: _only_stack(MrcStack, path, dataset),
+    "tiff": lambda path, dataset: _only_stack(TiffStack, path, dataset),
+    "npy": lambda path, dataset: _only_stack(NpyStack, path, dataset),
+}
+"""Our own readers by the names that ``--format`` takes; any other name is a reader of rosettasciio."""
+
+_EXTENSIONS = {
+    **dict.fromkeys((".mrc", ".mrcs", ".map", ".ccp4", ".rec", ".st", ".ali"), "mrc"),
+    **dict.fromkeys((".tif", ".tiff", ".btf", ".tf8"), "tiff"),
+    ".npy": "npy",
+    **READERS,
+}
+_HDF5_EXTENSIONS = (".nxs", ".h5", ".hdf5", ".nx5", ".cxi")
+_SUPPORTED = (
+    "files are read in these formats: .nxs (atomstream), DECTRIS master .h5, .npy; with"
+    " 'pip install atomstream[formats]' also .mrc, .tif, .dm3, .dm4, .emd, .mib, .ser, .hspy, .blo and"
+    " whatever else rosettasciio reads (--format READER)"
+)
+
+
+def open_file(path: Path, format: str = "", dataset: str = "") -> FrameFile:
+    """Open a recorded file; the caller closes it.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    format : str
+        A name from `FORMATS` or a reader of rosettasciio; empty: found out.
+    dataset : str
+        Where a file has several: a DECTRIS channel, or the title or number of a data set.
+
+    Raises
+    ------
+    UsageError
+        If there is no such file, its format is not supported or needs a package that is not installed, or it
+        is damaged.
+    """
+    if not path.exists():
+        raise UsageError(f"there is no file {path}")
+    name = format.lower() or _EXTENSIONS.get(path.suffix.lower()) or _by_content(path)
+    opener = FORMATS.get(name)
+    return opener(path, dataset) if opener else RosettaFile(path, name, dataset)
+
+
+def _by_content(path: Path) -> str:
+    """Return the format of an HDF5 file, whose extension says little."""
+    if path.suffix.lower() not in _HDF5_EXTENSIONS:
+        raise UsageError(f"{path}: unknown extension {path.suffix!r}; {_SUPPORTED}")
+    with open_hdf5(path) as file:
+        if is_recorded_run(file):
+            return "atomstream"
+        if is_dectris_master(file):
+            return "dectris"
+        if "Experiments" in file:
+            return "HSPY"
+    if path.suffix.lower() == ".nxs":
+        return "NeXus"
+    raise UsageError(f"{path} is HDF5, but neither an atomstream nor a DECTRIS file; {_SUPPORTED}")
+
+
+def _only_stack(opener: Callable[[Path], FrameFile], path: Path, dataset: str) -> FrameFile:
+    if dataset:
+        raise UsageError(f"{path} has one stack only; --dataset {dataset!r} is for files with several")
+    return opener(path)

@@ -1,0 +1,177 @@
+"""Every other microscope format, by ``rosettasciio``: DM3/DM4, EMD (Velox, NCEM), MIB, SER, HSPY, BLO.
+
+The only file that imports ``rsciio``, which is licensed under the GPL and therefore optional: this program
+runs without it, and what it returns is data.
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import FileReadError, UsageError
+from streamer.files.protocol import Chunk, FileInfo
+from streamer.files.units import angstroms, isotropic_angstroms, seconds
+
+__all__ = ["READERS", "RosettaFile"]
+
+READERS = {
+    ".blo": "Blockfile",
+    ".de5": "EMD",
+    ".dm3": "DigitalMicrograph",
+    ".dm4": "DigitalMicrograph",
+    ".emd": "EMD",
+    ".emi": "TIA",
+    ".hspy": "HSPY",
+    ".mib": "QuantumDetector",
+    ".prz": "PantaRhei",
+    ".ser": "TIA",
+    ".tvips": "TVIPS",
+    ".zspy": "ZSPY",
+}
+"""Reader by extension. Extensions that several readers claim (``.h5``, ``.hdf5``) are not listed: the user
+names the reader."""
+
+Signal = Mapping[str, Any]
+
+
+class RosettaFile:
+    """One data set of a file that ``rosettasciio`` reads, lazily.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    reader : str
+        Name of the reader, in any case.
+    dataset : str
+        Title or number (from 0) of the data set, where the file has several.
+
+    Raises
+    ------
+    UsageError
+        If ``rosettasciio`` is not installed, has no such reader or cannot read the file, or if it is not
+        clear which data set holds the frames.
+    """
+
+    def __init__(self, path: Path, reader: str, dataset: str = "") -> None:
+        name, read = _reader(reader)
+        try:
+            signals: Sequence[Signal] = read(str(path), lazy=True)
+        except Exception as error:  # readers of damaged files raise whatever they stumble over
+            raise UsageError(f"cannot read {path} as {name}: {type(error).__name__}: {error}") from error
+        signal = _chosen(path, _image_stacks(signals), dataset)
+        self._data = signal["data"]
+        self._counts: tuple[int, ...] = self._data.shape[:-2]
+        self._info = _describe(path, name, signal)
+
+    @property
+    def info(self) -> FileInfo:
+        """What the reader found; calibrations are those of the axes."""
+        return self._info
+
+    def frame(self, index: int) -> NDArray[Any]:
+        """Read one frame."""
+        try:
+            image = self._data[np.unravel_index(index, self._counts)] if self._counts else self._data
+            if hasattr(image, "compute"):
+                image = image.compute(scheduler="synchronous")
+        except Exception as error:  # see __init__
+            raise FileReadError(f"frame {index} of {self._info.path} cannot be read: {error}") from error
+        return np.asarray(image)
+
+    def chunk(self, index: int) -> Chunk | None:
+        """Return None: pixels are encoded when they are sent."""
+        return None
+
+    def close(self) -> None:
+        """Let go of the data, and with it of the file."""
+        self._data = np.empty((0, 0))
+
+
+def _reader(reader: str) -> tuple[str, Any]:
+    """Return the reader's own name and its function."""
+    try:
+        rsciio = importlib.import_module("rsciio")
+    except ImportError as error:
+        raise UsageError(
+            f"{reader} files need the package rosettasciio: pip install 'atomstream[formats]'"
+        ) from error
+    known = {plugin["name"].lower(): plugin for plugin in rsciio.IO_PLUGINS}
+    plugin = known.get(reader.lower())
+    if plugin is None:
+        raise UsageError(f"there is no reader {reader!r}; rosettasciio has {', '.join(sorted(known))}")
+    return plugin["name"], importlib.import_module(plugin["api"]).file_reader
+
+
+def _image_stacks(signals: Sequence[Signal]) -> list[Signal]:
+    """Return the signals whose last two axes are an image's; spectra and their maps are left out."""
+    return [signal for signal in signals if signal["data"].ndim >= 2 and _image_axes(signal) is not None]
+
+
+def _axes(signal: Signal) -> list[Mapping[str, Any]]:
+    """Return the axes in the array's order."""
+    return sorted(signal["axes"], key=lambda axis: int(axis.get("index_in_array") or 0))
+
+
+def _image_axes(signal: Signal) -> tuple[Mapping[str, Any], Mapping[str, Any]] | None:
+    """Return the (y, x) axes of an image; None where the last two axes are not both an image's.
+
+    Some readers call all three axes of a stack the signal's; then the last two are taken.
+    """
+    axes = _axes(signal)
+    if len(axes) < 2 or any(axis.get("navigate") for axis in axes[-2:]):
+        return None
+    return axes[-2], axes[-1]
+
+
+def _chosen(path: Path, signals: list[Signal], dataset: str) -> Signal:
+    """Return the only image stack, or the one with the number or title `dataset`."""
+    if not signals:
+        raise UsageError(f"{path} holds no images")
+    named = [n for n, signal in enumerate(signals) if not dataset or dataset in (str(n), _title(signal))]
+    if len(named) != 1:
+        listed = ", ".join(
+            f"{n} ({_title(s) or 'untitled'}, {s['data'].shape})" for n, s in enumerate(signals)
+        )
+        raise UsageError(f"{path} holds the images {listed}: choose one with --dataset NUMBER or TITLE")
+    return signals[named[0]]
+
+
+def _title(signal: Signal) -> str:
+    return str(signal.get("metadata", {}).get("General", {}).get("title", ""))
+
+
+def _describe(path: Path, name: str, signal: Signal) -> FileInfo:
+    data = signal["data"]
+    y, x = _image_axes(signal) or ({}, {})
+    pixel_size_A = isotropic_angstroms(*(angstroms(a.get("scale"), a.get("units")) for a in (y, x)))
+    frame_time_s, frame_time_from = _frame_time(signal)
+    return FileInfo(
+        path=path,
+        format=f"{name} (rosettasciio)",
+        n_frames=prod(data.shape[:-2]),
+        shape=(data.shape[-2], data.shape[-1]),
+        dtype=np.dtype(data.dtype),
+        pixel_size_A=pixel_size_A,
+        pixel_size_from=_axis_text("image axis", x),
+        frame_time_s=frame_time_s,
+        frame_time_from=frame_time_from,
+    )
+
+
+def _frame_time(signal: Signal) -> tuple[float | None, str]:
+    """Return the step [s] of the innermost axis that counts frames, if that is a time."""
+    counting = _axes(signal)[:-2]
+    if not counting:
+        return None, "there is one frame"
+    axis = counting[-1]
+    return seconds(axis.get("scale"), axis.get("units")), _axis_text("frame axis", axis)
+
+
+def _axis_text(kind: str, axis: Mapping[str, Any]) -> str:
+    unit = axis.get("units") or "without unit"
+    return f"{kind} {axis.get('name') or '?'}: scale {axis.get('scale')} {unit}"

@@ -1,0 +1,193 @@
+"""TIFF stacks, by ``tifffile``: mapped where the pixels lie in one piece, otherwise one page at a time."""
+
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.errors import FileReadError, UsageError
+from streamer.files.protocol import Chunk, FileInfo
+from streamer.files.units import angstroms, isotropic_angstroms, seconds
+from streamer.plain import positive
+
+__all__ = ["TiffStack"]
+
+_TIME_LIKE = "TZIQR"  # axes that may count frames: time, depth, and what no one described
+_DM_UNIT_TAGS, _DM_SCALE_TAGS = (65003, 65004), (65009, 65010)  # y, x; as DigitalMicrograph exports them
+_OME_DEFAULT = {"PhysicalSizeX": "µm", "PhysicalSizeY": "µm", "TimeIncrement": "s"}
+
+
+class TiffStack:
+    """The first series of images in a TIFF, BigTIFF, OME-TIFF or ImageJ file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Raises
+    ------
+    UsageError
+        If ``tifffile`` is not installed, finds the file wrong or truncated, or its images are not a stack of
+        single-channel frames.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import tifffile
+        except ImportError as error:
+            raise UsageError(
+                "TIFF files need the package tifffile: pip install 'atomstream[formats]'"
+            ) from error
+        try:
+            self._file = tifffile.TiffFile(path)
+        except (OSError, ValueError, tifffile.TiffFileError) as error:
+            raise UsageError(f"cannot read {path} as TIFF: {error}") from error
+        try:
+            self._series = self._file.series[0]
+            _expect_stack(path, self._series)
+            self._mapped = _mapped(path, self._series, self._file.byteorder)
+            self._info = _describe(path, self._file, self._series)
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def info(self) -> FileInfo:
+        """What tags, ImageJ's or OME's description say."""
+        return self._info
+
+    def frame(self, index: int) -> NDArray[Any]:
+        """Return a view of one mapped frame, or decode its page."""
+        if self._mapped is not None:
+            view: NDArray[Any] = self._mapped[index]
+            return view
+        try:
+            page = self._series.pages[index]
+            if page is None:
+                raise FileReadError(f"page {index} of {self._info.path} is missing")
+            image: NDArray[Any] = page.asarray().reshape(self._info.shape)
+        except (OSError, ValueError, RuntimeError, ImportError, IndexError) as error:
+            raise FileReadError(f"page {index} of {self._info.path} cannot be read: {error}") from error
+        return image
+
+    def chunk(self, index: int) -> Chunk | None:
+        """Return None: no compression of TIFF is one that streams carry."""
+        return None
+
+    def close(self) -> None:
+        """Close the file and let go of the mapping."""
+        self._mapped = None
+        self._file.close()
+
+
+def _expect_stack(path: Path, series: Any) -> None:
+    axes = series.axes
+    extra = {axis: n for axis, n in zip(axes[:-2], series.shape[:-2], strict=True) if n > 1}
+    if axes[-2:] != "YX" or set(extra) - set(_TIME_LIKE):
+        raise UsageError(
+            f"{path} has axes {axes} of lengths {series.shape}; expected single-channel frames (axes TYX):"
+            " save one channel as its own file"
+        )
+    if len(extra) > 1:
+        raise UsageError(f"{path} has several axes of frames ({axes}): save one of them as its own file")
+
+
+def _mapped(path: Path, series: Any, byte_order: str) -> NDArray[Any] | None:
+    """Map the pixels if they lie in one piece; None if they are compressed or scattered."""
+    if series.dataoffset is None:
+        if len(series.pages) != prod(series.shape[:-2]):
+            raise UsageError(f"{path}: {len(series.pages)} pages are not the frames of {series.shape}")
+        return None
+    size, needed = path.stat().st_size, series.dataoffset + series.nbytes
+    if size < needed:
+        raise UsageError(f"{path} is truncated: it has {size} bytes of {needed}, copy it again")
+    stored = np.dtype(series.dtype).newbyteorder(byte_order)
+    frames: NDArray[Any] = np.memmap(path, stored, "r", series.dataoffset, series.shape)
+    return frames.reshape(-1, *series.shape[-2:])
+
+
+def _describe(path: Path, file: Any, series: Any) -> FileInfo:
+    dtype = np.dtype(series.dtype).newbyteorder(file.byteorder)
+    pixel_size_A, pixel_size_from = _pixel_size(file)
+    frame_time_s, frame_time_from = _frame_time(file)
+    return FileInfo(
+        path=path,
+        format="TIFF",
+        n_frames=prod(series.shape[:-2]),
+        shape=(series.shape[-2], series.shape[-1]),
+        dtype=dtype,
+        pixel_size_A=pixel_size_A,
+        pixel_size_from=pixel_size_from,
+        frame_time_s=frame_time_s,
+        frame_time_from=frame_time_from,
+    )
+
+
+def _pixel_size(file: Any) -> tuple[float | None, str]:
+    """Return the pixel size [Å]. A bare XResolution is a print resolution and counts for nothing."""
+    tags = file.pages[0].tags
+    found = {
+        "OME PhysicalSizeX": _ome_pixel_size_A(_ome(file)),
+        "ImageJ unit and XResolution": _imagej_pixel_size_A(file.imagej_metadata or {}, tags),
+        "DigitalMicrograph tags 65004 and 65010": _dm_pixel_size_A(tags),
+    }
+    for name, value in found.items():
+        if value is not None:
+            return value, name
+    return None, "neither ImageJ, OME nor DigitalMicrograph fields give one"
+
+
+def _frame_time(file: Any) -> tuple[float | None, str]:
+    """Return the frame time [s] and where it stands."""
+    ome, imagej = _ome(file), file.imagej_metadata or {}
+    from_ome = seconds(ome.get("TimeIncrement"), ome.get("TimeIncrementUnit", _OME_DEFAULT["TimeIncrement"]))
+    if from_ome is not None:
+        return from_ome, "OME TimeIncrement"
+    from_imagej = seconds(imagej.get("finterval"), imagej.get("tunit", "s"))
+    if from_imagej is not None:
+        return from_imagej, "ImageJ finterval"
+    return None, "neither ImageJ nor OME fields give one"
+
+
+def _ome(file: Any) -> Mapping[str, str]:
+    """Return the attributes of the first image's Pixels element; empty if there is no OME description."""
+    if not file.ome_metadata:
+        return {}
+    try:
+        root = ElementTree.fromstring(file.ome_metadata)
+    except ElementTree.ParseError:
+        return {}
+    element = root.find(".//{*}Pixels")
+    return {} if element is None else element.attrib
+
+
+def _ome_pixel_size_A(ome: Mapping[str, str]) -> float | None:
+    sides = [
+        angstroms(ome.get(name), ome.get(f"{name}Unit", _OME_DEFAULT[name]))
+        for name in ("PhysicalSizeY", "PhysicalSizeX")
+    ]
+    return isotropic_angstroms(*sides)
+
+
+def _imagej_pixel_size_A(imagej: Mapping[str, Any], tags: Any) -> float | None:
+    resolutions = (tags.valueof(name) for name in ("YResolution", "XResolution"))
+    return isotropic_angstroms(*(angstroms(_inverse(value), imagej.get("unit")) for value in resolutions))
+
+
+def _inverse(resolution: Any) -> float | None:
+    """Return units per pixel, of a rational (pixels, units)."""
+    if not isinstance(resolution, tuple) or len(resolution) != 2 or not resolution[0]:
+        return None
+    return positive(resolution[1] / resolution[0])
+
+
+def _dm_pixel_size_A(tags: Any) -> float | None:
+    sides = [
+        angstroms(tags.valueof(scale), str(tags.valueof(unit)).strip("\x00"))
+        for unit, scale in zip(_DM_UNIT_TAGS, _DM_SCALE_TAGS, strict=True)
+    ]
+    return isotropic_angstroms(*sides)
