@@ -47,10 +47,10 @@ class ColumnMarks:
         self._drawn_key: object = None
 
     def draw(
-        self, markers: Markers | None, magnification: float, selected: tuple[float, float] | None, accent: str
+        self, markers: Markers | None, magnification: float, selected: tuple[float, float] | None, colour: str
     ) -> None:
         """Show `markers` at `magnification` [screen px per recorded px], and a ring around the chosen one."""
-        key = (id(markers), self._box.viewRange(), magnification, selected, accent)
+        key = (id(markers), self._box.viewRange(), magnification, selected, colour)
         if key == self._drawn_key:
             return
         self._drawn_key = key
@@ -66,7 +66,7 @@ class ColumnMarks:
             x=markers.columns["x"], y=markers.columns["y"], size=size, brush=brushes, pen=pens, symbol="o"
         )
         self._draw_numbers(markers, size)
-        self._draw_ring(selected, size, accent)
+        self._draw_ring(selected, size, colour)
 
     def _styles(self, markers: Markers) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
         if markers.n_colours not in self._brushes:
@@ -85,12 +85,12 @@ class ColumnMarks:
         few = visible if visible.sum() <= _MOST_NUMBERS else np.zeros(len(visible), bool)
         self.numbers.show_numbers((markers, few), size)
 
-    def _draw_ring(self, selected: tuple[float, float] | None, size: float, accent: str) -> None:
+    def _draw_ring(self, selected: tuple[float, float] | None, size: float, colour: str) -> None:
         if selected is None:
             self.ring.clear()
             return
         y, x = selected
-        self.ring.setData(x=[x], y=[y], size=size + 9, brush=None, pen=pg.mkPen(accent, width=2.5))
+        self.ring.setData(x=[x], y=[y], size=size + 9, brush=None, pen=pg.mkPen(colour, width=2.5))
 
 
 def disc_size_px(spacing_px: float, magnification: float) -> float:

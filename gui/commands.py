@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import TypeVar
 
+from gui.following import chosen_column
 from gui.geometry import nearest_column, neighbour_distance_px, whole_frame
 from gui.history import History
 from gui.settings import (
@@ -133,12 +134,15 @@ class Commands:
             return
         spacing = neighbour_distance_px(view.columns)
         index = nearest_column(view.columns, y, x, 0.6 * spacing if math.isfinite(spacing) else 10.0)
-        column = None if index is None else view.columns[index]
-        self.state.change(selected=None if column is None else (float(column["y"]), float(column["x"])))
+        self.state.change(chosen=None if index is None else chosen_column(view.header, view.columns[index]))
+
+    def set_roi(self, corners: tuple[tuple[float, float], ...] | None) -> None:
+        """Take `corners` (y, x) [px] as the region of interest; None: no region."""
+        self.state.change(roi=corners)
 
     def clear_selection(self) -> None:
-        """Choose no column."""
-        self.state.change(selected=None)
+        """Choose no column and no region."""
+        self.state.change(chosen=None, roi=None)
 
     def confirm(self, alarm: Alarm) -> None:
         """Note that the person has seen `alarm`; only further losses raise it again."""
@@ -146,7 +150,7 @@ class Commands:
 
     def new_series(self) -> None:
         """Follow a series that has just begun: live, whole frame, nothing chosen."""
-        self.state.set(dataclasses.replace(self.state.value, t=None, t_end=None, region=None, selected=None))
+        self.state.set(dataclasses.replace(self.state.value, t=None, t_end=None, region=None, chosen=None))
 
     def _shown(self) -> View | None:
         return self._history.at(self.state.value.t)

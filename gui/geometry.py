@@ -91,3 +91,23 @@ def nearest_column(columns: NDArray[np.void], y: float, x: float, within_px: flo
     squared = (columns["y"] - y) ** 2 + (columns["x"] - x) ** 2
     index = int(np.argmin(squared))
     return index if squared[index] <= within_px**2 else None
+
+
+def inside(
+    corners: tuple[tuple[float, float], ...], y: NDArray[np.floating], x: NDArray[np.floating]
+) -> NDArray[np.bool_]:
+    """Tell which points lie inside a polygon, by counting crossings of a ray to the right (even-odd rule).
+
+    Parameters
+    ----------
+    corners : tuple of (y, x)
+        The polygon's corners in order [px].
+    y, x : numpy.ndarray of float, shape (n,)
+        The points [px].
+    """
+    odd = np.zeros(len(y), bool)
+    for (y0, x0), (y1, x1) in zip(corners, corners[1:] + corners[:1], strict=True):
+        crosses = (y0 > y) != (y1 > y)
+        if y1 != y0:
+            odd ^= crosses & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+    return odd

@@ -4,9 +4,8 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QToolButton, QWidget
 
-from gui.picture_panel import plain_label
+from gui.labels import plain_label, set_severity, set_text
 from gui.resolve import Drawing
-from gui.status_strip import set_severity
 from gui.status_text import Severity
 from gui.theme import THEMES, Theme, number_font
 
@@ -62,8 +61,7 @@ class Header(QWidget):
             (self.file, light.value),
             (self.title, drawing.title),
         ):
-            if label.text() != text:
-                label.setText(text)
+            set_text(label, text)
         set_severity(self.light, light.severity)
         self.file.setToolTip(light.detail)
         self._draw_live(live)

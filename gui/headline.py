@@ -4,9 +4,8 @@ from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
-from gui.picture_panel import plain_label
+from gui.labels import plain_label, set_severity, set_text
 from gui.resolve import Headline
-from gui.status_strip import set_severity
 from gui.theme import THEMES, Theme, number_font
 
 __all__ = ["HeadlinePanel"]
@@ -29,6 +28,7 @@ class HeadlinePanel(QWidget):
             label.setFont(number_font(self.font(), 15, bold=True))
         for label in (self.uncertain,):
             label.setFont(number_font(self.font(), 8.5))
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         row = QHBoxLayout(self)
         row.setContentsMargins(14, 8, 14, 8)
         row.setSpacing(18)
@@ -49,8 +49,7 @@ class HeadlinePanel(QWidget):
             (self.uncertain, headline.uncertain),
             (self.foreign, headline.unfamiliarity_text),
         ):
-            if label.text() != text:
-                label.setText(text)
+            set_text(label, text)
         set_severity(self.foreign, headline.unfamiliarity_severity)
         self.gauge.draw(headline.unfamiliarity)
 

@@ -1,11 +1,14 @@
 """The atom-count map: the picture panel with coloured columns and the colour bar."""
 
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from gui.colour_bar import ColourBar
 from gui.column_marks import ColumnMarks
-from gui.picture_panel import PicturePanel, plain_label
+from gui.labels import plain_label
+from gui.picture_panel import PicturePanel
 from gui.resolve import Drawing
+from gui.roi_item import RoiItem
 from gui.theme import Theme
 
 __all__ = ["MapPanel"]
@@ -14,12 +17,21 @@ _DIMMED = 0.55
 
 
 class MapPanel(PicturePanel):
-    """Shows a drawing's columns over its dimmed backdrop."""
+    """Shows a drawing's columns over its dimmed backdrop.
+
+    Signals
+    -------
+    roi_moved(object)
+        Corners (y, x) [px] of the region of interest that was dragged.
+    """
+
+    roi_moved = Signal(object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Atom counts", parent)
         self.image.setOpacity(_DIMMED)
         self.marks = ColumnMarks(self.box)
+        self.roi = RoiItem(self.box, self.roi_moved.emit)
         self.bar = ColourBar()
         self.content.addWidget(self.bar)
         self.badge = plain_label("", "badge")
@@ -27,13 +39,12 @@ class MapPanel(PicturePanel):
         self.badge.hide()
         self.placeholder = plain_label("", "placeholder")
         self.placeholder.setParent(self.canvas)
-        self._accent = ""
-        self._theme: Theme | None = None
+        self._mark = ""
 
     def apply_theme(self, theme: Theme) -> None:
         """See `PicturePanel`."""
         super().apply_theme(theme)
-        self._theme, self._accent = theme, theme.accent
+        self._mark = theme.mark
         self.bar.apply_theme(theme)
         self.badge.setStyleSheet(
             f"background: {theme.warn}; color: {theme.panel}; border-radius: 10px;"
@@ -44,8 +55,9 @@ class MapPanel(PicturePanel):
     def draw_map(self, drawing: Drawing) -> None:
         """Show backdrop, columns, colour bar, and what must be said over the picture."""
         self.draw(drawing.frame.backdrop, drawing.region, drawing.pixel_size_A)
-        self.marks.draw(drawing.frame.markers, self.magnification(), drawing.selected, self._accent)
+        self.marks.draw(drawing.frame.markers, self.magnification(), drawing.selected, self._mark)
         self.bar.draw(drawing.frame.markers)
+        self.roi.draw(drawing.roi, self._mark)
         self._overlay(drawing)
 
     def _overlay(self, drawing: Drawing) -> None:

@@ -6,26 +6,19 @@ from typing import Any
 import pyqtgraph as pg
 from PySide6.QtCore import QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from gui.colours import lookup_table
 from gui.geometry import fitting_rectangle, scale_bar
+from gui.labels import plain_label
 from gui.resolve import Picture
 from gui.scale_bar_item import ScaleBarItem
 from gui.settings import Region
 from gui.theme import Theme
 
-__all__ = ["PicturePanel", "plain_label"]
+__all__ = ["PicturePanel"]
 
 pg.setConfigOptions(imageAxisOrder="row-major", antialias=True)
-
-
-def plain_label(text: str = "", role: str = "") -> QLabel:
-    """Make a label that shows text as it is: what comes over a socket is never read as markup."""
-    label = QLabel(text)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setProperty("role", role)
-    return label
 
 
 class PicturePanel(QWidget):

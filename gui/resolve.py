@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from gui.colours import count_scale_length
 from gui.contrast import contrast_of
+from gui.following import expected_place, find_chosen
 from gui.format import NOTHING, duration_text, number_text, value_text
 from gui.geometry import neighbour_distance_px, whole_frame
 from gui.settings import Backdrop, Region, Settings, ViewState
@@ -158,6 +159,7 @@ class Drawing:
     region: Region | None
     markers_on_denoised: bool = False
     selected: tuple[float, float] | None = None
+    roi: tuple[tuple[float, float], ...] | None = None
 
 
 def resolve_frame(view: View | None, recent: tuple[View, ...], settings: Settings) -> FrameDrawing:
@@ -196,7 +198,8 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
         pixel_size_A=float("nan") if view is None else view.header.pixel_size_A,
         region=state.region or (None if view is None else whole_frame(view.header.height, view.header.width)),
         markers_on_denoised=settings.columns_on_denoised,
-        selected=state.selected,
+        selected=_place_of(state, view),
+        roi=state.roi,
     )
 
 
@@ -274,6 +277,16 @@ def _headline(view: View, settings: Settings) -> Headline:
         unfamiliarity_text=value_text(h.ood_score, 2),
         unfamiliarity_severity=Severity.WARN if foreign else Severity.GOOD,
     )
+
+
+def _place_of(state: ViewState, view: View | None) -> tuple[float, float] | None:
+    """Find the chosen column in the frame shown; where it is gone, the place it should be."""
+    if state.chosen is None or view is None:
+        return None
+    index = find_chosen(state.chosen, view.header, view.columns)
+    if index is None:
+        return expected_place(state.chosen, view.header)
+    return float(view.columns["y"][index]), float(view.columns["x"][index])
 
 
 def _title(scene: Scene) -> str:

@@ -67,7 +67,13 @@ class Plot:
     title: str
     reading: str
     curves: tuple[Curve, ...]
-    limits: tuple[float, float] | None
+    limits: tuple[float, float] | None = None
+    stretch: int = 1
+
+    @property
+    def shape(self) -> tuple[str, int, bool, int]:
+        """What a widget must know to make room for the plot; data come and go without it changing."""
+        return self.name, len(self.curves), self.curves[0].low is not None, self.stretch
 
 
 def resolve_plots(
@@ -111,7 +117,7 @@ def _plot(
     reading = "" if cursor is None else _reading(spec, [y[cursor] for y in values])
     if cursor is not None and spread is not None:
         reading += f" ± {value_text(float(spread[cursor]), spec.digits)}"
-    return Plot(name, spec.title, reading, curves, spec.limits)
+    return Plot(name, spec.title, reading, curves, spec.limits, spec.stretch)
 
 
 def _reading(spec: PlotSpec, values: list[float]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from streamer.errors import UsageError
 
-__all__ = ["Backdrop", "ContrastMode", "Model", "Region", "Settings", "ThemeName", "ViewState"]
+__all__ = ["Backdrop", "Chosen", "ContrastMode", "Model", "Region", "Settings", "ThemeName", "ViewState"]
 
 COLOUR_MAPS = ("grey", "inverted", "viridis", "inferno", "cividis")
 TIME_WINDOWS_S = (30.0, 120.0, 600.0, 0.0)  # 0: everything kept
@@ -109,6 +109,17 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """A column as it was when it was chosen: place and drift at that time [px], track (-1: none)."""
+
+    y: float
+    x: float
+    track_id: int
+    drift_y_px: float
+    drift_x_px: float
+
+
+@dataclass(frozen=True, slots=True)
 class ViewState:
     """Where the person is looking.
 
@@ -120,8 +131,10 @@ class ViewState:
         Right end of the time axes when the person left the live view [Unix s]; None: live.
     region : Region or None
         Zoom of the linked pictures; None: the whole frame.
-    selected : tuple of float or None
-        (y, x) of the chosen column at the time it was chosen [px].
+    chosen : Chosen or None
+        The column whose count is followed.
+    roi : tuple of (y, x) or None
+        Corners of the region of interest [px].
     acknowledged : int
         Number of losses the person has seen and confirmed; more of them raise the alarm again.
     acknowledged_refused : int
@@ -131,7 +144,8 @@ class ViewState:
     t: float | None = None
     t_end: float | None = None
     region: Region | None = None
-    selected: tuple[float, float] | None = None
+    chosen: Chosen | None = None
+    roi: tuple[tuple[float, float], ...] | None = None
     acknowledged: int = 0
     acknowledged_refused: int = 0
 

@@ -1,21 +1,13 @@
 """The strip of figures along the window's lower edge, and the alarm above the pictures."""
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
-from gui.picture_panel import plain_label
+from gui.labels import plain_label, set_severity, set_text
 from gui.status_text import Alarm, Cell
 from gui.theme import number_font
 
-__all__ = ["AlarmBar", "StatusStrip", "set_severity"]
-
-
-def set_severity(label: QLabel, severity: str) -> None:
-    """Colour a label by what its value means; the style sheet knows the colours."""
-    if label.property("severity") != severity:
-        label.setProperty("severity", severity)
-        label.style().unpolish(label)
-        label.style().polish(label)
+__all__ = ["AlarmBar", "StatusStrip"]
 
 
 class _CellView(QWidget):
@@ -40,8 +32,7 @@ class _CellView(QWidget):
             (self.value, cell.value),
             (self.detail, cell.detail),
         ):
-            if label.text() != text:
-                label.setText(text)
+            set_text(label, text)
         set_severity(self.value, cell.severity)
 
 
@@ -95,8 +86,8 @@ class AlarmBar(QFrame):
     def draw(self, alarm: Alarm | None) -> None:
         """Show the alarm, or nothing."""
         self.alarm = alarm
-        if alarm is not None and self.label.text() != alarm.text:
-            self.label.setText(alarm.text)
+        if alarm is not None:
+            set_text(self.label, alarm.text)
         self.setVisible(alarm is not None)
 
     def acknowledge(self) -> None:

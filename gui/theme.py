@@ -11,7 +11,7 @@ __all__ = ["THEMES", "Theme", "number_font", "style_sheet"]
 
 @dataclass(frozen=True, slots=True)
 class Theme:
-    """Named colours; `good`, `warn` and `bad` are used for states and for nothing else."""
+    """Named colours: `good`, `warn` and `bad` are states, `mark` is what the person has put there."""
 
     window: str
     panel: str
@@ -25,16 +25,19 @@ class Theme:
     bad: str
     on_bad: str
     canvas: str
+    mark: str
 
 
 THEMES = {
     ThemeName.DARK: Theme(
         window="#0d1014", panel="#14181e", raised="#1e242c", line="#2a323d", text="#dfe5ec", muted="#8c97a5",
         accent="#5ab8ff", good="#58d08b", warn="#ffb74a", bad="#ff5a5f", on_bad="#1a0405", canvas="#07090b",
+        mark="#ffb000",
     ),
     ThemeName.LIGHT: Theme(
         window="#eef1f4", panel="#ffffff", raised="#e6ebf0", line="#d3dae2", text="#18202a", muted="#5b6775",
-        accent="#0b69b7", good="#1b7f49", warn="#9a5b00", bad="#c4262e", on_bad="#ffffff", canvas="#dfe4ea",
+        accent="#0b69b7", good="#1b7f49", warn="#9a5b00", bad="#c4262e", on_bad="#ffffff", canvas="#12161b",
+        mark="#e07b00",
     ),
 }  # fmt: skip
 
@@ -88,6 +91,7 @@ QSplitter::handle {{ background: transparent; }}
 QSplitter::handle:hover {{ background: {theme.accent}; }}
 QTabWidget::pane {{ border: none; }}
 QTabBar {{ background: transparent; }}
+QTabWidget::tab-bar {{ left: 4px; }}
 QTabBar::tab {{
     background: transparent; color: {theme.muted}; padding: 4px 10px; border: none;
     border-bottom: 2px solid transparent; }}

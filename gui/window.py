@@ -8,14 +8,18 @@ from PySide6.QtWidgets import QMainWindow, QSplitter, QVBoxLayout, QWidget
 
 from gui.actions import ACTIONS
 from gui.commands import Commands
+from gui.following import ColumnFollower, RegionFollower, column_plots, region_plots
+from gui.geometry import whole_frame
 from gui.header import Header
 from gui.headline import HeadlinePanel
 from gui.map_panel import MapPanel
 from gui.picture_panel import PicturePanel
 from gui.resolve import Drawing, FrameDrawing, resolve, resolve_frame, time_range
+from gui.roi_item import Corners, polygon_corners, rectangle_corners
 from gui.series import resolve_plots
 from gui.session import LiveSession
-from gui.settings import Model, Settings, ViewState
+from gui.settings import Model, Region, Settings, ViewState
+from gui.side_tabs import SideTabs
 from gui.status_strip import AlarmBar, StatusStrip
 from gui.theme import THEMES, style_sheet
 from gui.timeline import Timeline
@@ -49,10 +53,11 @@ class AnalysisWindow(QMainWindow):
         self.commands = Commands(settings, self.state, session.history)
         self.header, self.alarm, self.strip = Header(), AlarmBar(), StatusStrip()
         self.raw, self.denoised, self.map = PicturePanel("Raw"), PicturePanel("Denoised"), MapPanel()
-        self.headline, self.timeline = HeadlinePanel(), Timeline()
+        self.headline, self.timeline, self.tabs = HeadlinePanel(), Timeline(), SideTabs()
         self._lay_out()
         self._wire()
         self._frame = FrameDrawing()
+        self._column, self._region = ColumnFollower(), RegionFollower()
         self._frame_key: tuple[View | None, Settings] | None = None
         self._ticks = 0
         self._unsubscribe = [settings.subscribe(self._settings_changed), self.state.subscribe(self._redraw)]
@@ -63,11 +68,15 @@ class AnalysisWindow(QMainWindow):
 
     def _lay_out(self) -> None:
         self.pictures = _splitter(Qt.Orientation.Vertical, (self.raw, 1), (self.denoised, 1))
-        self.side = _splitter(Qt.Orientation.Vertical, (self.headline, 0), (self.timeline, 1))
-        self.middle = _splitter(
-            Qt.Orientation.Horizontal, (self.pictures, 27), (self.map, 46), (self.side, 32)
-        )
-        self.middle.setSizes([270, 460, 320])
+        self.plots = _splitter(Qt.Orientation.Vertical, (self.timeline, 3), (self.tabs, 2))
+        side = QWidget()
+        below = QVBoxLayout(side)
+        below.setContentsMargins(0, 0, 0, 0)
+        below.setSpacing(_GAP_PX)
+        below.addWidget(self.headline)
+        below.addWidget(self.plots, 1)
+        self.middle = _splitter(Qt.Orientation.Horizontal, (self.pictures, 27), (self.map, 46), (side, 32))
+        self.middle.setSizes([276, 604, 380])
         column = QVBoxLayout()
         column.setContentsMargins(_GAP_PX, _GAP_PX, _GAP_PX, _GAP_PX)
         column.setSpacing(_GAP_PX)
@@ -85,7 +94,12 @@ class AnalysisWindow(QMainWindow):
             panel.reset_wanted.connect(self.commands.show_whole_frame)
             panel.clicked.connect(self.commands.select)
         self.alarm.acknowledged.connect(self.commands.confirm)
-        self.timeline.scrubbed.connect(self._scrub)
+        self.map.roi_moved.connect(self.commands.set_roi)
+        for timeline in (self.timeline, self.tabs.column, self.tabs.region):
+            timeline.scrubbed.connect(self._scrub)
+        self.tabs.rectangle.clicked.connect(lambda: self._propose_roi(rectangle_corners))
+        self.tabs.polygon.clicked.connect(lambda: self._propose_roi(polygon_corners))
+        self.tabs.remove.clicked.connect(lambda: self.commands.set_roi(None))
         self.header.live.clicked.connect(self.commands.go_live)
         for spec in ACTIONS:
             for keys in spec.keys:
@@ -146,6 +160,16 @@ class AnalysisWindow(QMainWindow):
         )  # fmt: skip
         cursor = None if state.t is None else state.t - zero
         self.timeline.draw(plots, (start - zero, end - zero), cursor)
+        column = column_plots(self._column.follow(state.chosen, history), zero, state.t)
+        region = region_plots(self._region.follow(state.roi, history), zero, state.t)
+        self.tabs.draw(column, region, (start - zero, end - zero), cursor)
+        self.tabs.spectrum.draw(self._frame, newest.header.pixel_size_A)
+
+    def _propose_roi(self, corners: Callable[[Region], Corners]) -> None:
+        view = self.session.history.at(self.state.value.t)
+        if view is not None:
+            whole = whole_frame(view.header.height, view.header.width)
+            self.commands.set_roi(corners(self.state.value.region or whole))
 
     def _scrub(self, seconds: float) -> None:
         self.commands.go_to(self.session.history.t_first + seconds)
@@ -166,7 +190,7 @@ class AnalysisWindow(QMainWindow):
             return
         self.setProperty("theme", self.settings.value.theme.value)
         self.setStyleSheet(style_sheet(theme))
-        for part in (self.header, self.raw, self.denoised, self.map, self.headline, self.timeline):
+        for part in (self.header, self.raw, self.denoised, self.map, self.headline, self.timeline, self.tabs):
             part.apply_theme(theme)
 
     def acknowledge(self) -> None:

@@ -17,12 +17,14 @@ from gui.app import application
 from gui.feed import Feed
 from gui.history import History
 from gui.session import LiveSession
-from gui.settings import Model, Settings, ThemeName
+from gui.settings import Model, Region, Settings, ThemeName
 from gui.window import AnalysisWindow
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
 
 
-def shoot(name: str, out: Path, size: tuple[int, int], *, settings: Settings, prepare=None, status=None) -> None:
+def shoot(
+    name: str, out: Path, size: tuple[int, int], *, settings: Settings, prepare=None, status=None
+) -> None:
     app = application()
     particle = Particle()
     with Publisher() as publisher:
@@ -30,11 +32,16 @@ def shoot(name: str, out: Path, size: tuple[int, int], *, settings: Settings, pr
         window.resize(*size)
         window.show()
         publisher.wait_subscriber()
-        t0 = time.time() - 240
+        t0 = time.time() - 244
         for frame_id in range(240):
             publisher.send(make_view(particle, frame_id, t=t0 + frame_id))
-            app.processEvents()
-            window.tick()
+            if frame_id % 8 == 0:
+                app.processEvents()
+                window.tick()
+        window.tick()
+        for frame_id in range(240, 243):
+            publisher.send(make_view(particle, frame_id))
+            settle(window, 0.05)
         publisher.send(status or make_status())
         settle(window)
         if prepare is not None:
@@ -45,9 +52,21 @@ def shoot(name: str, out: Path, size: tuple[int, int], *, settings: Settings, pr
         QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
 
 
-def settle(window: AnalysisWindow) -> None:
+def closer_look(window: AnalysisWindow) -> None:
+    window.commands.select(255.5, 255.5)
+    window.commands.set_roi(((150.0, 130.0), (150.0, 230.0), (240.0, 230.0), (240.0, 130.0)))
+
+
+def zoomed_past(window: AnalysisWindow) -> None:
+    closer_look(window)
+    window.commands.show_region(Region(240.0, 250.0, 190.0))
+    window.commands.go_to(window.session.history.t_first + 150)
+    window.tabs.setCurrentIndex(2)
+
+
+def settle(window: AnalysisWindow, seconds: float = 0.6) -> None:
     app = application()
-    deadline = time.monotonic() + 0.6
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         app.processEvents()
         time.sleep(0.01)
@@ -62,7 +81,8 @@ def main() -> None:
         ("live-1280x800", (1280, 800), dict(settings=dark)),
         ("live-1920x1080", (1920, 1080), dict(settings=dark)),
         ("live-2560x1440", (2560, 1440), dict(settings=dark)),
-        ("light-1920x1080", (1920, 1080), dict(settings=light)),
+        ("light-1920x1080", (1920, 1080), dict(settings=light, prepare=closer_look)),
+        ("past-1280x800", (1280, 800), dict(settings=dark, prepare=zoomed_past)),
         ("loss-1280x800", (1280, 800), dict(settings=dark, status=loss)),
     ]
     for name, size, options in shots:

@@ -1,0 +1,28 @@
+"""Labels: text as it is, set only when it changed, coloured by its meaning."""
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel
+
+__all__ = ["plain_label", "set_severity", "set_text"]
+
+
+def plain_label(text: str = "", role: str = "") -> QLabel:
+    """Make a label that shows text as it is: what comes over a socket is never read as markup."""
+    label = QLabel(text)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setProperty("role", role)
+    return label
+
+
+def set_text(label: QLabel, text: str) -> None:
+    """Change a label's text; an unchanged one costs nothing."""
+    if label.text() != text:
+        label.setText(text)
+
+
+def set_severity(label: QLabel, severity: str) -> None:
+    """Colour a label by what its value means; the style sheet knows the colours."""
+    if label.property("severity") != severity:
+        label.setProperty("severity", severity)
+        label.style().unpolish(label)
+        label.style().polish(label)

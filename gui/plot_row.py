@@ -1,0 +1,135 @@
+"""One time series: a line of text with the value at the cursor, and the curve below it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pyqtgraph as pg
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+
+from gui.labels import plain_label, set_text
+from gui.series import Curve, Plot
+from gui.theme import Theme, number_font
+
+__all__ = ["PlotRow"]
+
+_AXIS_WIDTH_PX = 46
+_AXIS_HEIGHT_PX = 18
+
+
+class PlotRow(QWidget):
+    """Draws one `Plot`; its items are made once and then only given new data.
+
+    Parameters
+    ----------
+    shape : tuple
+        `Plot.shape` of every plot it will be handed.
+    is_last : bool
+        Whether it carries the time axis.
+    scrubbed : callable
+        Called with the time [s] at which the mouse was pressed or dragged.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[str, int, bool, int],
+        theme: Theme,
+        scrubbed: Callable[[float], None],
+        *,
+        is_last: bool,
+    ) -> None:
+        super().__init__()
+        _, n_curves, has_band, _ = shape
+        self._scrubbed = scrubbed
+        self.title, self.reading = plain_label("", "muted"), plain_label()
+        self.title.setFont(number_font(self.font(), 8.5))
+        self.reading.setFont(number_font(self.font(), 8.5, bold=True))
+        self.canvas = pg.PlotWidget(enableMenu=False, background=QColor(theme.panel))
+        self.canvas.setMinimumHeight(24)
+        self.canvas.hideButtons()
+        _style(self.canvas.getPlotItem(), theme, is_last=is_last)
+        self._listen()
+        self._band = _new_band(self.canvas, theme) if has_band else None
+        colours = (theme.accent, theme.mark)
+        self._curves = [self.canvas.plot(pen=pg.mkPen(colours[k], width=1.6)) for k in range(n_curves)]
+        self.line = pg.InfiniteLine(angle=90, pen=pg.mkPen(theme.mark, width=1.5))
+        self.canvas.addItem(self.line, ignoreBounds=True)
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        row = QHBoxLayout()
+        row.setContentsMargins(10, 0, 12, 0)
+        row.addWidget(self.title)
+        row.addStretch(1)
+        row.addWidget(self.reading)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(1)
+        layout.addLayout(row)
+        layout.addWidget(self.canvas, 1)
+
+    def draw(self, plot: Plot, x_range: tuple[float, float], cursor_s: float | None) -> None:
+        """Show `plot` over `x_range` [s]; the cursor line only where there is a `cursor_s`."""
+        set_text(self.title, plot.title)
+        set_text(self.reading, plot.reading)
+        for item, curve in zip(self._curves, plot.curves, strict=True):
+            item.setData(curve.x, curve.y, connect="finite")
+        if self._band is not None:
+            low, high = self._band
+            low.setData(plot.curves[0].x, plot.curves[0].low)
+            high.setData(plot.curves[0].x, plot.curves[0].high)
+        self.canvas.setXRange(*x_range, padding=0)
+        self.canvas.setYRange(*(plot.limits or _y_range(plot.curves)), padding=0.08)
+        self.line.setVisible(cursor_s is not None)
+        if cursor_s is not None:
+            self.line.setValue(cursor_s)
+
+    def _listen(self) -> None:
+        box = self.canvas.getViewBox()
+        box.setMouseEnabled(x=False, y=False)
+        box.mouseDragEvent = self._mouse
+        box.mouseClickEvent = self._mouse
+
+    def _mouse(self, event: Any, axis: int | None = None) -> None:
+        if event.button() != Qt.MouseButton.LeftButton:
+            event.ignore()
+            return
+        event.accept()
+        self._scrubbed(float(self.canvas.getViewBox().mapSceneToView(event.scenePos()).x()))
+
+
+def _style(item: Any, theme: Theme, *, is_last: bool) -> None:
+    left, bottom = item.getAxis("left"), item.getAxis("bottom")
+    left.setWidth(_AXIS_WIDTH_PX)
+    bottom.setHeight(_AXIS_HEIGHT_PX if is_last else 3)
+    bottom.tickStrings = lambda values, scale, spacing: [f"{value:g} s" for value in values]
+    for axis in (left, bottom):
+        axis.setPen(pg.mkPen(theme.line))
+        axis.setTextPen(pg.mkPen(theme.muted))
+        axis.setTickFont(number_font(pg.QtWidgets.QApplication.font(), 7.5))
+        axis.setStyle(tickLength=-4, tickTextOffset=4, maxTickLevel=0, hideOverlappingLabels=True)
+        axis.enableAutoSIPrefix(False)
+    bottom.setStyle(showValues=is_last)
+    item.showGrid(y=True, alpha=0.10)
+    item.layout.setContentsMargins(2, 0, 10, 0)
+
+
+def _new_band(canvas: Any, theme: Theme) -> tuple[Any, Any]:
+    low, high = canvas.plot(pen=None), canvas.plot(pen=None)
+    colour = QColor(theme.accent)
+    colour.setAlpha(70)
+    canvas.addItem(pg.FillBetweenItem(low, high, brush=pg.mkBrush(colour)))
+    return low, high
+
+
+def _y_range(curves: tuple[Curve, ...]) -> tuple[float, float]:
+    """Fit the values, and at least a span of 1 % or 1e-3, so that noise alone does not fill the plot."""
+    arrays = [a for curve in curves for a in (curve.y, curve.low, curve.high) if a is not None]
+    finite = [a[abs(a) < float("inf")] for a in arrays]
+    finite = [a for a in finite if a.size]
+    if not finite:
+        return 0.0, 1.0
+    low, high = min(float(a.min()) for a in finite), max(float(a.max()) for a in finite)
+    middle, span = (low + high) / 2, max(high - low, 0.01 * abs(high), 1e-3)
+    return middle - span / 2, middle + span / 2

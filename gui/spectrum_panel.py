@@ -1,0 +1,91 @@
+"""The FFT tab: the power spectrum of the denoised or the raw picture, with rings at round spacings."""
+
+import math
+from typing import Any
+
+import pyqtgraph as pg
+from PySide6.QtCore import QRectF, Qt
+from PySide6.QtGui import QColor
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
+
+from gui.colours import lookup_table
+from gui.format import value_text
+from gui.labels import plain_label
+from gui.resolve import FrameDrawing
+from gui.spectrum import Spectrum, spectrum
+from gui.theme import Theme
+
+__all__ = ["SpectrumPanel"]
+
+_HINT = "move over a spot for its spacing"
+_RING_PER_NM = 5.0
+
+
+class SpectrumPanel(QWidget):
+    """Computes nothing while it is hidden."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.source = QComboBox()
+        self.source.addItems(["of raw", "of denoised"])
+        self.reading = plain_label(_HINT, "muted")
+        row = QHBoxLayout()
+        row.setContentsMargins(8, 4, 8, 4)
+        row.setSpacing(12)
+        row.addWidget(self.source)
+        row.addWidget(self.reading, 1)
+        self.canvas = pg.GraphicsView(useOpenGL=False)
+        self.canvas.setFrameShape(pg.GraphicsView.Shape.NoFrame)
+        self.box = pg.ViewBox(invertY=True, lockAspect=True, enableMenu=False, defaultPadding=0)
+        self.canvas.setCentralItem(self.box)
+        self.image = pg.ImageItem()
+        self.ring = pg.QtWidgets.QGraphicsEllipseItem()
+        self.box.addItem(self.image)
+        self.box.addItem(self.ring, ignoreBounds=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(row)
+        layout.addWidget(self.canvas, 1)
+        self.spectrum: Spectrum | None = None
+        self._key: object = None
+        self.canvas.scene().sigMouseMoved.connect(self._read)
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Take over the colours that a style sheet cannot reach."""
+        self.canvas.setBackground(QColor(theme.canvas))
+        pen = pg.mkPen(theme.accent, width=1, style=Qt.PenStyle.DotLine)
+        self.ring.setPen(pen)
+
+    def draw(self, frame: FrameDrawing, pixel_size_A: float) -> None:
+        """Show the spectrum of the picture that is chosen."""
+        picture = frame.raw if self.source.currentIndex() == 0 else frame.denoised
+        if picture is None or not self.isVisible() or picture.pixels is self._key:
+            return
+        self._key = picture.pixels
+        first = self.spectrum is None or self.spectrum.pixels.shape != self.image.image.shape
+        self.spectrum = spectrum(picture.pixels, pixel_size_A * picture.bin_px)
+        self.image.setImage(
+            self.spectrum.pixels, autoLevels=False, levels=(0, 255), lut=lookup_table("inferno")
+        )
+        if first:
+            self._frame_picture(self.spectrum)
+
+    def _frame_picture(self, shown: Spectrum) -> None:
+        n = shown.pixels.shape[0]
+        self.image.setRect(QRectF(-0.5, -0.5, n, n))
+        radius = _RING_PER_NM / shown.step_per_nm if shown.step_per_nm > 0 else 0.0
+        self.ring.setRect(QRectF(n // 2 - radius, n // 2 - radius, 2 * radius, 2 * radius))
+        self.ring.setToolTip(f"{1 / _RING_PER_NM:g} nm")
+        reach = min(n / 2, 2.2 * radius) if radius else n / 2
+        self.box.setRange(
+            xRange=(n / 2 - reach, n / 2 + reach), yRange=(n / 2 - reach, n / 2 + reach), padding=0
+        )
+
+    def _read(self, scene_position: Any) -> None:
+        if self.spectrum is None:
+            return
+        place = self.box.mapSceneToView(scene_position)
+        spacing = self.spectrum.spacing_nm(place.y(), place.x())
+        known = math.isfinite(spacing)
+        self.reading.setText(f"spacing {value_text(spacing, 3, 'nm')}" if known else _HINT)
