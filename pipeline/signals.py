@@ -37,6 +37,10 @@ class StopSignals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def is_set(self) -> bool:
+        """Return `requested`; with this, a `streamer.worker.Control` can be made of it."""
+        return self.requested
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt

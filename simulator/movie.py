@@ -24,7 +24,7 @@ from simulator.detector import COUNTING, INTEGRATING, DetectorSettings, gain_map
 from simulator.optics import Optics, image_intensity
 from streamer.errors import UsageError
 
-__all__ = ["DETECTORS", "TRUE_COLUMN_DTYPE", "Movie", "MovieFrame", "MovieSettings", "Place"]
+__all__ = ["DETECTORS", "SMALLEST_PX", "TRUE_COLUMN_DTYPE", "Movie", "MovieFrame", "MovieSettings", "Place"]
 
 DETECTORS = {"counting": COUNTING, "integrating": INTEGRATING}
 
@@ -32,6 +32,9 @@ _FOCUS_STEP_A = 8.0
 _FOCUS_STEPS = 3  # images are computed at this many steps on either side of the mean
 _EDGE_PX = 16  # over which a state's image fades into vacuum
 _SIZE_STEP_PX = 16  # the networks take multiples of this
+
+SMALLEST_PX = 256
+"""Room for the states' 240 px and for the drift."""
 
 TRUE_COLUMN_DTYPE = np.dtype([("column_id", "<i4"), ("y", "<f4"), ("x", "<f4"), ("count", "u1")])
 """One true column of one frame; y and x in pixels of the frame."""
@@ -45,6 +48,11 @@ class MovieSettings:
     particle; `drift_step_px` the standard deviation of the drift from one frame to the next,
     `drift_reach_px` that of the particle's distance from the centre along each axis; `focus_step_A` and
     `focus_reach_A` the same for the focus about `overfocus_A` (C10, see `simulator.optics`).
+
+    Raises
+    ------
+    UsageError
+        If the frames are too small for the particle, or a value is out of range.
     """
 
     size_px: int = 512
@@ -58,6 +66,17 @@ class MovieSettings:
     overfocus_A: float = 60.0
     focus_step_A: float = 1.5
     focus_reach_A: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.size_px < SMALLEST_PX or self.size_px % _SIZE_STEP_PX:
+            raise UsageError(
+                f"frames of {self.size_px} px asked for, expected a multiple of {_SIZE_STEP_PX} px, at least "
+                f"{SMALLEST_PX} px"
+            )
+        if self.detector not in DETECTORS:
+            raise UsageError(f"unknown detector {self.detector!r}, expected one of {', '.join(DETECTORS)}")
+        if not self.dose_e_per_A2 > 0.0:
+            raise UsageError(f"dose of {self.dose_e_per_A2:g} e/Å² asked for, expected more than 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +110,9 @@ class Movie:
     ----------
     margin_px : int
         Where the states' first row and column lie in a frame without drift.
-
-    Raises
-    ------
-    UsageError
-        If the frame is too small for the particle, or the detector or data type is not known.
     """
 
     def __init__(self, settings: MovieSettings, states: DemoStates) -> None:
-        _require_fit(settings, states.waves.shape[-1])
         self.settings = settings
         self.states = states
         self.margin_px = (settings.size_px - states.waves.shape[-1]) // 2
@@ -169,19 +182,6 @@ class _Camera:
         image = read_out(signal, self._previous, self._gains, self._settings, self._rng)
         self._previous = signal if self._settings.lag > 0.0 else None
         return image
-
-
-def _require_fit(settings: MovieSettings, particle_px: int) -> None:
-    smallest_px = particle_px + _SIZE_STEP_PX  # so that there is room for the drift
-    if settings.size_px < smallest_px or settings.size_px % _SIZE_STEP_PX:
-        raise UsageError(
-            f"frames of {settings.size_px} px asked for, expected a multiple of {_SIZE_STEP_PX} px, "
-            f"at least {smallest_px} px; try 512"
-        )
-    if settings.detector not in DETECTORS:
-        raise UsageError(f"unknown detector {settings.detector!r}, expected one of {', '.join(DETECTORS)}")
-    if settings.dose_e_per_A2 <= 0.0:
-        raise UsageError(f"dose of {settings.dose_e_per_A2:g} e/Å² asked for, expected more than 0")
 
 
 def _spectra(states: DemoStates, foci_A: NDArray[np.floating]) -> tuple[NDArray[np.complex64], float]:

@@ -1,6 +1,6 @@
 """The movie as a stream, from a process of its own: what a demonstration takes for its detector."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
@@ -45,15 +45,13 @@ def run_movie(control: Control, stream: MovieStream, begin: Event) -> None:
     control.finished(stream_movie(control, stream, wait))
 
 
-def stream_movie(control: Control, stream: MovieStream, wait: Any = lambda: None) -> dict[str, Any]:
+def stream_movie(
+    control: Control, stream: MovieStream, wait: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Send a movie from this process; returns the counts. `wait` is called before the first frame."""
     movie = Movie(stream.movie, load_states())
-    sending = replace(
-        stream.sending,
-        n_planned=stream.n_frames,
-        pixel_size_A=movie.states.pixel_size_A,
-        extra=_about(stream),
-    )
+    pixel_size_A, about = movie.states.pixel_size_A, _about(stream)
+    sending = replace(stream.sending, n_planned=stream.n_frames, pixel_size_A=pixel_size_A, extra=about)
 
     def bound(endpoint: str) -> None:
         control.ready(address=f"{sending.scheme}://{endpoint.removeprefix('tcp://')}")

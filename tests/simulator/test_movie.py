@@ -125,7 +125,7 @@ def test_states_are_played_forth_and_back_without_end(movie: Movie) -> None:
 )
 def test_settings_that_cannot_be_filmed_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Movie(MovieSettings(**change), load_states())  # type: ignore[arg-type]
+        MovieSettings(**change)  # type: ignore[arg-type]
 
 
 def test_the_truth_file_holds_what_every_frame_shows(movie: Movie, tmp_path: Path) -> None:

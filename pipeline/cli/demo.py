@@ -1,0 +1,65 @@
+"""The whole program on this machine.
+
+A simulated detector films a ceria particle that gains and loses atoms; its stream is received, recorded,
+analysed and shown, and the counts are compared with the known truth.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pipeline.cli.options import add_analysis, add_config, add_stream, run_config, run_file
+from pipeline.cli.output import say
+from pipeline.cli.parts import load
+from pipeline.cli.running import movie_companion, run_and_report, window_companion
+from streamer.errors import UsageError
+
+HELP = "simulated detector, analysis, recording and window on this machine"
+
+HEADLESS_FRAMES = 300
+_SILENCE_S = 30.0  # the sender is our own: longer silence means that it, or its end message, is gone
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    parser.add_argument("--headless", action="store_true", help="without a window")
+    parser.add_argument(
+        "--frames",
+        type=int,
+        metavar="N",
+        help=f"length of the movie (default: until the window is closed; headless: {HEADLESS_FRAMES})",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE.nxs", help="result file (default: new, in runs/)")
+    add_config(parser)
+    add_stream(parser)
+    add_analysis(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demonstration."""
+    from pipeline.supervisor import RunPlan
+
+    if args.frames is not None and args.frames < 1:
+        raise UsageError(f"--frames {args.frames}: expected at least 1")
+    config = run_config(args)
+    window = window_companion(args.headless)
+    n_frames = args.frames or (0 if window else HEADLESS_FRAMES)
+    out = run_file("demo", args.out, config.record.path)
+    config = run_config(
+        args, record__path=str(out), ingest__idle_timeout_s=config.ingest.idle_timeout_s or _SILENCE_S
+    )
+    say(f"recording to {out}, its truth beside it")
+    plan = RunPlan(
+        config=config,
+        say=say,
+        sender=movie_companion(args, n_frames, out),
+        window=window,
+        ends_with_window=not n_frames,
+    )
+    return run_and_report(args, plan, _compare_with_truth)
+
+
+def _compare_with_truth(recording: Path) -> dict[str, Any]:
+    truth = load("simulator.truth").truth_path(recording)
+    comparison: dict[str, Any] = load("simulator.judge").judge(recording, truth).summary()
+    return comparison

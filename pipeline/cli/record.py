@@ -1,0 +1,28 @@
+"""Record a detector's stream without loss and without analysing it."""
+
+import argparse
+from pathlib import Path
+
+from pipeline.cli.options import add_source, new_file, run_config
+from pipeline.cli.output import say
+from pipeline.cli.running import run_and_report
+
+HELP = "record a detector's stream, losslessly, without analysis"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    add_source(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.nxs", help="a new result file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Record until the series ends, the source falls silent, or Ctrl-C."""
+    from pipeline.supervisor import RunPlan
+    from streamer.sources import parse_source
+
+    parse_source(args.source)
+    out = str(new_file(args.out))
+    config = run_config(args, record__path=out, analysis__enabled=False)
+    say(f"recording {args.source} to {out}")
+    return run_and_report(args, RunPlan(config=config, say=say))

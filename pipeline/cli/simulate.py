@@ -1,0 +1,76 @@
+"""Simulate: a movie with its truth, as a stream or as a recording; or a multislice data set for training.
+
+The movie shows one ceria particle that gains and loses atoms while it drifts and the focus wanders. The data
+set holds the exit waves and the truth of many different particles; an interrupted one goes on where it
+stopped.
+"""
+
+import argparse
+from pathlib import Path
+
+from pipeline.cli.options import add_stream, new_file, run_config
+from pipeline.cli.output import print_json, say
+from pipeline.cli.parts import load
+from pipeline.cli.running import movie_companion, movie_stream, run_and_report
+from streamer.errors import UsageError
+
+HELP = "simulated movies, as a stream or a file, and data sets, with ground truth"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--stream", metavar="tcp://HOST:PORT", help="send a movie from this address")
+    what.add_argument("--movie", type=Path, metavar="FILE.nxs", help="record a movie, its truth beside it")
+    what.add_argument("--dataset", type=Path, metavar="FILE.h5", help="compute (or go on with) a data set")
+    parser.add_argument("--frames", type=int, metavar="N", help="frames of the movie (stream: without end)")
+    parser.add_argument("--truth", type=Path, metavar="FILE.h5", help="where a stream's truth is saved")
+    add_stream(parser)
+    data = parser.add_argument_group("data set")
+    data.add_argument("--particles", type=int, default=3600, metavar="N")
+    data.add_argument("--workers", type=int, default=2, metavar="N", help="processes that compute")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run what was asked for."""
+    if args.frames is not None and args.frames < 1:
+        raise UsageError(f"--frames {args.frames}: expected at least 1")
+    if args.dataset:
+        return _dataset(args)
+    return _record(args) if args.movie else _stream(args)
+
+
+def _dataset(args: argparse.Namespace) -> int:
+    dataset = load("simulator.dataset", "simulate")
+    config = dataset.DatasetConfig(
+        out=str(args.dataset), particles=args.particles, seed=args.seed, workers=args.workers
+    )
+    path = dataset.generate(config)
+    say(f"{args.particles} particles in {path}")
+    if args.json:
+        print_json({"verb": args.verb, "ok": True, "particles": args.particles, "file": str(path)})
+    return 0
+
+
+def _record(args: argparse.Namespace) -> int:
+    from pipeline.supervisor import RunPlan
+
+    out = new_file(args.movie)
+    config = run_config(args, record__path=str(out), analysis__enabled=False, ingest__idle_timeout_s=30.0)
+    sender = movie_companion(args, args.frames or 300, out)
+    return run_and_report(args, RunPlan(config=config, say=say, sender=sender))
+
+
+def _stream(args: argparse.Namespace) -> int:
+    from pipeline.signals import StopSignals
+    from streamer.worker import Control
+
+    truth = str(args.truth) if args.truth else ""
+    stream = movie_stream(args, args.frames or 0, truth, args.stream)
+    with StopSignals() as signals:
+        control = Control(signals, lambda message: say(f"sending from {message[1]['address']}"))
+        sent = load("simulator.movie_sender").stream_movie(control, stream)
+    say(f"sent {sent['frames']} frames, {len(sent['injected'])} faults injected")
+    if args.json:
+        print_json({"verb": args.verb, "ok": True, "interrupted": signals.requested, **sent})
+    return 0

@@ -1,0 +1,173 @@
+"""What is said of a run when it is over: one record for ``--json``, a page of text, and the exit status."""
+
+from collections.abc import Mapping
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from pipeline.supervisor import RunOutcome
+from streamer.records import Policy
+
+__all__ = ["format_summary", "problems_of", "summarise"]
+
+_FROM_INGEST = (
+    "planned", "received", "recorded", "analysed", "skipped", "missing", "damaged", "duplicates", "strays",
+    "unrecorded", "analysis_lost", "lost", "bad_messages", "fps", "seconds", "latency_p50_ms",
+    "latency_p99_ms", "latency_p999_ms", "bytes_received", "bytes_recorded", "ended_by",
+)  # fmt: skip
+_FROM_ANALYSER = ("backend", "device", "precision")
+_COUNTS = ("sent", "received", "recorded", "analysed", "skipped", "missing", "damaged")
+_MIB = 2**20
+
+
+def summarise(verb: str, outcome: RunOutcome) -> dict[str, Any]:
+    """Return everything worth knowing about a run as JSON-like values; ``ok`` decides the exit status."""
+    problems = problems_of(outcome)
+    summary: dict[str, Any] = {"verb": verb, "ok": not problems, "problems": problems}
+    if outcome.sender is not None:
+        summary["sent"] = outcome.sender.get("frames", 0)
+        summary["sent_late"] = outcome.sender.get("late", 0)
+    summary |= {name: outcome.ingest.get(name) for name in _FROM_INGEST}
+    summary |= _analysis(outcome)
+    summary["interrupted"] = outcome.interrupted
+    summary["peak_rss_mib"] = {name: round(size / _MIB) for name, size in outcome.peak_rss_bytes.items()}
+    summary["files"] = list(outcome.ingest.get("paths", ()))
+    return summary
+
+
+def problems_of(outcome: RunOutcome) -> list[str]:
+    """Return what was lost against the policy, or failed, one line each; empty for a run without fault."""
+    count = _Count(outcome.ingest)
+    problems = list(outcome.troubles)
+    if error := outcome.ingest.get("recording_error"):
+        problems.append(f"recording stopped early: {error}")
+    for name, text in _LOSSES.items():
+        if count[name]:
+            problems.append(text.format(count[name]))
+    if count["skipped"] and outcome.config.analysis.policy is Policy.WAIT and not outcome.interrupted:
+        problems.append(f"{count['skipped']} frames were skipped under the policy wait")
+    if not outcome.interrupted:
+        problems += _never_received(outcome, count)
+    return problems
+
+
+_LOSSES = {
+    "missing": "{} frames are missing: the source never sent them, or they were lost on the way",
+    "damaged": "{} frames are damaged",
+    "unrecorded": "{} frames arrived after recording had stopped",
+    "analysis_lost": "{} frames were handed to an analyser that never answered",
+}
+
+
+class _Count:
+    """Counters of a summary, 0 where a run ended before it counted."""
+
+    def __init__(self, summary: Mapping[str, Any]) -> None:
+        self._summary = summary
+
+    def __getitem__(self, name: str) -> int:
+        return int(self._summary.get(name) or 0)
+
+
+def _never_received(outcome: RunOutcome, count: _Count) -> list[str]:
+    if not count["received"]:
+        return ["no frame was received"]
+    sent = (outcome.sender or {}).get("frames", 0)
+    on_the_way = sent - count["received"]
+    return [f"{on_the_way} of {sent} frames sent were never received"] if on_the_way > 0 else []
+
+
+def _analysis(outcome: RunOutcome) -> dict[str, Any]:
+    if not outcome.config.analysis.enabled:
+        return {"policy": None, "backend": None}
+    analyser = outcome.analysers[0] if outcome.analysers else {}
+    named = {name: analyser.get(name) for name in _FROM_ANALYSER}
+    return {"policy": outcome.config.analysis.policy.value, **named}
+
+
+def format_summary(summary: Mapping[str, Any]) -> str:
+    """Lay a summary out as the page that is printed."""
+    lines = {
+        "frames": _frames_line(summary),
+        "rate": _rate_line(summary),
+        "latency": _latency_line(summary),
+        "analysis": _analysis_line(summary),
+        **_truth_lines(summary.get("truth")),
+        "memory": _memory_line(summary),
+        "file": _file_line(summary),
+    }
+    page = [f"  {name:<10}{line}" for name, line in lines.items() if line]
+    problems = [f"  {'problem':<10}{problem}" for problem in summary["problems"]]
+    verdict = [] if problems else [f"  {'verdict':<10}nothing was lost"]
+    return "\n".join(["", f"atomstream {summary['verb']}", *page, *problems, *verdict, ""])
+
+
+def _frames_line(summary: Mapping[str, Any]) -> str:
+    shown = [(name, summary.get(name)) for name in _COUNTS]
+    if summary.get("policy") is None:
+        shown = [(name, value) for name, value in shown if name not in ("analysed", "skipped")]
+    line = "   ".join(f"{name} {value:,}" for name, value in shown if value is not None)
+    bad = sum((summary.get("bad_messages") or {}).values())
+    return line + (f"   bad messages {bad:,}" if bad else "")
+
+
+def _rate_line(summary: Mapping[str, Any]) -> str:
+    if not summary.get("fps"):
+        return ""
+    late = summary.get("sent_late")
+    return f"{summary['fps']:,.1f} frames/s over {summary['seconds']:,.1f} s" + (
+        f"; the sender was late for {late:,} frames" if late else ""
+    )
+
+
+def _latency_line(summary: Mapping[str, Any]) -> str:
+    names = {"p50": "latency_p50_ms", "p99": "latency_p99_ms", "p99.9": "latency_p999_ms"}
+    if any(summary.get(name) is None for name in names.values()):
+        return ""
+    values = "   ".join(f"{short} {summary[name]:,.1f} ms" for short, name in names.items())
+    return f"{values}   from received to published"
+
+
+def _analysis_line(summary: Mapping[str, Any]) -> str:
+    if not summary.get("backend"):
+        return ""
+    engine = ", ".join(str(summary[name]) for name in ("device", "precision") if summary.get(name))
+    return f"{summary['backend']}" + (f" ({engine})" if engine else "") + f", policy {summary['policy']}"
+
+
+def _truth_lines(truth: Mapping[str, Any] | None) -> dict[str, str]:
+    if not truth or not truth["true_columns"]:
+        return {}
+    counts = (
+        f"exact {_percent(truth['exact_share'])}   within one {_percent(truth['within_one_share'])}   "
+        f"stated probability {_percent(truth['mean_probability'])}"
+    )
+    columns = (
+        f"missed {_percent(truth['missed_share'])}   false {_percent(truth['false_share'])}   "
+        f"of {truth['true_columns']:,} true columns in {truth['frames']:,} frames"
+    )
+    atoms = (
+        f"total wrong by {_percent(truth['total_atoms_error_share'])} a frame   "
+        f"position {truth['position_rms_A']:.2f} Å rms"
+    )
+    return {"counts": counts, "columns": columns, "atoms": atoms}
+
+
+def _percent(share: float) -> str:
+    return "–" if share is None or isnan(share) else f"{100 * share:.1f} %"
+
+
+def _memory_line(summary: Mapping[str, Any]) -> str:
+    peak = summary.get("peak_rss_mib") or {}
+    return "   ".join(f"{name} {size:,} MiB" for name, size in peak.items()) + ("   at most" if peak else "")
+
+
+def _file_line(summary: Mapping[str, Any]) -> str:
+    return ", ".join(f"{path} ({_size(path)})" for path in summary["files"])
+
+
+def _size(path: str) -> str:
+    try:
+        return f"{Path(path).stat().st_size / 1e6:,.1f} MB"
+    except OSError:
+        return "gone"
