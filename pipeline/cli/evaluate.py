@@ -4,6 +4,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.cli.output import print_json, say
+from pipeline.cli.parts import load
 from streamer.errors import UsageError
 
 HELP = "accuracy of networks on held-out particles"
@@ -20,9 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and print where the report is."""
-    from pipeline.cli.output import print_json, say
-    from pipeline.cli.parts import load
-
     for path in (args.data, args.heights, args.denoise):
         if path is not None and not path.exists():
             raise UsageError(f"there is no file {path}")

@@ -3,6 +3,9 @@
 import argparse
 from pathlib import Path
 
+from pipeline.cli.options import new_file
+from pipeline.cli.output import print_json, say
+from pipeline.cli.parts import load
 from streamer.errors import UsageError
 
 HELP = "trained checkpoint to ONNX"
@@ -11,17 +14,13 @@ HELP = "trained checkpoint to ONNX"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT.pt", help="what atomstream train has written"
+        "checkpoint", type=Path, metavar="CHECKPOINT.pt", help="as written by atomstream train"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.onnx", help="must be new")
 
 
 def run(args: argparse.Namespace) -> int:
     """Export one checkpoint."""
-    from pipeline.cli.options import new_file
-    from pipeline.cli.output import print_json, say
-    from pipeline.cli.parts import load
-
     if not args.checkpoint.exists():
         raise UsageError(f"there is no checkpoint {args.checkpoint}")
     out = new_file(args.out)

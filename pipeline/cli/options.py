@@ -55,10 +55,8 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add the configuration file and the view's address."""
-    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="configuration; options win over it")
-    parser.add_argument(
-        "--view", metavar="ADDRESS", help="where windows connect (default: a free local port)"
-    )
+    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="options win over it")
+    parser.add_argument("--view", metavar="ADDRESS", help="for windows (default: a free local port)")
 
 
 def add_analysis(parser: argparse.ArgumentParser) -> None:
@@ -69,9 +67,7 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--models", metavar="FOLDER", help="ONNX networks (default: the shipped ones)")
     group.add_argument("--batch", type=int, metavar="N", help="frames that the networks take at once")
     group.add_argument("--max-wait-ms", type=float, metavar="MS", help="a batch waits this long to fill")
-    group.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads of the networks (0: their choice)"
-    )
+    group.add_argument("--threads", type=int, metavar="N", help="CPU threads of the networks")
     group.add_argument("--analysers", type=int, metavar="N", help="analysing processes")
     group.add_argument("--maps", type=_every, metavar="every=N", help="store maps of every n-th frame")
 
@@ -122,7 +118,7 @@ def run_config(args: argparse.Namespace, **more: Any) -> "RunConfig":
 
 
 def run_file(verb: str, given: Path | None, configured: str = "") -> Path:
-    """Return the result file of a run: as given, as configured, or a new one in ``runs/`` named by the time."""
+    """Return a run's result file: as given, as configured, or a new one in ``runs/`` named by the time."""
     if given is not None or configured:
         return new_file(given or Path(configured))
     RUNS.mkdir(exist_ok=True)

@@ -11,11 +11,9 @@ __all__ = ["print_json", "say"]
 
 def say(text: str) -> None:
     """Tell the user something, in one line on stderr; a progress bar stays whole."""
-    line = f"atomstream: {text}"
-    if "tqdm" in sys.modules:
-        sys.modules["tqdm"].tqdm.write(line, file=sys.stderr)
-    else:
-        print(line, file=sys.stderr, flush=True)
+    from tqdm import tqdm
+
+    tqdm.write(f"atomstream: {text}", file=sys.stderr)
 
 
 def print_json(record: Mapping[str, Any]) -> None:

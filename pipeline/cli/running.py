@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.output import print_json, say
+from pipeline.cli.parts import load
 
 if TYPE_CHECKING:
     import argparse
 
     from pipeline.supervisor import Companion, RunPlan
 
-__all__ = ["movie_companion", "run_and_report", "window_companion"]
+__all__ = ["movie_companion", "movie_stream", "run_and_report", "window_companion"]
 
 
 def run_and_report(
@@ -50,7 +51,6 @@ def run_and_report(
 
 def window_companion(headless: bool) -> "Companion | None":
     """Return the window of a run, or None where none is wanted or no display is there to show it."""
-    from pipeline.cli.parts import load
     from pipeline.supervisor import Companion
 
     if headless:
@@ -70,7 +70,6 @@ def _has_display() -> bool:
 
 def movie_companion(args: "argparse.Namespace", n_frames: int, recording: Path | None) -> "Companion":
     """Return the process that films and sends the movie that the options describe (`options.add_stream`)."""
-    from pipeline.cli.parts import load
     from pipeline.supervisor import Companion
 
     truth = str(load("simulator.truth").truth_path(recording)) if recording else ""
@@ -82,7 +81,6 @@ def movie_stream(
     args: "argparse.Namespace", n_frames: int, truth: str, bind: str = "tcp://127.0.0.1:*"
 ) -> Any:
     """Return the `simulator.movie_sender.MovieStream` that the options describe."""
-    from pipeline.cli.parts import load
     from streamer.records import Compression
     from streamer.sources import Scheme
 

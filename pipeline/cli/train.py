@@ -1,11 +1,14 @@
-"""Train a network on a simulated data set (see ``atomstream simulate --dataset``); an interrupted training goes on
-where it stopped.
+"""Train a network on a simulated data set, which ``atomstream simulate --dataset`` makes.
+
+An interrupted training goes on where it stopped.
 """
 
 import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.cli.output import print_json, say
+from pipeline.cli.parts import load
 from streamer.errors import UsageError
 
 HELP = "train a network on simulated data"
@@ -28,9 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and print where the weights are."""
-    from pipeline.cli.output import print_json, say
-    from pipeline.cli.parts import load
-
     if not args.data.exists():
         raise UsageError(f"there is no {args.data}; make it: atomstream simulate --dataset {args.data}")
     train, model = load("training.train", "train"), load("training.model", "train")
