@@ -1,0 +1,176 @@
+"""The command line's surface: help, versions, wrong usage, unreachable sources; nothing here starts a run."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import VERBS, main
+from pipeline.cli.options import run_config, run_file
+from pipeline.cli.output import print_json
+from streamer.errors import UsageError
+
+HEAVY = {"numpy", "scipy", "h5py", "zmq", "msgspec", "torch", "openvino", "PySide6", "simulator", "gui"}
+
+
+def one_line(text: str) -> str:
+    lines = text.splitlines()
+    assert len(lines) == 1, text
+    assert lines[0].startswith("atomstream: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_a_help_of_its_own(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == 0
+    shown = capsys.readouterr()
+    assert f"usage: atomstream {verb}" in shown.out
+    assert "--json" in shown.out
+    assert not shown.err
+
+
+def test_the_main_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"    {verb} " in shown for verb in VERBS)
+
+
+def test_the_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("atomstream 0.")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = (
+        "import sys; from pipeline.cli import main; main(['demo', '--help']);"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(shown.stdout.splitlines()[-1].replace("'", '"')))
+    assert "pipeline" in loaded
+    assert not HEAVY & loaded
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "VERB"),
+        (["watch"], "invalid choice: 'watch'"),
+        (["live"], "SOURCE"),
+        (["demo", "--frobnicate"], "--frobnicate"),
+        (["demo", "--frames", "0"], "at least 1"),
+        (["demo", "--frames", "many"], "invalid int value"),
+        (["demo", "--headless", "--size", "500"], "multiple of 16"),
+        (["demo", "--headless", "--dose", "-3"], "more than 0"),
+        (["demo", "--headless", "--batch", "0"], "batch_frames"),
+        (["demo", "--headless", "--maps", "often"], "every=N"),
+        (["demo", "--headless", "--fault", "gremlins=0.1"], "unknown fault 'gremlins'"),
+        (["demo", "--headless", "--out", "no/such/folder/x.nxs"], "no folder"),
+        (["demo", "--config", "nowhere.toml"], "cannot read configuration nowhere.toml"),
+        (["live", "http://127.0.0.1"], "is not a source"),
+        (["live", "dectris2://127.0.0.1:1", "--no-record", "--out", "x.nxs"], "exclude each other"),
+        (["record", "dectris2://127.0.0.1:1"], "--out"),
+        (["simulate"], "one of the arguments"),
+        (["simulate", "--movie", "a.nxs", "--dataset", "b.h5"], "not allowed with"),
+        (["train", "--data", "nowhere.h5"], "there is no nowhere.h5"),
+        (["evaluate", "--data", "nowhere.h5"], "there is no file nowhere.h5"),
+        (["export", "nowhere.pt", "--out", "x.onnx"], "there is no checkpoint nowhere.pt"),
+        (["gui", "nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_status_2(
+    argv: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    shown = capsys.readouterr()
+    assert message in one_line(shown.err)
+    assert not shown.out
+    assert not list(tmp_path.rglob("*.nxs"))
+
+
+def test_wrong_usage_under_json_is_also_a_record(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["live", "nonsense", "--json"]) == 2
+    shown = capsys.readouterr()
+    record = json.loads(shown.out)
+    assert record["ok"] is False
+    assert "nonsense" in record["error"]
+    assert "nonsense" in one_line(shown.err)
+
+
+@pytest.mark.parametrize("verb", ["live", "record"])
+def test_a_source_that_does_not_answer_is_one_line_and_status_1(
+    verb: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as unused:  # bound, but nobody listens
+        unused.bind(("127.0.0.1", 0))
+        source = f"dectris2://127.0.0.1:{unused.getsockname()[1]}"
+        options = ["--out", "x.nxs", "--connect-timeout", "0.2"]
+        assert main([verb, source, *options, *(["--headless"] if verb == "live" else [])]) == 1
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2  # what it was about to do, and why it could not
+    assert f"nothing answers at {source}" in errors[1]
+    assert not list(tmp_path.rglob("*.nxs"))
+
+
+@pytest.mark.parametrize("argv", [["demo", "--headless"], ["record", "dectris2://127.0.0.1:1"], ["simulate"]])
+def test_an_existing_file_is_never_overwritten(
+    argv: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious.nxs"
+    precious.write_bytes(b"years of work")
+    assert main([*argv, "--movie" if argv[0] == "simulate" else "--out", str(precious)]) == 2
+    assert "never overwritten" in one_line(capsys.readouterr().err)
+    assert precious.read_bytes() == b"years of work"
+
+
+def parse(*argv: str) -> object:
+    from pipeline.cli import make_parser
+
+    return make_parser().parse_args(argv)
+
+
+def test_options_win_over_the_configuration_file_and_that_over_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('[analysis]\npolicy = "latest"\nbatch_frames = 4\n[view]\nrate_hz = 5.0\n')
+    config = run_config(parse("live", "dectris2://h:1", "--config", str(path), "--batch", "2"))  # type: ignore[arg-type]
+    assert config.source.address == "dectris2://h:1"
+    assert config.analysis.policy == "latest"
+    assert config.analysis.batch_frames == 2
+    assert config.view.rate_hz == 5.0
+    assert config.analysis.queue_frames == 16
+
+
+def test_values_that_a_verb_sets_win_over_all() -> None:
+    config = run_config(parse("demo", "--maps", "every=7"), record__path="x.nxs")  # type: ignore[arg-type]
+    assert config.record.path == "x.nxs"
+    assert config.record.maps_every == 7
+
+
+def test_a_wrong_value_in_the_configuration_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text("[analysis]\nbatch = 4\n")
+    with pytest.raises(UsageError, match="batch"):
+        run_config(parse("demo", "--config", str(path)))  # type: ignore[arg-type]
+
+
+def test_runs_without_a_name_get_new_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipeline.cli.options.time.strftime", lambda form: "20300101-000000")
+    first = run_file("demo", None)
+    first.touch()
+    assert first == Path("runs/demo-20300101-000000.nxs")
+    assert run_file("demo", None) == Path("runs/demo-20300101-000000-2.nxs")
+
+
+def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": float("nan"), "b": [1.5, float("inf")], "c": {"d": None}})
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1.5, None], "c": {"d": None}}
