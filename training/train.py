@@ -37,15 +37,15 @@ class TrainConfig:
     draw: DrawConfig = field(default_factory=DrawConfig)
     seed: int = 1
     steps: int = 12000
-    shapes: tuple[tuple[int, int], ...] = ((8, 192), (8, 192), (5, 256))
+    shapes: tuple[tuple[int, int], ...] = ((12, 128), (8, 160), (4, 256))
     pool: int = 384
     renewed_per_step: int = 3
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 1e-3
     warmup_steps: int = 200
     decay_fraction: float = 0.4
     average_decay: float = 0.998
-    save_seconds: float = 180.0
+    save_seconds: float = 300.0
     threads: int = 2
     resume: bool = True
 
