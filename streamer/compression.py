@@ -1,36 +1,32 @@
 """Payloads to pixels and back: none, bslz4 and lz4 for uint8, uint16 and uint32.
 
 A compressed payload starts with 12 bytes, in DECTRIS's streams as in the HDF5 filters 32008 and 32004: the
-uncompressed size (big-endian uint64) and the block size in bytes (big-endian uint32). Decoding uses
-``dectris.compression``, which checks every bound, releases the GIL and takes one thread (0.16 ms for a
-1024 x 1024 uint16 frame; a copy into a buffer that is handed in adds 0.04 ms, because the library can only
-return new bytes). ``bitshuffle``'s own decoder does not know where its input ends, so it never sees bytes
-from outside.
+uncompressed size (big-endian uint64) and the block size in bytes (big-endian uint32).
+
+``dectris-compression`` decodes where it is installed: it checks every bound, releases the GIL and takes one
+thread (0.16 ms for 1024 x 1024 px of uint16; a copy into a buffer that is handed in adds 0.04 ms, because the
+library can only return new bytes). It has no wheels, so elsewhere the HDF5 filters decode, at a quarter of
+the speed (`streamer.hdf5_filters`).
 """
 
-import struct
-from functools import cache
-from io import BytesIO
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-from dectris.compression import decompress
 from numpy.typing import NDArray
 
+from streamer import hdf5_filters
 from streamer.errors import PayloadError, UsageError
+from streamer.hdf5_filters import FILTER_HEADER
 from streamer.pixels import PIXEL_DTYPES
 from streamer.records import Compression, Frame, FrameHeader
 
-__all__ = [
-    "BLOCK_BYTES",
-    "FILTER_HEADER",
-    "check_payload",
-    "decode",
-    "encode",
-]
+try:
+    from dectris.compression import decompress as dectris_decompress
+except ImportError:
+    dectris_decompress = None
 
-FILTER_HEADER = struct.Struct(">QI")
-"""Uncompressed size and block size, both in bytes."""
+__all__ = ["BLOCK_BYTES", "FILTER_HEADER", "check_payload", "decode", "decoder_name", "encode"]
 
 BLOCK_BYTES = 8192
 """The block size in every DECTRIS capture, and bitshuffle's own default."""
@@ -104,11 +100,7 @@ def decode(frame: Frame, out: NDArray[Any] | None = None) -> NDArray[Any]:
 
 
 def encode(image: NDArray[Any], compression: Compression) -> bytes:
-    """Encode an image of uint8, uint16 or uint32 as a payload.
-
-    bslz4 runs on one thread. lz4 is made by HDF5's own filter, which is slow (some milliseconds a frame) but
-    the reference for that framing.
-    """
+    """Encode an image of uint8, uint16 or uint32 as a payload."""
     dtype = image.dtype.newbyteorder("<")
     if dtype.str not in PIXEL_DTYPES or image.ndim != 2 or not image.size:
         raise UsageError(
@@ -117,10 +109,13 @@ def encode(image: NDArray[Any], compression: Compression) -> bytes:
     pixels = np.ascontiguousarray(image, dtype)
     if compression is Compression.NONE:
         return pixels.tobytes()
-    if compression is Compression.LZ4:
-        return _hdf5_lz4_chunk(pixels)
-    blocks = _bitshuffle().compress_lz4(pixels, BLOCK_BYTES // dtype.itemsize)
-    return FILTER_HEADER.pack(pixels.nbytes, BLOCK_BYTES) + bytes(blocks)
+    return hdf5_filters.compress(pixels, compression)
+
+
+def decoder_name() -> str:
+    """Return the name and version of the library that decodes, for the run's log and file."""
+    name = "hdf5plugin" if dectris_decompress is None else "dectris-compression"
+    return f"{name} {version(name)}"
 
 
 def _pixel_bytes(header: FrameHeader, payload: memoryview) -> bytes | memoryview:
@@ -128,8 +123,10 @@ def _pixel_bytes(header: FrameHeader, payload: memoryview) -> bytes | memoryview
     if header.compression is Compression.NONE:
         check_payload(header, payload)
         return payload
-    declared, block_bytes = FILTER_HEADER.unpack_from(payload) if payload.nbytes > 12 else (0, 0)
-    pixels = b""
+    declared, block_bytes = (
+        FILTER_HEADER.unpack_from(payload) if payload.nbytes > FILTER_HEADER.size else (0, 0)
+    )
+    pixels: bytes | memoryview = b""
     if declared == expected and block_bytes:
         pixels = _decompress(header, payload)
     elif header.compression is Compression.BSLZ4:
@@ -143,10 +140,14 @@ def _pixel_bytes(header: FrameHeader, payload: memoryview) -> bytes | memoryview
     return pixels
 
 
-def _decompress(header: FrameHeader, payload: bytes | memoryview) -> bytes:
+def _decompress(header: FrameHeader, payload: bytes | memoryview) -> bytes | memoryview:
     """Return the decompressed bytes; none at all where the library finds the payload damaged."""
+    if dectris_decompress is None:
+        return hdf5_filters.decompress(payload, header)
     try:
-        decoded: bytes = decompress(payload, header.compression.value, elem_size=header.dtype.itemsize)
+        decoded: bytes = dectris_decompress(
+            payload, header.compression.value, elem_size=header.dtype.itemsize
+        )
     except RuntimeError:
         return b""
     return decoded
@@ -158,29 +159,3 @@ def _n_bytes(header: FrameHeader) -> int:
 
 def _geometry(header: FrameHeader) -> str:
     return f"{header.shape[0]} x {header.shape[1]} px of {header.dtype}"
-
-
-@cache
-def _bitshuffle() -> Any:
-    """Return `bitshuffle`, told once per process to keep to one thread.
-
-    Its wheels use OpenMP on all cores; on a busy machine the threads wait for one another, at less than a
-    tenth of one thread's rate.
-    """
-    import bitshuffle
-    from threadpoolctl import ThreadpoolController
-
-    for library in ThreadpoolController().lib_controllers:
-        if "bitshuffle" in library.filepath:
-            library.set_num_threads(1)
-    return bitshuffle
-
-
-def _hdf5_lz4_chunk(pixels: NDArray[Any]) -> bytes:
-    import h5py
-    import hdf5plugin
-
-    with h5py.File(BytesIO(), "w") as file:
-        dataset = file.create_dataset("chunk", data=pixels, chunks=pixels.shape, **hdf5plugin.LZ4())
-        chunk: bytes = dataset.id.read_direct_chunk((0, 0))[1]
-    return chunk

@@ -3,9 +3,9 @@
 import io
 import random
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 
-import bitshuffle
 import h5py
 import hdf5plugin
 import numpy as np
@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.compression import FILTER_HEADER, check_payload, decode, encode
+from streamer import compression as module
+from streamer.compression import FILTER_HEADER, check_payload, decode, decoder_name, encode
 from streamer.errors import (
     GeometryError,
     MessageTooLargeError,
@@ -30,6 +31,22 @@ FILTERS = {
     Compression.BSLZ4: hdf5plugin.Bitshuffle(nelems=0, cname="lz4"),
     Compression.LZ4: hdf5plugin.LZ4(),
 }
+
+
+@pytest.fixture(autouse=True, scope="module", params=["dectris-compression", "hdf5plugin"])
+def decoder(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run every test with each of the two decoders."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "hdf5plugin":
+            patch.setattr(module, "dectris_decompress", None)
+        elif module.dectris_decompress is None:
+            pytest.skip("dectris-compression is not installed")
+        yield request.param
+
+
+def test_the_decoder_tells_its_name(decoder: str) -> None:
+    assert decoder_name().split()[0] == decoder
+    assert decoder_name().split()[1][0].isdecimal()
 
 
 def with_payload(frame: Frame, payload: bytes) -> Frame:
@@ -93,6 +110,7 @@ def test_a_payload_is_an_hdf5_chunk(dtype: str, compression: Compression) -> Non
 def test_an_independent_decoder_agrees() -> None:
     image = make_image((300, 200), "<u4")
     payload = encode(image, Compression.BSLZ4)
+    bitshuffle = pytest.importorskip("bitshuffle", reason="it has no wheels here")
     blocks = np.frombuffer(payload, np.uint8, offset=12)
     assert np.array_equal(bitshuffle.decompress_lz4(blocks, image.shape, image.dtype, 2048), image)
 
