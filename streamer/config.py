@@ -65,6 +65,7 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     enabled: bool = True
     backend: str = "auto"  # auto, openvino, torch, tensorrt, null
     policy: Policy = Policy.WAIT
+    every: Positive = 1  # analyse frames whose id is a multiple of this; the others are skipped by plan
     material: str = "ceria"
     models: str = ""  # a folder of ONNX networks; empty: the shipped ones
     batch_frames: Positive = 1

@@ -1,0 +1,184 @@
+"""What a run counts, and how long its results took."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from math import log, nan
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["PERCENTILES", "Counters", "LatencyHistogram", "RunSummary"]
+
+PERCENTILES = (50.0, 99.0, 99.9)
+
+_SHORTEST_S = 1e-6
+_LONGEST_S = 1e4
+_STEP = 1.005  # ratio of one bin to the next: percentiles are right within half a percent
+
+
+@dataclass(slots=True)
+class Counters:
+    """What became of the frames; every frame id of a series is in exactly one of `received` and `missing`.
+
+    Attributes
+    ----------
+    received : int
+        Frame ids for which a message came, damaged ones included.
+    recorded : int
+        Frames in the file. Received and not recorded: `damaged_on_arrival`, or `unrecorded`.
+    analysed, skipped : int
+        Frames with a result; frames that were deliberately not analysed.
+    missing : int
+        Frame ids for which nothing came: gaps, and planned frames after the last one.
+    damaged : int
+        Frames that could not be recorded or could not be analysed.
+    damaged_on_arrival : int
+        Those of them whose message was damaged, so that they are not in the file.
+    unrecorded : int
+        Frames that arrived after recording had failed.
+    analysis_lost : int
+        Frames handed to an analyser that never answered.
+    duplicates, strays : int
+        Frames whose id had been received before; messages of another series.
+    bytes_received, bytes_recorded : int
+        Payloads, as they came.
+    bad_messages : Counter
+        Damaged messages by the error's label.
+    """
+
+    received: int = 0
+    recorded: int = 0
+    analysed: int = 0
+    skipped: int = 0
+    missing: int = 0
+    damaged: int = 0
+    damaged_on_arrival: int = 0
+    unrecorded: int = 0
+    analysis_lost: int = 0
+    duplicates: int = 0
+    strays: int = 0
+    bytes_received: int = 0
+    bytes_recorded: int = 0
+    bad_messages: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def lost(self) -> int:
+        """Frames lost against the policy: skipping under LATEST is policy, everything else is a loss."""
+        return self.missing + self.damaged + self.unrecorded + self.analysis_lost
+
+    def numbers(self) -> dict[str, int]:
+        """Return all counters but `bad_messages`."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "bad_messages"}
+
+    def __add__(self, other: Self) -> Self:
+        mine, theirs = self.numbers(), other.numbers()
+        return type(self)(
+            **{name: mine[name] + theirs[name] for name in mine},
+            bad_messages=self.bad_messages + other.bad_messages,
+        )
+
+
+class LatencyHistogram:
+    """Durations in logarithmic bins, so that percentiles of any number of frames take 40 kB."""
+
+    def __init__(self) -> None:
+        n_bins = int(log(_LONGEST_S / _SHORTEST_S) / log(_STEP)) + 2
+        self._counts: NDArray[np.int64] = np.zeros(n_bins, np.int64)
+
+    def add(self, duration_s: float) -> None:
+        """Count one duration [s]; NaN is left out."""
+        if duration_s == duration_s:
+            clipped = min(max(duration_s, _SHORTEST_S), _LONGEST_S)
+            self._counts[int(log(clipped / _SHORTEST_S) / log(_STEP))] += 1
+
+    def copy(self) -> Self:
+        """Return another histogram that has counted the same."""
+        other = type(self)()
+        other.merge(self)
+        return other
+
+    def merge(self, other: Self) -> None:
+        """Count everything that `other` has counted."""
+        self._counts += other._counts
+
+    def percentiles_s(self, percentiles: Sequence[float] = PERCENTILES) -> tuple[float, ...]:
+        """Return the percentiles [s]; NaN where nothing was counted."""
+        cumulated = np.cumsum(self._counts)
+        if not cumulated[-1]:
+            return (nan,) * len(percentiles)
+        ranks = np.asarray(percentiles) / 100 * (cumulated[-1] - 1)
+        bins = np.searchsorted(cumulated, ranks, side="right")
+        return tuple(float(value) for value in _SHORTEST_S * _STEP ** (bins + 0.5))
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """How a run went, as printed, stored and returned by ``--json``.
+
+    Attributes
+    ----------
+    planned : int
+        Frames the source announced; 0 where it did not say.
+    received, recorded, analysed, skipped, missing, damaged : int
+        See `Counters`, for these as for the next.
+    duplicates, strays, unrecorded, analysis_lost : int
+    lost : int
+        Frames lost against the policy; a run with any does not exit with 0.
+    bad_messages : Mapping
+        Damaged messages by label.
+    n_series : int
+        Series that were begun.
+    seconds : float
+        From the first frame's arrival to the last's.
+    fps : float
+        Frames received in that time, per second.
+    bytes_received, bytes_recorded : int
+        Payloads, as they came.
+    latency_p50_ms, latency_p99_ms, latency_p999_ms : float or None
+        From a frame's arrival to the publication of its result; None if nothing was analysed.
+    max_rss_bytes : int
+        Largest resident memory of the ingest process.
+    paths : sequence of str
+        The files that were written, in order.
+    ended_by : str
+        Why the run ended.
+    recording_error : str
+        Why recording stopped early; empty if it did not.
+    notes : sequence of str
+        The latest warnings.
+    """
+
+    planned: int
+    received: int
+    recorded: int
+    analysed: int
+    skipped: int
+    missing: int
+    damaged: int
+    duplicates: int
+    strays: int
+    unrecorded: int
+    analysis_lost: int
+    lost: int
+    bad_messages: Mapping[str, int]
+    n_series: int
+    seconds: float
+    fps: float
+    bytes_received: int
+    bytes_recorded: int
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
+    latency_p999_ms: float | None
+    max_rss_bytes: int
+    paths: Sequence[str]
+    ended_by: str
+    recording_error: str
+    notes: Sequence[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what JSON can hold."""
+        return asdict(self)

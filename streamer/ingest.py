@@ -1,0 +1,267 @@
+"""The process that takes frames in, keeps them, and hands them on.
+
+It is the only one that reads the detector and the only one that writes the file. A frame is recorded first
+and handed to an analyser second; it is never decompressed and its payload never copied here. One thread does
+it all: ZeroMQ's receive queue (`IngestConfig.receive_queue_frames`) is the buffer that rides out a stalling
+disk.
+
+Memory: at most that many messages in the queue, as many more frames as `queue_capacity` allows on their way
+to the analysers, `RecordConfig.flush_frames` results, and half a megabyte of ledger for each open series.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+import zmq
+
+from streamer.clock import RunClock
+from streamer.config import RunConfig
+from streamer.errors import MessageError
+from streamer.handon import HandOn, Offer, queue_capacity
+from streamer.link import decode_result, encode_status
+from streamer.notes import Notes
+from streamer.recorder import RunContext, SeriesRecorder
+from streamer.records import AnalyserInfo, Frame, FrameFailure, FrameResult, SeriesEnd, SeriesStart
+from streamer.result_paths import ResultFiles, expect_new_file
+from streamer.series import RunState, SeriesKeeper
+from streamer.sources import Parser, make_parser, open_receiver, parse_source
+from streamer.status import StatusBoard
+from streamer.worker import Control
+
+__all__ = ["Ingest", "IngestSockets", "run_ingest"]
+
+_BURST_MESSAGES = 64
+_STATUS_INTERVAL_S = 0.5
+_POLL_MS = 20
+_STATUS_QUEUE = 4
+_LINGER_MS = 500
+
+_log = logging.getLogger(__name__)
+
+
+def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_address: str = "") -> None:
+    """Take in one run, from its first message to its last result.
+
+    Parameters
+    ----------
+    control : Control
+        ``ready`` is given the addresses ``tasks`` and ``results``, ``finished`` the summary's fields.
+    config : RunConfig
+    clock : RunClock
+    view_address : str
+        The view hub's inner address; empty: the status is not published.
+
+    Raises
+    ------
+    UsageError
+        If the source's address is none, or the file exists.
+    RecordingError
+        If the file's folder cannot be written to.
+    """
+    path = Path(config.record.path) if config.record.path else None
+    if path is not None:
+        expect_new_file(path)
+    source = parse_source(config.source.address)
+    parser = make_parser(source, config.source.channel, config.ingest)
+    with IngestSockets(config, view_address) as sockets:
+        ingest = Ingest(config, clock, sockets, parser, ResultFiles(path))
+        control.ready(tasks=sockets.tasks_address, results=sockets.results_address)
+        ingest.run(control)
+        control.finished(ingest.summary())
+
+
+class IngestSockets:
+    """The sockets of ingest; a context manager that closes them.
+
+    Attributes
+    ----------
+    detector, tasks, results, status : zmq.Socket
+        PULL from the source, PUSH to and PULL from the analysers, PUB to the windows.
+    tasks_address, results_address : str
+        What analysers connect to.
+    """
+
+    def __init__(self, config: RunConfig, view_address: str) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.detector = open_receiver(self._context, parse_source(config.source.address), config.ingest)
+        capacity = queue_capacity(config.analysis)
+        self.tasks, self.tasks_address = self._bind(zmq.PUSH, capacity)
+        self.results, self.results_address = self._bind(zmq.PULL, capacity)
+        self.status = self._context.socket(zmq.PUB)
+        self.status.set(zmq.SNDHWM, _STATUS_QUEUE)
+        self.status.set(zmq.LINGER, _LINGER_MS)
+        if view_address:
+            self.status.connect(view_address)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for socket in (self.detector, self.tasks, self.results, self.status):
+            socket.close()
+        self._context.term()
+
+    def _bind(self, kind: int, queue_frames: int) -> tuple["zmq.Socket[bytes]", str]:
+        socket = self._context.socket(kind)
+        socket.set(zmq.SNDHWM, queue_frames)
+        socket.set(zmq.RCVHWM, queue_frames)
+        socket.set(zmq.LINGER, 0)
+        socket.bind("tcp://127.0.0.1:0")
+        return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+class Ingest:
+    """The loop.
+
+    Parameters
+    ----------
+    config : RunConfig
+    clock : RunClock
+    sockets : IngestSockets
+    parser : Parser
+    files : ResultFiles
+    """
+
+    def __init__(
+        self, config: RunConfig, clock: RunClock, sockets: IngestSockets, parser: Parser, files: ResultFiles
+    ) -> None:
+        notes = Notes()
+        self._analysis = config.analysis
+        self._clock = clock
+        self._sockets = sockets
+        self._parser = parser
+        capacity = queue_capacity(config.analysis)
+        self._handon: HandOn[SeriesRecorder] = HandOn(sockets.tasks, config.analysis.policy, capacity)
+        self._keeper = SeriesKeeper(RunContext(config, clock, notes, files.new), self._handon)
+        self._board = StatusBoard(config, clock, notes)
+        self._notes = notes
+        self._next_status = 0.0
+        self._stopped = False
+
+    def run(self, control: Control) -> None:
+        """Work until the run has ended."""
+        while self._keeper.state is not RunState.ENDED:
+            if not self._stopped and control.stopping():
+                self._stopped = True
+                self._keeper.stop("stopped on request", self._clock.now())
+            n_messages = 0 if self._stopped else self._take_messages()
+            n_results = self._take_results()
+            self._handon.retry()
+            self._tick()
+            if not n_messages and not n_results:
+                self._wait()
+        self._publish_status()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the fields of the run's `RunSummary`."""
+        return self._board.summary(self._keeper).to_dict()
+
+    def _take_messages(self) -> int:
+        """Take in what the detector has sent, at most a burst; return how many messages that was."""
+        for n_taken in range(_BURST_MESSAGES):
+            if self._handon.blocked:
+                return n_taken
+            parts = _receive(self._sockets.detector)
+            if not parts:
+                return n_taken
+            self._take(parts, self._clock.now())
+        return _BURST_MESSAGES
+
+    def _take(self, parts: Sequence[memoryview], t_received: float) -> None:
+        try:
+            message = self._parser.parse(parts)
+        except MessageError as error:
+            self._keeper.take_damaged(error, t_received)
+            return
+        if isinstance(message, Frame):
+            self._take_frame(message, t_received)
+        elif isinstance(message, SeriesStart):
+            self._keeper.take_start(message, t_received)
+        elif isinstance(message, SeriesEnd):
+            self._keeper.take_end(message, t_received)
+
+    def _take_frame(self, frame: Frame, t_received: float) -> None:
+        series = self._keeper.take_frame(frame, t_received)
+        if series is None:
+            return
+        series.flush_if_due(t_received)
+        if self._analysis.enabled:
+            self._hand_on(frame, series, t_received)
+
+    def _hand_on(self, frame: Frame, series: SeriesRecorder, t_received: float) -> None:
+        frame_id = frame.header.frame_id
+        if frame_id % self._analysis.every:
+            series.skip(frame_id, "not one of those to be analysed")
+        elif self._handon.offer(frame, series.start, t_received, series) is Offer.SKIPPED:
+            series.skip(frame_id, "the analysers were busy")
+
+    def _take_results(self) -> int:
+        for n_taken in range(_BURST_MESSAGES):
+            parts = _receive(self._sockets.results)
+            if not parts:
+                return n_taken
+            try:
+                self._take_answer(decode_result(parts))
+            except MessageError as error:
+                self._notes.add("bad result", f"an analyser sent what is not a result: {error}")
+        return _BURST_MESSAGES
+
+    def _take_answer(self, answer: FrameResult | FrameFailure | AnalyserInfo) -> None:
+        self._keeper.answered(self._clock.now())
+        if isinstance(answer, AnalyserInfo):
+            self._board.backend = answer.backend
+            self._keeper.take_analyser(answer)
+            return
+        series = self._handon.answered(answer.key, answer.frame_id)
+        if series is None:
+            self._notes.add("unexpected result", f"a result of frame {answer.frame_id} was not waited for")
+        elif isinstance(answer, FrameResult):
+            series.take_result(answer)
+        else:
+            series.take_failure(answer)
+
+    def _tick(self) -> None:
+        now = self._clock.now()
+        self._keeper.tick(now)
+        for series in self._keeper.open_series:
+            series.flush_if_due(now)
+        if now >= self._next_status:
+            self._next_status = now + _STATUS_INTERVAL_S
+            self._publish_status()
+            for series in self._keeper.open_series:
+                series.beat(now)
+
+    def _publish_status(self) -> None:
+        try:
+            parts = encode_status(self._board.status(self._keeper))
+            self._sockets.status.send_multipart(cast("list[bytes]", parts), zmq.NOBLOCK)
+        except zmq.ZMQError as error:  # save first, show second
+            self._notes.add("status", f"the status could not be published: {error}")
+
+    def _wait(self) -> None:
+        """Sleep until something can be done, at most some milliseconds."""
+        poller = zmq.Poller()
+        poller.register(self._sockets.results, zmq.POLLIN)
+        if not self._handon.blocked and not self._stopped:
+            poller.register(self._sockets.detector, zmq.POLLIN)
+        elif self._handon.blocked and not self._handon.full:
+            poller.register(self._sockets.tasks, zmq.POLLOUT)
+        poller.poll(_POLL_MS)
+
+
+def _receive(socket: "zmq.Socket[bytes]") -> list[memoryview]:
+    """Take one message, without copying it; no parts if there is none."""
+    try:
+        part = socket.recv(zmq.NOBLOCK, copy=False)
+    except zmq.Again:
+        return []
+    parts = [part.buffer]
+    while part.more:
+        part = socket.recv(copy=False)
+        parts.append(part.buffer)
+    return parts

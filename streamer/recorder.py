@@ -1,0 +1,302 @@
+"""One series: its account and its file, kept in step."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isnan, nan
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from streamer.account import SeriesAccount
+from streamer.clock import RunClock
+from streamer.config import RunConfig, to_toml
+from streamer.errors import GeometryError, MessageError
+from streamer.file_layout import FileSpec
+from streamer.notes import Notes
+from streamer.records import (
+    AnalyserInfo,
+    Compression,
+    Frame,
+    FrameFailure,
+    FrameHeader,
+    FrameResult,
+    SeriesStart,
+)
+from streamer.result_file import ResultWriter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["RunContext", "SeriesRecorder"]
+
+_DISK_ERRORS = (OSError, RuntimeError, ValueError)  # what h5py raises when HDF5 cannot write
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What the series of a run share.
+
+    `new_file` makes a file for a series that was announced or not; it returns None where nothing is recorded.
+    """
+
+    config: RunConfig
+    clock: RunClock
+    notes: Notes
+    new_file: Callable[[FileSpec, bool], ResultWriter | None]
+
+
+class SeriesRecorder:
+    """Takes in what comes of one series.
+
+    The file is made when the first frame tells its geometry and compression. If it cannot be made or written,
+    recording ends with a note, `recording_error` is set, and everything else goes on.
+
+    Parameters
+    ----------
+    start : SeriesStart
+        What the source said; made up from the first frame where it said nothing.
+    context : RunContext
+    announced : bool
+        Whether there was a start message.
+    """
+
+    def __init__(self, start: SeriesStart, context: RunContext, announced: bool = True) -> None:
+        self.start = start
+        self.announced = announced
+        self.account = SeriesAccount(context.config.ingest.max_gap_frames)
+        self.recording_error = ""
+        self.path: Path | None = None
+        self.size_bytes = 0
+        self.t_first = self.t_last = nan
+        self._context = context
+        self._first: FrameHeader | None = None
+        self._writer: ResultWriter | None = None
+        self._analyser: AnalyserInfo | None = None
+        self._pending = 0  # what a flush would show
+        self._next_flush = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every frame of the plan has come; without a plan, whether there is no gap."""
+        ledger = self.account.ledger
+        return not ledger.n_missing and self.plan_reached
+
+    @property
+    def plan_reached(self) -> bool:
+        """Whether the last planned frame, or a later one, has come."""
+        ledger = self.account.ledger
+        return ledger.first_id + ledger.n_rows >= self.start.n_frames_planned
+
+    def adopt(self, start: SeriesStart) -> None:
+        """Take a start message that came twice, or after the first frames."""
+        self.note("repeated start", f"a start message of series {start.key.series_id} came in mid-series")
+        self.start, self.announced = start, True
+
+    def take(self, frame: Frame, t_received: float) -> bool:
+        """Record a frame; return whether it can be analysed."""
+        header = frame.header
+        if self._first is None:
+            self._begin(header, t_received)
+        try:
+            if not self.account.arrive(header.frame_id, len(frame.payload)):
+                self.note("duplicate frame", f"frame {header.frame_id} came again; the first one is kept")
+                return False
+        except MessageError as error:  # no place for such an id
+            self.take_damaged(error, t_received)
+            return False
+        try:
+            self._expect_geometry(header)
+            stack_row = self._write(frame, t_received)
+        except MessageError as error:
+            self.account.damage(error, header.frame_id, t_received)
+            self._note_error(error)
+            return False
+        t_recorded = self._context.clock.now() if stack_row >= 0 else nan
+        self.account.record(header, len(frame.payload), t_received, t_recorded, stack_row)
+        self.t_last = t_received
+        self._pending += 1
+        return True
+
+    def take_damaged(self, error: MessageError, t_received: float) -> None:
+        """Count a damaged message of this series."""
+        self.account.damaged_message(error, t_received)
+        self._note_error(error)
+
+    def take_result(self, result: FrameResult) -> None:
+        """Store a frame's result."""
+        row = self._guarded(lambda writer: self._append_result(writer, result), -1)
+        self.account.result(result, row)
+        self._pending += 1
+
+    def take_failure(self, failure: FrameFailure) -> None:
+        """Note that a frame could not be analysed."""
+        self.account.failure(failure.frame_id, failure.reason)
+        self.note("failed analysis", f"frame {failure.frame_id} was not analysed: {failure.reason}")
+
+    def take_analyser(self, info: AnalyserInfo) -> None:
+        """Name the engine and networks in the file."""
+        self._analyser = info
+        self._guarded(lambda writer: writer.put_analyser(info), None)
+
+    def skip(self, frame_id: int, reason: str) -> None:
+        """Note that a recorded frame is deliberately not analysed."""
+        self.account.skip(frame_id, reason)
+        self._pending += 1
+
+    def lose_analysis(self, frame_id: int, reason: str) -> None:
+        """Note that a frame was handed to an analyser that never answered."""
+        self.account.lose_analysis(frame_id, reason)
+        self.note("lost analysis", f"frame {frame_id}: {reason}")
+
+    def note(self, kind: str, line: str) -> None:
+        """Warn, in the run's log and in the file's."""
+        if self._context.notes.add(kind, line):
+            self._guarded(lambda writer: writer.note(self._context.clock.now(), line), None)
+        self._pending += 1
+
+    def flush_if_due(self, now: float) -> None:
+        """Flush if enough frames, or enough time, came since the last time; cheap otherwise."""
+        limits = self._context.config.record
+        if self._pending >= limits.flush_frames or (self._pending and now >= self._next_flush):
+            self.flush(now)
+
+    def flush(self, now: float) -> None:
+        """Show readers everything taken so far."""
+        self._guarded(self._flush, None)
+        self._pending = 0
+        self._next_flush = now + self._context.config.record.flush_interval_s
+
+    def beat(self, now: float) -> None:
+        """Say in the file that its writer is alive."""
+        self._guarded(lambda writer: writer.beat(now), None)
+        self.flush(now)
+
+    def finish(self, reason: str, stopped: bool) -> None:
+        """Count what never came, and close the file.
+
+        Parameters
+        ----------
+        reason : str
+            Why the series ended.
+        stopped : bool
+            Whether that was asked for here: planned frames that had not come by then are not missing.
+        """
+        if self._first is None and self.announced:
+            self._begin(_header_of(self.start), self._context.clock.now())
+        n_absent = self.account.close(0 if stopped else self.start.n_frames_planned)
+        if n_absent:
+            self.note("planned frames missing", f"the last {n_absent} planned frames never came: lost, or the"
+                      " acquisition was ended early")  # fmt: skip
+        self._guarded(lambda writer: self._finish(writer, reason, "stopped" if stopped else "complete"), None)
+        self._writer = None
+
+    def _begin(self, header: FrameHeader, t_received: float) -> None:
+        """Take the first frame's geometry for the series', and make its file."""
+        self._first = header
+        self.t_first = self.t_last = t_received
+        try:
+            self._writer = self._context.new_file(self._spec(header, t_received), self.announced)
+        except _DISK_ERRORS as error:
+            self._fail(error)
+        if self._writer is not None:
+            self.path = self._writer.path
+            self.account.ledger.attach(self._writer.ledger)
+        if self._analyser is not None:
+            self.take_analyser(self._analyser)
+        self._compare_with_announcement(header)
+
+    def _spec(self, header: FrameHeader, t_received: float) -> FileSpec:
+        config = self._context.config
+        return FileSpec(
+            start=self.start,
+            shape=header.shape,
+            dtype=header.dtype,
+            compression=header.compression,
+            t_start=t_received if isnan(header.t_detector) else header.t_detector,
+            source=config.source.address,
+            configuration=to_toml(config),
+            maps=config.analysis.enabled and config.record.maps_every > 0,
+        )
+
+    def _compare_with_announcement(self, header: FrameHeader) -> None:
+        dtype = self.start.dtype or header.dtype
+        if (self.start.shape, dtype) != (header.shape, header.dtype):
+            got, announced = _geometry(header), _geometry(_header_of(self.start))
+            self.note("geometry not as announced", f"the frames are {got}, announced were {announced}")
+
+    def _expect_geometry(self, header: FrameHeader) -> None:
+        first = self._first
+        if first is not None and (header.shape != first.shape or header.dtype != first.dtype):
+            got, expected = _geometry(header), _geometry(first)
+            raise GeometryError(f"{got} in a series of {expected}", header.frame_id)
+
+    def _write(self, frame: Frame, t_received: float) -> int:
+        """Append the frame to the file and return its row; -1 if there is no file."""
+        if self._writer is not None:
+            try:
+                return self._writer.append_frame(frame, self._time_s(frame.header, t_received))
+            except MessageError:
+                raise
+            except _DISK_ERRORS as error:
+                self._fail(error)
+        self.account.counters.unrecorded += bool(self.recording_error)
+        return -1
+
+    def _time_s(self, header: FrameHeader, t_received: float) -> float:
+        """Return the time since the first frame, by the detector's clock where both frames have it."""
+        since_first = header.t_detector - self._first.t_detector if self._first is not None else nan
+        return t_received - self.t_first if isnan(since_first) else since_first
+
+    def _append_result(self, writer: ResultWriter, result: FrameResult) -> int:
+        has_maps = result.denoised is not None or result.atom_count is not None
+        if has_maps and not writer.append_maps(result):
+            self.note("map not stored", f"frame {result.frame_id}: its maps do not have the frames' shape")
+        return writer.append_result(result)
+
+    def _note_error(self, error: MessageError) -> None:
+        self.note(error.label, f"{error.label}: {error}")
+
+    def _flush(self, writer: ResultWriter) -> None:
+        writer.flush()
+        self.account.ledger.flush()
+        self.size_bytes = writer.size_bytes
+
+    def _finish(self, writer: ResultWriter, reason: str, state: str) -> None:
+        self._flush(writer)
+        account = self.account
+        now = self._context.clock.now()
+        writer.finish(state, reason, now, account.total(), account.latency.percentiles_s())
+
+    def _guarded(self, action: Callable[[ResultWriter], _T], otherwise: _T) -> _T:
+        """Do something with the file, if there is one; a failure ends recording, and nothing else."""
+        if self._writer is None:
+            return otherwise
+        try:
+            return action(self._writer)
+        except _DISK_ERRORS as error:
+            self._fail(error)
+            return otherwise
+
+    def _fail(self, error: Exception) -> None:
+        """Give the file up, loudly."""
+        writer, self._writer = self._writer, None
+        self.recording_error = str(error)
+        _log.error("RECORDING HAS STOPPED", exc_info=error)
+        self._context.notes.add("recording", f"RECORDING HAS STOPPED, {self.path}: {error}")
+        self.account.ledger.detach()
+        if writer is not None:
+            writer.abandon()
+
+
+def _header_of(start: SeriesStart) -> FrameHeader:
+    """Return what the frames of a series would be like, as far as its start message tells."""
+    dtype = start.dtype if start.dtype is not None else np.dtype("<u2")
+    return FrameHeader(start.key, 0, start.shape, dtype, Compression.BSLZ4)
+
+
+def _geometry(header: FrameHeader) -> str:
+    return f"{header.shape[0]} x {header.shape[1]} px of {header.dtype}"

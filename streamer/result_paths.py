@@ -1,0 +1,65 @@
+"""Names for result files: nothing that exists is ever overwritten."""
+
+import os
+from pathlib import Path
+
+from streamer.errors import RecordingError, UsageError
+from streamer.file_layout import FileSpec
+from streamer.result_file import ResultWriter
+
+__all__ = ["ResultFiles", "expect_new_file"]
+
+_SUFFIXES = (".nxs", ".hspy")
+_MOST_SIBLINGS = 10_000
+
+
+def expect_new_file(path: Path) -> None:
+    """Check, before a run starts, that a result file can be made at `path`.
+
+    Raises
+    ------
+    UsageError
+        If it exists, or its name does not tell other programs what it is.
+    RecordingError
+        If its folder does not exist or cannot be written to.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise UsageError(f"{path} must end in .nxs (or .hspy), by which other programs choose their reader")
+    if path.exists():
+        raise UsageError(f"{path} exists and is not overwritten: choose another name, or move it away")
+    if not path.parent.is_dir():
+        raise RecordingError(f"the folder {path.parent} does not exist: make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise RecordingError(f"the folder {path.parent} cannot be written to")
+
+
+class ResultFiles:
+    """Makes a file for each series of a run: NAME, NAME-2, NAME-3 and so on.
+
+    Frames that came without a start message go to NAME-nostart, so that what a detector still had in its
+    queue from an earlier acquisition does not take the name of the one that was to be recorded.
+
+    Parameters
+    ----------
+    path : pathlib.Path or None
+        The file that was asked for; None: nothing is recorded.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._n_files = {"": 0, "-nostart": 0}
+
+    def new(self, spec: FileSpec, announced: bool) -> ResultWriter | None:
+        """Make the next file; a name that is taken by now is passed over."""
+        if self._path is None:
+            return None
+        kind = "" if announced else "-nostart"
+        for _ in range(_MOST_SIBLINGS):
+            self._n_files[kind] += 1
+            number = self._n_files[kind]
+            name = f"{self._path.stem}{kind}{f'-{number}' if number > 1 else ''}{self._path.suffix}"
+            try:
+                return ResultWriter(self._path.with_name(name), spec)
+            except FileExistsError:
+                continue
+        raise RecordingError(f"no free name beside {self._path}")

@@ -1,0 +1,271 @@
+"""Which series is being taken in, and when it is over.
+
+::
+
+                 start, or a frame without one
+    WAITING ──────────────────────────────────► RUNNING ◄─┐ another start: the former series is closed
+                                                 │     └──┘ and awaits its results, the next one runs
+              end message · silence after the    │
+              last planned frame · silence ·     ▼
+              a request to stop             FINISHING ── all results are there, or are given up ──► ENDED
+
+Series are told apart by (series id, unique id). What belongs to no running series is counted as a stray.
+"""
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamer.counters import Counters, LatencyHistogram
+from streamer.errors import MessageError
+from streamer.recorder import RunContext, SeriesRecorder
+from streamer.records import AnalyserInfo, Frame, SeriesEnd, SeriesKey, SeriesStart
+
+if TYPE_CHECKING:
+    from streamer.handon import HandOn
+
+__all__ = ["RunState", "RunTotals", "SeriesKeeper"]
+
+_LATE_FRAMES_S = 0.2  # how long after an end message a frame that is still missing may come
+_STOP_RESULTS_S = 5.0  # how long results are waited for after a request to stop
+
+
+class RunState(Enum):
+    """See the diagram in the module's docstring."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHING = "finishing"
+    ENDED = "ended"
+
+
+@dataclass(slots=True)
+class RunTotals:
+    """What all series of a run that are over have come to, and what belonged to none."""
+
+    counters: Counters = field(default_factory=Counters)
+    latency: LatencyHistogram = field(default_factory=LatencyHistogram)
+    planned: int = 0
+    n_series: int = 0
+    size_bytes: int = 0
+    paths: list[Path] = field(default_factory=list)
+    recording_error: str = ""
+    first_received: float = float("inf")
+    last_received: float = float("-inf")
+
+    def add(self, series: SeriesRecorder) -> None:
+        """Count a series in."""
+        self.counters = self.counters + series.account.total()
+        self.latency.merge(series.account.latency)
+        self.planned += series.start.n_frames_planned
+        self.n_series += 1
+        self.size_bytes += series.size_bytes
+        self.recording_error = self.recording_error or series.recording_error
+        if series.path is not None:
+            self.paths.append(series.path)
+        if series.account.counters.received:
+            self.first_received = min(self.first_received, series.t_first)
+            self.last_received = max(self.last_received, series.t_last)
+
+
+@dataclass(frozen=True, slots=True)
+class _Closing:
+    """A series that is over and awaits its last results."""
+
+    series: SeriesRecorder
+    reason: str
+    stopped: bool
+    since: float
+
+
+class SeriesKeeper:
+    """Routes what was received to the series it belongs to, and closes each in its time.
+
+    Parameters
+    ----------
+    context : RunContext
+    handon : HandOn
+        Tells which results are still to come.
+    """
+
+    def __init__(self, context: RunContext, handon: "HandOn[SeriesRecorder]") -> None:
+        self.current: SeriesRecorder | None = None
+        self.ended_by = ""
+        self._context = context
+        self._handon = handon
+        self._limits = context.config.ingest
+        self._closing: list[_Closing] = []
+        self._over = RunTotals()
+        self._key: SeriesKey | None = None  # of the frame before: usually the same object
+        self._end_at: float | None = None
+        self._end_reason = ""
+        self._last_message = context.clock.now()
+        self._last_answer = 0.0
+        self._analyser: AnalyserInfo | None = None
+
+    @property
+    def state(self) -> RunState:
+        """How the run stands."""
+        if self.current is not None:
+            return RunState.RUNNING
+        if not self.ended_by:
+            return RunState.WAITING
+        return RunState.FINISHING if self._closing else RunState.ENDED
+
+    @property
+    def open_series(self) -> list[SeriesRecorder]:
+        """All series with an open file."""
+        return [c.series for c in self._closing] + ([self.current] if self.current is not None else [])
+
+    def totals(self) -> RunTotals:
+        """Return the sum over all series, running ones included."""
+        totals = replace(self._over, latency=self._over.latency.copy(), paths=list(self._over.paths))
+        for series in self.open_series:
+            totals.add(series)
+        return totals
+
+    def take_frame(self, frame: Frame, t_received: float) -> SeriesRecorder | None:
+        """Record a frame; return its series if the frame can be analysed."""
+        self._last_message = t_received
+        key = frame.header.key
+        if self.current is None:
+            self._open_unannounced(frame)
+        elif key is not self._key and not _same(key, self.current.start.key):
+            self._count_stray(f"frame {frame.header.frame_id} of series {key.series_id}")
+            return None
+        self._key = key
+        series = self.current
+        return series if series is not None and series.take(frame, t_received) else None
+
+    def take_start(self, start: SeriesStart, t_received: float) -> None:
+        """Begin a series; one that is running without an end is closed."""
+        self._last_message = t_received
+        start = self._with_pixel_size(start)
+        if self.current is not None and _same(start.key, self.current.start.key):
+            self.current.adopt(start)
+            return
+        self._close("another series began" if self._end_at is None else self._end_reason, t_received)
+        self._open(SeriesRecorder(start, self._context))
+
+    def take_end(self, end: SeriesEnd, t_received: float) -> None:
+        """Note that a series is over; its missing frames have a moment to come."""
+        self._last_message = t_received
+        if self.current is None or not _same(end.key, self.current.start.key):
+            self._count_stray(f"an end message of series {end.key.series_id}")
+        elif self._end_at is None:
+            # Frames without a start may be what an earlier acquisition left; the real one may follow.
+            wait_s = _LATE_FRAMES_S if self.current.announced else self._limits.end_timeout_s
+            self._end_at, self._end_reason = t_received + wait_s, "end message"
+
+    def take_damaged(self, error: MessageError, t_received: float) -> None:
+        """Count a damaged message, with the running series if there is one."""
+        self._last_message = t_received
+        if self.current is not None:
+            self.current.take_damaged(error, t_received)
+        else:
+            self._over.counters.bad_messages[error.label] += 1
+            self._context.notes.add(error.label, f"{error.label}: {error}")
+
+    def take_analyser(self, info: AnalyserInfo) -> None:
+        """Name the engine and networks in all files."""
+        self._analyser = info
+        for series in self.open_series:
+            series.take_analyser(info)
+
+    def answered(self, now: float) -> None:
+        """Note that an analyser is alive."""
+        self._last_answer = now
+
+    def tick(self, now: float) -> None:
+        """Close what is over; called in every round."""
+        if self.current is not None:
+            reason = self._reason_to_end(self.current, now)
+            if reason:
+                self._close(reason, now)
+                self.ended_by = reason
+        elif self._silent(now) and not self.ended_by:
+            self.ended_by = f"silence for {self._limits.idle_timeout_s:g} s"
+        for closing in list(self._closing):
+            self._finish_if_ready(closing, now)
+
+    def stop(self, reason: str, now: float) -> None:
+        """End the run: take in nothing more, and wait for results only briefly."""
+        self._close(reason, now, stopped=True)
+        self._closing = [replace(c, stopped=True, since=now) for c in self._closing]
+        self.ended_by = self.ended_by or reason
+
+    def _reason_to_end(self, series: SeriesRecorder, now: float) -> str:
+        silence_s = now - self._last_message
+        if self._end_at is not None and (now >= self._end_at or (series.announced and series.complete)):
+            return self._end_reason
+        if self._end_at is not None:
+            return ""
+        if series.start.n_frames_planned and series.plan_reached and silence_s >= self._limits.end_timeout_s:
+            return f"no end message within {silence_s:.1f} s after the last planned frame"
+        return f"silence for {silence_s:.1f} s" if self._silent(now) else ""
+
+    def _silent(self, now: float) -> bool:
+        limit_s = self._limits.idle_timeout_s
+        return limit_s > 0 and now - self._last_message >= limit_s
+
+    def _open_unannounced(self, frame: Frame) -> None:
+        header = frame.header
+        start = SeriesStart(header.key, 0, header.shape, header.dtype)
+        self._open(SeriesRecorder(self._with_pixel_size(start), self._context, announced=False))
+        self._context.notes.add(
+            "no start message",
+            f"series {header.key.series_id} has no start message; its frames are kept",
+        )
+
+    def _open(self, series: SeriesRecorder) -> None:
+        self.current, self._key, self._end_at, self.ended_by = series, None, None, ""
+        if self._analyser is not None:
+            series.take_analyser(self._analyser)
+
+    def _close(self, reason: str, now: float, stopped: bool = False) -> None:
+        series, self.current, self._end_at = self.current, None, None
+        if series is not None:
+            self._closing.append(_Closing(series, reason, stopped, now))
+            if reason != "end message":
+                series.note("series end", f"series {series.start.key.series_id} was closed: {reason}")
+
+    def _finish_if_ready(self, closing: _Closing, now: float) -> None:
+        wait_s = self._limits.result_timeout_s
+        if closing.stopped:
+            wait_s = min(wait_s, _STOP_RESULTS_S)
+        waits = bool(self._handon.unanswered(closing.series))
+        if waits and now - max(closing.since, self._last_answer) < wait_s:
+            return
+        self._give_up_results(closing, wait_s)
+        closing.series.finish(closing.reason, closing.stopped)
+        self._closing.remove(closing)
+        self._over.add(closing.series)
+
+    def _give_up_results(self, closing: _Closing, wait_s: float) -> None:
+        for frame_id in self._handon.forget(closing.series):
+            if closing.stopped:
+                closing.series.skip(frame_id, "the run was stopped before its result came")
+            else:
+                closing.series.lose_analysis(frame_id, f"no result within {wait_s:g} s")
+
+    def _count_stray(self, what: str) -> None:
+        self._over.counters.strays += 1
+        running = "no series is" if self.current is None else f"series {self.current.start.key.series_id} is"
+        line = f"{what} came while {running} running; it is not recorded"
+        if self.current is not None:
+            self.current.note("stray", line)
+        else:
+            self._context.notes.add("stray", line)
+
+    def _with_pixel_size(self, start: SeriesStart) -> SeriesStart:
+        """Let the configuration's pixel size, if there is one, override the source's."""
+        configured = self._context.config.source.pixel_size_A
+        return start if configured is None else replace(start, pixel_size_A=configured)
+
+
+def _same(one: SeriesKey, other: SeriesKey) -> bool:
+    """Whether two keys can mean the same series; a source need not repeat the unique id."""
+    if one.series_id != other.series_id:
+        return False
+    return one.unique_id == other.unique_id or not one.unique_id or not other.unique_id

@@ -1,0 +1,120 @@
+"""How a run stands, for the windows, twice a second; and how it went, at its end."""
+
+import sys
+from dataclasses import fields
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from streamer.clock import RunClock
+from streamer.config import RunConfig
+from streamer.counters import Counters, RunSummary
+from streamer.disk_space import free_bytes
+from streamer.link import RunStatus
+from streamer.notes import Notes
+from streamer.series import RunTotals, SeriesKeeper
+
+__all__ = ["StatusBoard", "max_rss_bytes"]
+
+
+class StatusBoard:
+    """Turns the run's counters into `RunStatus` and `RunSummary`.
+
+    Parameters
+    ----------
+    config : RunConfig
+    clock : RunClock
+    notes : Notes
+    """
+
+    def __init__(self, config: RunConfig, clock: RunClock, notes: Notes) -> None:
+        self._config = config
+        self._clock = clock
+        self._notes = notes
+        self._before = (clock.now(), Counters())
+        self.backend = ""
+
+    def status(self, keeper: SeriesKeeper) -> RunStatus:
+        """Describe this moment; rates are those since the call before."""
+        totals, now = keeper.totals(), self._clock.now()
+        counters = totals.counters
+        rates = self._rates(now, counters)
+        series = keeper.current
+        p50, p99, _ = totals.latency.percentiles_s()
+        return RunStatus(
+            state=keeper.state.value,
+            source=self._config.source.address,
+            series_id=-1 if series is None else series.start.key.series_id,
+            n_planned=0 if series is None else series.start.n_frames_planned,
+            received=counters.received,
+            recorded=counters.recorded,
+            analysed=counters.analysed,
+            skipped=counters.skipped,
+            missing=counters.missing,
+            damaged=counters.damaged,
+            bad_messages=counters.bad_messages.total(),
+            received_per_s=rates["received"],
+            recorded_per_s=rates["recorded"],
+            analysed_per_s=rates["analysed"],
+            latency_p50_ms=1000 * p50,
+            latency_p99_ms=1000 * p99,
+            path=str(totals.paths[-1]) if totals.paths else "",
+            bytes_written=totals.size_bytes,
+            bytes_free=self._free_bytes(),
+            backend=self.backend,
+            note=self._notes.latest[-1] if self._notes.latest else "",
+            t=now,
+            t_started=self._clock.wall_at_start_s,
+        )
+
+    def summary(self, keeper: SeriesKeeper) -> RunSummary:
+        """Describe the run that is over."""
+        totals = keeper.totals()
+        counters = totals.counters
+        seconds = max(0.0, totals.last_received - totals.first_received)
+        wanted = {f.name for f in fields(RunSummary)}
+        return RunSummary(
+            **{name: value for name, value in counters.numbers().items() if name in wanted},
+            planned=totals.planned,
+            lost=counters.lost,
+            bad_messages=dict(counters.bad_messages),
+            n_series=totals.n_series,
+            seconds=seconds,
+            fps=(counters.received - 1) / seconds if seconds else 0.0,
+            **_latencies_ms(totals),
+            max_rss_bytes=max_rss_bytes(),
+            paths=[str(path) for path in totals.paths],
+            ended_by=keeper.ended_by,
+            recording_error=totals.recording_error,
+            notes=list(self._notes.latest),
+        )
+
+    def _rates(self, now: float, counters: Counters) -> dict[str, float]:
+        (before, then), self._before = self._before, (now, counters)
+        elapsed_s = max(now - before, 1e-3)
+        names = ("received", "recorded", "analysed")
+        return {name: (getattr(counters, name) - getattr(then, name)) / elapsed_s for name in names}
+
+    def _free_bytes(self) -> int:
+        try:
+            return free_bytes(Path(self._config.record.path)) if self._config.record.path else 0
+        except OSError:
+            return 0  # the volume is gone; recording says so
+
+
+def _latencies_ms(totals: RunTotals) -> dict[str, Any]:
+    names = ("latency_p50_ms", "latency_p99_ms", "latency_p999_ms")
+    percentiles = totals.latency.percentiles_s()
+    return {n: None if isnan(p) else 1000 * p for n, p in zip(names, percentiles, strict=True)}
+
+
+def max_rss_bytes() -> int:
+    """Return the largest resident memory this process has had."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
