@@ -3,14 +3,16 @@
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
 from gui.feed import Feed
 from gui.history import History
+from gui.persist import default_ini, load_settings, open_ini
 from gui.session import LiveSession
-from gui.settings import Model, Settings
+from gui.settings import Model
 from gui.window import AnalysisWindow
 from streamer.worker import Control
 
@@ -19,7 +21,7 @@ __all__ = ["application", "run", "run_window"]
 _STOP_CHECK_MS = 100
 
 
-def run(address_or_file: str, *, stop: Callable[[], bool] | None = None) -> int:
+def run(address_or_file: str, *, stop: Callable[[], bool] | None = None, ini: Path | None = None) -> int:
     """Show a running analysis until its window is closed.
 
     Parameters
@@ -28,6 +30,8 @@ def run(address_or_file: str, *, stop: Callable[[], bool] | None = None) -> int:
         ``tcp://HOST:PORT`` of a run's view hub.
     stop : callable or None
         Asked ten times a second; the window closes when it returns true.
+    ini : pathlib.Path or None
+        Where settings and layout are kept; None: in the user's configuration folder.
 
     Returns
     -------
@@ -41,14 +45,16 @@ def run(address_or_file: str, *, stop: Callable[[], bool] | None = None) -> int:
     """
     feed = Feed(address_or_file)
     app = application()
-    window = AnalysisWindow(LiveSession(feed, History()), Model(Settings()))
-    window.resize(1440, 900)
+    settings = open_ini(default_ini() if ini is None else ini)
+    window = AnalysisWindow(LiveSession(feed, History()), Model(load_settings(settings)), settings)
     window.show()
     timer = QTimer()
-    timer.timeout.connect(lambda: window.close() if stop is not None and stop() else None)
-    timer.start(_STOP_CHECK_MS)
+    if stop is not None:
+        timer.timeout.connect(lambda: app.closeAllWindows() if stop() else None)
+        timer.start(_STOP_CHECK_MS)
     status = app.exec()
     timer.stop()
+    app.closeAllWindows()
     return status
 
 

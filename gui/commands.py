@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from gui.following import chosen_column
@@ -14,6 +14,7 @@ from gui.settings import (
     TIME_WINDOWS_S,
     Backdrop,
     ContrastMode,
+    Corners,
     Model,
     Region,
     Settings,
@@ -136,9 +137,16 @@ class Commands:
         index = nearest_column(view.columns, y, x, 0.6 * spacing if math.isfinite(spacing) else 10.0)
         self.state.change(chosen=None if index is None else chosen_column(view.header, view.columns[index]))
 
-    def set_roi(self, corners: tuple[tuple[float, float], ...] | None) -> None:
+    def set_roi(self, corners: Corners | None) -> None:
         """Take `corners` (y, x) [px] as the region of interest; None: no region."""
         self.state.change(roi=corners)
+
+    def propose_roi(self, shape: Callable[[Region], Corners]) -> None:
+        """Put a region of that shape into the middle of what is in view."""
+        view = self._shown()
+        if view is not None:
+            whole = whole_frame(view.header.height, view.header.width)
+            self.set_roi(shape(self.state.value.region or whole))
 
     def clear_selection(self) -> None:
         """Choose no column and no region."""

@@ -10,7 +10,7 @@ from gui.format import NOTHING, number_text, value_text
 from gui.geometry import inside, nearest_column
 from gui.history import History
 from gui.series import Curve, Plot
-from gui.settings import Chosen
+from gui.settings import Chosen, Corners
 from streamer.link import ViewHeader
 
 __all__ = [
@@ -86,12 +86,10 @@ class RegionFollower:
     """Columns and atoms inside a polygon, in every frame remembered."""
 
     def __init__(self) -> None:
-        self._corners: tuple[tuple[float, float], ...] | None = None
+        self._corners: Corners | None = None
         self._followed = _Followed()
 
-    def follow(
-        self, corners: tuple[tuple[float, float], ...] | None, history: History
-    ) -> NDArray[np.float64]:
+    def follow(self, corners: Corners | None, history: History) -> NDArray[np.float64]:
         """Return rows of (t [Unix s], atoms, columns)."""
         if corners != self._corners or history.t_first > self._followed.last_t:
             self._corners, self._followed = corners, _Followed()
@@ -112,7 +110,7 @@ def column_plots(rows: NDArray[np.float64], t_zero: float, t_cursor: float | Non
     _, count, probability = _at(rows, t_cursor)
     reading = f"{count:.0f} atoms" if count else "gone"
     return (
-        Plot("column count", "Chosen column", reading, (Curve("", x, rows[:, 1]),), None, 2),
+        Plot("column count", "Chosen column", reading, (_steps(x, rows[:, 1]),), None, 2),
         Plot(
             "column probability",
             "Probability of the count",
@@ -130,9 +128,14 @@ def region_plots(rows: NDArray[np.float64], t_zero: float, t_cursor: float | Non
     x = rows[:, 0] - t_zero
     _, atoms, columns = _at(rows, t_cursor)
     return (
-        Plot("region atoms", "Atoms in the region", number_text(round(atoms)), (Curve("", x, rows[:, 1]),)),
-        Plot("region columns", "Columns in it", number_text(round(columns)), (Curve("", x, rows[:, 2]),)),
+        Plot("region atoms", "Atoms in the region", number_text(round(atoms)), (_steps(x, rows[:, 1]),)),
+        Plot("region columns", "Columns in it", number_text(round(columns)), (_steps(x, rows[:, 2]),)),
     )
+
+
+def _steps(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
+    """Whole numbers change from one frame to the next, not in between."""
+    return Curve("", np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1])
 
 
 def _at(rows: NDArray[np.float64], t: float | None) -> tuple[float, ...]:

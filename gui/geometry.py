@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from gui.settings import Region
+from gui.settings import Corners, Region
 
 __all__ = [
     "ScaleBar",
@@ -93,9 +93,7 @@ def nearest_column(columns: NDArray[np.void], y: float, x: float, within_px: flo
     return index if squared[index] <= within_px**2 else None
 
 
-def inside(
-    corners: tuple[tuple[float, float], ...], y: NDArray[np.floating], x: NDArray[np.floating]
-) -> NDArray[np.bool_]:
+def inside(corners: Corners, y: NDArray[np.floating], x: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Tell which points lie inside a polygon, by counting crossings of a ray to the right (even-odd rule).
 
     Parameters

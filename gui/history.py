@@ -122,6 +122,11 @@ class History:
         """Numbers of all frames in the order of their times, of SERIES_DTYPE; valid until the next `add`."""
         return self._rows[: self._n_rows]
 
+    def between(self, start: float, end: float) -> NDArray[np.void]:
+        """Return the rows received from `start` to `end` [Unix s]; valid until the next `add`."""
+        first, last = self.rows["t"].searchsorted((start, end))
+        return self.rows[first:last]
+
     @property
     def picture_bytes(self) -> int:
         """Memory that pictures take now [bytes]."""

@@ -10,7 +10,7 @@ from gui.contrast import contrast_of
 from gui.following import expected_place, find_chosen
 from gui.format import NOTHING, duration_text, number_text, value_text
 from gui.geometry import neighbour_distance_px, whole_frame
-from gui.settings import Backdrop, Region, Settings, ViewState
+from gui.settings import Backdrop, Corners, Region, Settings, ViewState
 from gui.status_text import (
     HIGH_UNFAMILIARITY,
     Alarm,
@@ -159,7 +159,7 @@ class Drawing:
     region: Region | None
     markers_on_denoised: bool = False
     selected: tuple[float, float] | None = None
-    roi: tuple[tuple[float, float], ...] | None = None
+    roi: Corners | None = None
 
 
 def resolve_frame(view: View | None, recent: tuple[View, ...], settings: Settings) -> FrameDrawing:

@@ -5,11 +5,9 @@ from typing import Any
 
 import pyqtgraph as pg
 
-from gui.settings import Region
+from gui.settings import Corners, Region
 
 __all__ = ["RoiItem", "polygon_corners", "rectangle_corners"]
-
-Corners = tuple[tuple[float, float], ...]
 
 
 def rectangle_corners(region: Region) -> Corners:

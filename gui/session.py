@@ -4,6 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import PurePath
 from statistics import median
 
 from gui.feed import Feed
@@ -80,6 +81,12 @@ class LiveSession:
         latency_s = now - view.header.t_received
         if view is self.history.newest and 0 <= latency_s < _LONGEST_LATENCY_S:
             self._latencies_ms.append(1000 * latency_s)
+
+    @property
+    def name(self) -> str:
+        """A word for file names: the recorded file's, or the address."""
+        path = self.status.path if self.status is not None else ""
+        return PurePath(path.replace("\\", "/")).stem if path else "atomstream"
 
     def close(self) -> None:
         """End the subscription."""

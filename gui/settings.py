@@ -12,7 +12,17 @@ from typing import Any, Generic, TypeVar
 
 from streamer.errors import UsageError
 
-__all__ = ["Backdrop", "Chosen", "ContrastMode", "Model", "Region", "Settings", "ThemeName", "ViewState"]
+__all__ = [
+    "Backdrop",
+    "Chosen",
+    "ContrastMode",
+    "Corners",
+    "Model",
+    "Region",
+    "Settings",
+    "ThemeName",
+    "ViewState",
+]
 
 COLOUR_MAPS = ("grey", "inverted", "viridis", "inferno", "cividis")
 TIME_WINDOWS_S = (30.0, 120.0, 600.0, 0.0)  # 0: everything kept
@@ -96,6 +106,10 @@ class Settings:
         _require(0 <= self.sure_probability <= 1, "sure_probability", self.sure_probability, "0 to 1")
 
 
+Corners = tuple[tuple[float, float], ...]
+"""Corners (y, x) of a polygon [px]."""
+
+
 @dataclass(frozen=True, slots=True)
 class Region:
     """The part of the frame that all pictures show: a square that must be visible, in recorded pixels."""
@@ -145,7 +159,7 @@ class ViewState:
     t_end: float | None = None
     region: Region | None = None
     chosen: Chosen | None = None
-    roi: tuple[tuple[float, float], ...] | None = None
+    roi: Corners | None = None
     acknowledged: int = 0
     acknowledged_refused: int = 0
 

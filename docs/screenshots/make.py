@@ -39,9 +39,9 @@ def shoot(
                 app.processEvents()
                 window.tick()
         window.tick()
-        for frame_id in range(240, 243):
+        for frame_id in range(240, 266):
             publisher.send(make_view(particle, frame_id))
-            settle(window, 0.05)
+            settle(window, 0.04)
         publisher.send(status or make_status())
         settle(window)
         if prepare is not None:
@@ -57,11 +57,15 @@ def closer_look(window: AnalysisWindow) -> None:
     window.commands.set_roi(((150.0, 130.0), (150.0, 230.0), (240.0, 230.0), (240.0, 130.0)))
 
 
+def show_help(window: AnalysisWindow) -> None:
+    window.toggle_help()
+
+
 def zoomed_past(window: AnalysisWindow) -> None:
     closer_look(window)
     window.commands.show_region(Region(240.0, 250.0, 190.0))
     window.commands.go_to(window.session.history.t_first + 150)
-    window.tabs.setCurrentIndex(2)
+    window.panels.tabs.setCurrentIndex(2)
 
 
 def settle(window: AnalysisWindow, seconds: float = 0.6) -> None:
@@ -82,6 +86,7 @@ def main() -> None:
         ("live-1920x1080", (1920, 1080), dict(settings=dark)),
         ("live-2560x1440", (2560, 1440), dict(settings=dark)),
         ("light-1920x1080", (1920, 1080), dict(settings=light, prepare=closer_look)),
+        ("help-1280x800", (1280, 800), dict(settings=dark, prepare=show_help)),
         ("past-1280x800", (1280, 800), dict(settings=dark, prepare=zoomed_past)),
         ("loss-1280x800", (1280, 800), dict(settings=dark, status=loss)),
     ]

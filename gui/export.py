@@ -1,0 +1,100 @@
+"""Out of the window: the view as PNG or SVG, the time series as CSV."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QRect
+from PySide6.QtGui import QPainter
+from PySide6.QtSvg import QSvgGenerator
+from PySide6.QtWidgets import QWidget
+
+from streamer.errors import UsageError
+
+__all__ = ["save_png", "save_series", "save_svg", "series_table"]
+
+
+def save_png(widget: QWidget, path: Path) -> None:
+    """Save what `widget` shows, at the screen's resolution.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written.
+    """
+    if not widget.grab().save(str(path), "PNG"):
+        raise UsageError(f"cannot write {path}: check the folder, its permissions and the free space")
+
+
+def save_svg(canvas: Any, path: Path) -> None:
+    """Save a graphics view as vectors; pictures in it stay pixels.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written.
+    """
+    generator = QSvgGenerator()
+    generator.setFileName(str(path))
+    generator.setSize(canvas.viewport().size())
+    generator.setViewBox(QRect(0, 0, canvas.viewport().width(), canvas.viewport().height()))
+    generator.setTitle("Atomstream: atom counts")
+    painter = QPainter()
+    if not painter.begin(generator):
+        raise UsageError(f"cannot write {path}: check the folder, its permissions and the free space")
+    canvas.render(painter)
+    painter.end()
+
+
+def series_table(
+    rows: NDArray[np.void], column: NDArray[np.float64], region: NDArray[np.float64]
+) -> tuple[list[str], list[list[object]]]:
+    """Put a window's series side by side, one row a frame.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray of gui.history.SERIES_DTYPE
+    column : numpy.ndarray of float64, shape (n, 3)
+        From `gui.following.ColumnFollower`; may be empty.
+    region : numpy.ndarray of float64, shape (m, 3)
+        From `gui.following.RegionFollower`; may be empty.
+
+    Returns
+    -------
+    names, table
+        Units are in the names; a value that is not known is None.
+    """
+    names = list(rows.dtype.names or ())
+    names[names.index("t")] = "t_received_unix_s"
+    extra = {"column_count": (column, 1), "column_probability": (column, 2), "region_atoms": (region, 1),
+             "region_columns": (region, 2)}  # fmt: skip
+    followed = {name: _by_time(values, index) for name, (values, index) in extra.items() if len(values)}
+    table: list[list[object]] = []
+    for row in rows:
+        values = [value if value == value else None for value in row.tolist()]
+        table.append(values + [found.get(float(row["t"])) for found in followed.values()])
+    return [*names, *followed], table
+
+
+def save_series(path: Path, names: Sequence[str], table: Iterable[Sequence[object]]) -> None:
+    """Write a table as CSV with a header line.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be written.
+    """
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(names)
+            writer.writerows(table)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _by_time(values: NDArray[np.float64], index: int) -> dict[float, float | None]:
+    return {float(row[0]): None if row[index] != row[index] else float(row[index]) for row in values}

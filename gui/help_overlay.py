@@ -1,0 +1,99 @@
+"""The keyboard shortcuts, over the whole window; any key or click closes it."""
+
+from itertools import groupby
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QKeyEvent, QMouseEvent
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+
+from gui.actions import ACTIONS
+from gui.labels import plain_label
+from gui.theme import Theme, number_font
+
+__all__ = ["HelpOverlay"]
+
+_MOUSE = (
+    ("Wheel", "Zoom all pictures"),
+    ("Drag", "Move all pictures"),
+    ("Double click", "Whole frame"),
+    ("Click a column", "Follow its count"),
+    ("Click or drag a plot", "Look back in time"),
+)
+
+
+class HelpOverlay(QWidget):
+    """Lists `gui.actions.ACTIONS`; lies over its parent."""
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        self.setObjectName("help")
+        self._card = QWidget()
+        self._card.setObjectName("card")
+        self._card.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
+        columns = QHBoxLayout()
+        columns.setSpacing(44)
+        groups = [(name, list(specs)) for name, specs in groupby(ACTIONS, lambda spec: spec.group)]
+        for name, specs in groups:
+            lines = [("  ".join(_keys(keys) for keys in spec.keys), spec.text) for spec in specs]
+            columns.addLayout(_group(name, lines))
+        columns.addLayout(_group("Mouse", list(_MOUSE)))
+        content = QVBoxLayout(self._card)
+        content.setContentsMargins(36, 26, 36, 28)
+        content.setSpacing(16)
+        title = plain_label("Keyboard and mouse", "title")
+        title.setFont(number_font(self.font(), 15, bold=True))
+        content.addWidget(title)
+        content.addLayout(columns)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self._card, 0, Qt.AlignmentFlag.AlignCenter)
+        self.hide()
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Take over the colours."""
+        self.setStyleSheet(
+            f"#help {{ background: rgba(0, 0, 0, 150); }}"
+            f"#card {{ background: {theme.panel}; border: 1px solid {theme.line}; border-radius: 10px; }}"
+            f'QLabel[role="key"] {{ background: {theme.raised}; border: 1px solid {theme.line};'
+            f" border-radius: 4px; padding: 1px 7px; font-weight: 600; }}"
+        )
+
+    def toggle(self) -> None:
+        """Show it over all of the parent, or hide it."""
+        parent = self.parentWidget()
+        if self.isVisible() or parent is None:
+            self.hide()
+            return
+        self.setGeometry(parent.rect())
+        self.raise_()
+        self.show()
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Close."""
+        self.hide()
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Close."""
+        self.hide()
+
+
+def _group(title: str, lines: list[tuple[str, str]]) -> QVBoxLayout:
+    column = QVBoxLayout()
+    column.setSpacing(8)
+    caption = plain_label(title.upper(), "caption")
+    caption.setFont(number_font(caption.font(), 8.0, bold=True))
+    column.addWidget(caption)
+    grid = QGridLayout()
+    grid.setHorizontalSpacing(12)
+    grid.setVerticalSpacing(7)
+    for row, (keys, text) in enumerate(lines):
+        grid.addWidget(plain_label(keys, "key"), row, 0, Qt.AlignmentFlag.AlignLeft)
+        grid.addWidget(plain_label(text), row, 1)
+    column.addLayout(grid)
+    column.addStretch(1)
+    return column
+
+
+def _keys(keys: str) -> str:
+    arrows = {"Left": "←", "Right": "→", "Shift+Left": "⇧ ←", "Shift+Right": "⇧ →", "-": "−"}
+    return arrows.get(keys, keys)

@@ -1,0 +1,96 @@
+"""All parts of the window and how they share its area; the person may move the borders."""
+
+from PySide6.QtCore import QSettings, Qt
+from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
+
+from gui.header import Header
+from gui.headline import HeadlinePanel
+from gui.labels import set_text
+from gui.map_panel import MapPanel
+from gui.persist import load_bytes, save_bytes
+from gui.picture_panel import PicturePanel
+from gui.pointer import PointerTexts
+from gui.resolve import Drawing
+from gui.side_tabs import SideTabs
+from gui.status_strip import AlarmBar, StatusStrip
+from gui.theme import Theme
+from gui.timeline import Timeline
+
+__all__ = ["Panels"]
+
+_GAP_PX = 6
+_MIDDLE_SIZES = [276, 604, 380]
+_PLOTS_SIZES = [560, 400]
+
+
+class Panels(QWidget):
+    """The window's central widget: pictures left, the map in the middle, figures and time series right."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.header, self.alarm, self.strip = Header(), AlarmBar(), StatusStrip()
+        self.raw, self.denoised, self.map = PicturePanel("Raw"), PicturePanel("Denoised"), MapPanel()
+        self.headline, self.timeline, self.tabs = HeadlinePanel(), Timeline(), SideTabs()
+        pictures = _splitter(Qt.Orientation.Vertical, (self.raw, 1), (self.denoised, 1))
+        plots = _splitter(Qt.Orientation.Vertical, (self.timeline, 3), (self.tabs, 2))
+        plots.setSizes(_PLOTS_SIZES)
+        side = QWidget()
+        _column(side, self.headline, plots)
+        middle = _splitter(Qt.Orientation.Horizontal, (pictures, 27), (self.map, 46), (side, 32))
+        middle.setSizes(_MIDDLE_SIZES)
+        _column(self, self.header, self.alarm, middle, self.strip, margin_px=_GAP_PX)
+        self._splitters = {"pictures": pictures, "plots": plots, "middle": middle}
+
+    @property
+    def picture_panels(self) -> tuple[PicturePanel, ...]:
+        """Those that zoom together."""
+        return self.raw, self.denoised, self.map
+
+    def apply_theme(self, theme: Theme) -> None:
+        """Hand every part its colours."""
+        for panel in self.picture_panels:
+            panel.apply_theme(theme)
+        for part in (self.header, self.headline, self.timeline, self.tabs):
+            part.apply_theme(theme)
+
+    def draw(self, drawing: Drawing, pointer: PointerTexts, *, live: bool) -> None:
+        """Show everything but the time series."""
+        self.header.draw(drawing, live=live)
+        self.alarm.draw(drawing.alarm)
+        self.raw.draw(drawing.frame.raw, drawing.region, drawing.pixel_size_A)
+        self.denoised.draw(drawing.frame.denoised, drawing.region, drawing.pixel_size_A)
+        self.map.draw_map(drawing)
+        self.headline.draw(drawing.frame.headline)
+        self.strip.draw(drawing.cells)
+        for panel, text in zip(
+            self.picture_panels, (pointer.raw, pointer.denoised, pointer.map), strict=True
+        ):
+            set_text(panel.detail, text)
+
+    def restore(self, ini: QSettings) -> None:
+        """Put the borders where they were."""
+        for name, splitter in self._splitters.items():
+            splitter.restoreState(load_bytes(ini, name))
+
+    def save(self, ini: QSettings) -> None:
+        """Remember where the borders are."""
+        for name, splitter in self._splitters.items():
+            save_bytes(ini, name, splitter.saveState())
+
+
+def _splitter(orientation: Qt.Orientation, *parts: tuple[QWidget, int]) -> QSplitter:
+    splitter = QSplitter(orientation)
+    splitter.setHandleWidth(_GAP_PX)
+    splitter.setChildrenCollapsible(False)
+    for index, (widget, stretch) in enumerate(parts):
+        splitter.addWidget(widget)
+        splitter.setStretchFactor(index, stretch)
+    return splitter
+
+
+def _column(parent: QWidget, *parts: QWidget, margin_px: int = 0) -> None:
+    column = QVBoxLayout(parent)
+    column.setContentsMargins(margin_px, margin_px, margin_px, margin_px)
+    column.setSpacing(_GAP_PX)
+    for part in parts:
+        column.addWidget(part, 1 if isinstance(part, QSplitter) else 0)
