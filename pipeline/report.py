@@ -29,7 +29,7 @@ def summarise(verb: str, outcome: RunOutcome) -> dict[str, Any]:
         summary["sent_late"] = outcome.sender.get("late", 0)
     summary |= {name: outcome.ingest.get(name) for name in _FROM_INGEST}
     summary |= _analysis(outcome)
-    summary["interrupted"] = outcome.interrupted
+    summary["ended_early"] = outcome.ended_early
     summary["peak_rss_mib"] = {name: round(size / _MIB) for name, size in outcome.peak_rss_bytes.items()}
     summary["files"] = list(outcome.ingest.get("paths", ()))
     return summary
@@ -44,9 +44,9 @@ def problems_of(outcome: RunOutcome) -> list[str]:
     for name, text in _LOSSES.items():
         if count[name]:
             problems.append(text.format(count[name]))
-    if count["skipped"] and outcome.config.analysis.policy is Policy.WAIT and not outcome.interrupted:
+    if count["skipped"] and outcome.config.analysis.policy is Policy.WAIT and not outcome.ended_early:
         problems.append(f"{count['skipped']} frames were skipped under the policy wait")
-    if not outcome.interrupted:
+    if not outcome.ended_early:
         problems += _never_received(outcome, count)
     return problems
 

@@ -43,8 +43,9 @@ __all__ = ["Companion", "RunOutcome", "RunPlan", "supervise"]
 
 _POLL_S = 0.1
 _READY_TIMEOUT_S = 180.0  # a cold cache of compiled networks takes its time
-_DRAIN_S = 5.0  # for what a sender that was asked to stop has under way
-_CLOSE_S = 15.0  # for ingest to close its file, on top of what it may wait for results
+_DRAIN_S = 2.0  # for what a sender that failed still has under way
+_END_S = 60.0  # for ingest to wait for results and close its file, on a slow disk too
+_CLOSE_S = 15.0  # for all others
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +73,17 @@ class RunPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
-    """What the processes said of themselves, and what went wrong without ending the run."""
+    """What the processes said of themselves, and what went wrong without ending the run.
+
+    `ended_early` says that the user ended it, by Ctrl-C or by closing the window.
+    """
 
     config: RunConfig
     ingest: dict[str, Any]
     analysers: tuple[dict[str, Any], ...]
     sender: dict[str, Any] | None
     peak_rss_bytes: dict[str, int]
-    interrupted: bool
+    ended_early: bool
     troubles: tuple[str, ...]
     elapsed_s: float
 
@@ -121,6 +125,7 @@ class _Run:
         self._stand_in: StandIn | None = None
         self._troubles: list[str] = []
         self._end_wanted = False
+        self._sender_failed_at: float | None = None
         self._end_asked_at: float | None = None
 
     def close(self) -> None:
@@ -165,7 +170,7 @@ class _Run:
             analysers=tuple({**w.info, **w.summary} for w in self._analysers),
             sender=self._sender.summary if self._sender else None,
             peak_rss_bytes=self._crew.peak_rss_bytes,
-            interrupted=self._signals.requested,
+            ended_early=self._end_wanted or self._signals.requested,
             troubles=tuple(dict.fromkeys(self._troubles)),
             elapsed_s=self._clock.now() - self._clock.wall_at_start_s,
         )
@@ -227,9 +232,12 @@ class _Run:
             self._analysers.append(self._start_analyser())
 
     def _look_after_sender(self) -> None:
-        if self._sender is not None and self._sender.poll() is WorkerState.FAILED and not self._end_wanted:
+        if self._sender is None or self._sender.poll() is not WorkerState.FAILED:
+            return
+        if self._sender_failed_at is None:
+            self._sender_failed_at = time.monotonic()
             self._note(f"sender: {self._sender.error}")
-            self._end_wanted = True
+        self._end_wanted |= time.monotonic() - self._sender_failed_at > _DRAIN_S
 
     def _look_after_window(self) -> None:
         if self._window is None or self._window.poll() in (WorkerState.STARTING, WorkerState.RUNNING):
@@ -243,18 +251,16 @@ class _Run:
         self._window = None
 
     def _ask_for_the_end(self) -> None:
-        """Stop the sender first, so that what it has sent is kept; ingest itself if that does not end it."""
+        """Ask ingest, which takes in no more, waits briefly for results and closes its file; and the sender."""
         now = time.monotonic()
         if self._end_asked_at is None:
             self._end_asked_at = now
             self._plan.say("ending the run; Ctrl-C again kills it")
-            if self._sender is not None:
-                self._sender.request_stop()
-        waited_s = now - self._end_asked_at
-        if self._sender is None or waited_s > _DRAIN_S:
-            self._ingest.request_stop()
-        if waited_s > _DRAIN_S + self._config.ingest.result_timeout_s + _CLOSE_S:
-            raise WorkerError(f"ingest has not ended {waited_s:.0f} s after it was asked to; it is killed")
+        for worker in (self._ingest, self._sender):
+            if worker is not None:
+                worker.request_stop()
+        if now - self._end_asked_at > _END_S:
+            raise WorkerError(f"ingest has not ended {_END_S:.0f} s after it was asked to; it is killed")
 
     def _note(self, trouble: str) -> None:
         self._troubles.append(trouble)
