@@ -6,11 +6,13 @@ from pathlib import Path
 from streamer.errors import UsageError
 from streamer.files.dectris_master import DectrisMaster, is_dectris_master
 from streamer.files.hdf5 import open_hdf5
+from streamer.files.mib import MibStack
 from streamer.files.mrc import MrcStack
 from streamer.files.npy import NpyStack
 from streamer.files.nxs import RecordedRun, is_recorded_run
 from streamer.files.protocol import FrameFile
 from streamer.files.rosetta import READERS, RosettaFile
+from streamer.files.ser import SerSeries
 from streamer.files.tiff import TiffStack
 
 __all__ = ["FORMATS", "open_file"]
@@ -23,6 +25,8 @@ FORMATS: dict[str, _Opener] = {
     "mrc": lambda path, dataset: _only_stack(MrcStack, path, dataset),
     "tiff": lambda path, dataset: _only_stack(TiffStack, path, dataset),
     "npy": lambda path, dataset: _only_stack(NpyStack, path, dataset),
+    "mib": lambda path, dataset: _only_stack(MibStack, path, dataset),
+    "ser": lambda path, dataset: _only_stack(SerSeries, path, dataset),
 }
 """Our own readers by the names that ``--format`` takes; any other name is a reader of rosettasciio."""
 
@@ -30,13 +34,15 @@ _EXTENSIONS = {
     **dict.fromkeys((".mrc", ".mrcs", ".map", ".ccp4", ".rec", ".st", ".ali"), "mrc"),
     **dict.fromkeys((".tif", ".tiff", ".btf", ".tf8"), "tiff"),
     ".npy": "npy",
+    ".mib": "mib",
+    ".ser": "ser",
     **READERS,
 }
 _HDF5_EXTENSIONS = (".nxs", ".h5", ".hdf5", ".nx5", ".cxi")
 _SUPPORTED = (
-    "files are read in these formats: .nxs (atomstream), DECTRIS master .h5, .npy; with"
-    " 'pip install atomstream[formats]' also .mrc, .tif, .dm3, .dm4, .emd, .mib, .ser, .hspy, .blo and"
-    " whatever else rosettasciio reads (--format READER)"
+    "files are read in these formats: .nxs (atomstream), DECTRIS master .h5, .npy, .mib, .ser;"
+    " with 'pip install atomstream[formats]' also .mrc, .tif, .dm3, .dm4, .emd, .hspy, .blo and whatever else"
+    " rosettasciio reads (--format READER)"
 )
 
 

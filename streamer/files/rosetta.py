@@ -1,4 +1,4 @@
-"""Every other microscope format, by ``rosettasciio``: DM3/DM4, EMD (Velox, NCEM), MIB, SER, HSPY, BLO.
+"""Every other microscope format, by ``rosettasciio``: DM3/DM4, EMD (Velox, NCEM), HSPY, BLO and more.
 
 The only file that imports ``rsciio``, which is licensed under the GPL and therefore optional: this program
 runs without it, and what it returns is data.
@@ -27,9 +27,7 @@ READERS = {
     ".emd": "EMD",
     ".emi": "TIA",
     ".hspy": "HSPY",
-    ".mib": "QuantumDetector",
     ".prz": "PantaRhei",
-    ".ser": "TIA",
     ".tvips": "TVIPS",
     ".zspy": "ZSPY",
 }
@@ -63,7 +61,7 @@ class RosettaFile:
             signals: Sequence[Signal] = read(str(path), lazy=True)
         except Exception as error:  # readers of damaged files raise whatever they stumble over
             raise UsageError(f"cannot read {path} as {name}: {type(error).__name__}: {error}") from error
-        signal = _chosen(path, _image_stacks(signals), dataset)
+        signal = _chosen(path, _image_stacks([_time_first(signal) for signal in signals]), dataset)
         self._data = signal["data"]
         self._counts: tuple[int, ...] = self._data.shape[:-2]
         self._info = _describe(path, name, signal)
@@ -104,7 +102,23 @@ def _reader(reader: str) -> tuple[str, Any]:
     plugin = known.get(reader.lower())
     if plugin is None:
         raise UsageError(f"there is no reader {reader!r}; rosettasciio has {', '.join(sorted(known))}")
-    return plugin["name"], importlib.import_module(plugin["api"]).file_reader
+    try:
+        return plugin["name"], importlib.import_module(plugin["api"]).file_reader
+    except ImportError as error:
+        raise UsageError(f"{plugin['name']} files also need {error.name}, which is not installed") from error
+
+
+def _time_first(signal: Signal) -> Signal:
+    """Return the signal with its axes reversed if the last one is a time and the first is not.
+
+    Files of NCEM's EMD kind come with either order; the units of their axes tell.
+    """
+    axes = _axes(signal)
+    times = [seconds(1.0, axis.get("units")) is not None for axis in axes]
+    if len(axes) < 3 or times[0] or not times[-1]:
+        return signal
+    reversed_axes = [{**axis, "index_in_array": n} for n, axis in enumerate(reversed(axes))]
+    return {**signal, "axes": reversed_axes, "data": signal["data"].transpose()}
 
 
 def _image_stacks(signals: Sequence[Signal]) -> list[Signal]:
