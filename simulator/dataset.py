@@ -76,8 +76,8 @@ def generate(config: DatasetConfig) -> Path:
             create(file, config)
         require_same_config(file, config)
         missing = [int(i) for i in np.flatnonzero(~file["done"][:])]
-        progress = tqdm(total=config.particles, initial=config.particles - len(missing), unit="particle")
-        with progress:
+        done = config.particles - len(missing)
+        with tqdm(total=config.particles, initial=done, unit="particle", disable=None) as progress:
             for sample in compute(missing, config):
                 store(file, sample)
                 progress.update()
@@ -89,7 +89,7 @@ def create(file: h5py.File, config: DatasetConfig) -> None:
     n, ms = config.particles, config.multislice
     shape = (n, ms.phonons, ms.pixels, ms.pixels, 2)
     file.create_dataset("waves", shape, np.float16, chunks=(1, *shape[1:]))
-    file.create_dataset("columns", (n, MAX_COLUMNS), COLUMN_DTYPE, chunks=(16, MAX_COLUMNS))
+    file.create_dataset("columns", (n, MAX_COLUMNS), COLUMN_DTYPE, chunks=(1, MAX_COLUMNS))
     file.create_dataset("split", data=split_of(np.arange(n), config))
     file.create_dataset("settings", (n,), h5py.string_dtype())
     file.create_dataset("done", data=np.zeros(n, bool))

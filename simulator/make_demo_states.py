@@ -119,7 +119,9 @@ def make_states(path: Path = FILE) -> None:
     moved_A, tree = frozen_displacements(lattice, grid.phonons, rng), cKDTree(all_sites)
     occupied = walk(lattice.cerium_A, inside_particle(lattice.cerium_A, settings), rng)
     particles = [particle_from_sites(lattice, kept, settings) for kept in occupied]
-    waves = [waves_of(configurations(p, tree, moved_A), grid) for p in tqdm(particles, unit="state")]
+    waves = [
+        waves_of(configurations(p, tree, moved_A), grid) for p in tqdm(particles, unit="state", disable=None)
+    ]
     rows = [state_rows(state, particle, grid) for state, particle in enumerate(particles)]
     write(path, resample(np.stack(waves), STORED_PIXELS), np.concatenate(rows), grid, settings)
 

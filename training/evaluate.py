@@ -123,7 +123,7 @@ def main(config: EvaluateConfig) -> Path:
     def judged(dose: float, size_px: int) -> Scores:
         return score(networks, particles, dose, size_px, config.draw, rng)
 
-    doses = tqdm(config.doses_e_per_A2, unit="dose")
+    doses = tqdm(config.doses_e_per_A2, unit="dose", disable=None)
     scores = {dose: judged(dose, config.size_px) for dose in doses}
     detail = scores[config.detail_dose_e_per_A2]
     second = judged(config.detail_dose_e_per_A2, config.second_size_px)

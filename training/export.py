@@ -7,6 +7,7 @@ The exported graph is what the pipeline relies on: one input ``frames`` (N, 2, H
 """
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,16 +55,19 @@ def export(network: HeightNet | DenoiseNet, task: str, metadata: dict[str, str],
     module = shipped(network, float(metadata.get("temperature", 1.0))).eval()
     names = OUTPUTS[task]
     axes = {name: {0: "N", 2: "H", 3: "W"} for name in ["frames", *names]}
-    torch.onnx.export(
-        module,
-        (torch.zeros(1, 2, 64, 64),),
-        out,
-        input_names=["frames"],
-        output_names=names,
-        dynamic_axes=axes,
-        opset_version=OPSET,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        # The newer exporter fixes the folding's sizes; this one, which warns of its age, leaves them free.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            module,
+            (torch.zeros(1, 2, 64, 64),),
+            out,
+            input_names=["frames"],
+            output_names=names,
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
     model = onnx.load(out)
     onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)

@@ -121,7 +121,8 @@ def main(config: TrainConfig) -> Path:
     losses: list[float] = []
 
     shapes = itertools.cycle(config.shapes)
-    for step in tqdm(range(first_step, config.steps), initial=first_step, total=config.steps, unit="step"):
+    steps = tqdm(range(first_step, config.steps), initial=first_step, total=config.steps, disable=None)
+    for step in steps:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, config)
         pool.renew(config.renewed_per_step)
