@@ -1,7 +1,7 @@
 """From the networks' maps to a table of atomic columns with counts and probabilities.
 
 Pure functions on arrays of NumPy or CuPy: the array module is handed in, and only the finished table is
-brought to the host. All work after the first scan is done on the few pixels above the threshold, so a frame of
+brought to the host. All work after the first scan is done on the few pixels above the threshold: a frame of
 512 x 512 px with a thousand columns takes about a millisecond.
 """
 

@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.checks import check_batch, check_collect
-from pipeline.backends.protocol import BackendInfo, BatchShape, NetworkOutput
+from pipeline.backends.protocol import BatchShape, NetworkOutput
 from pipeline.networks import Networks
+from streamer.records import AnalyserInfo
 
 __all__ = ["NullBackend"]
 
@@ -19,7 +20,7 @@ class NullBackend:
         self._pending = False
         self._vacuum: NetworkOutput | None = None
 
-    def load(self, shape: BatchShape) -> BackendInfo:
+    def load(self, shape: BatchShape) -> AnalyserInfo:
         """Allocate the answer."""
         image = (shape.frames, shape.height, shape.width)
         counts = (shape.frames, self._networks.max_count, shape.height, shape.width)
@@ -27,7 +28,7 @@ class NullBackend:
             np.ones(image, np.float32), np.zeros(image, np.float32), np.zeros(counts, np.float32)
         )
         self._shape = shape
-        return BackendInfo("null", "none", "none", "1", self._networks.sha256)
+        return AnalyserInfo("null", "none", "none", "1", self._networks.sha256)
 
     def submit(self, frames: NDArray[np.float32]) -> None:
         """Check the batch as any backend does, and compute nothing."""

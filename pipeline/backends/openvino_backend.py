@@ -14,9 +14,10 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from pipeline.backends.checks import check_batch, check_collect, check_output, check_shapes
-from pipeline.backends.protocol import BackendInfo, BatchShape, NetworkOutput
+from pipeline.backends.protocol import BatchShape, NetworkOutput
 from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks
 from streamer.errors import BackendError
+from streamer.records import AnalyserInfo
 
 __all__ = ["OpenVinoBackend"]
 
@@ -53,7 +54,7 @@ class OpenVinoBackend:
         self._turns: list[_Requests] = []
         self._pending: _Requests | None = None
 
-    def load(self, shape: BatchShape) -> BackendInfo:
+    def load(self, shape: BatchShape) -> AnalyserInfo:
         """Compile both networks and run each set of requests once."""
         self.close()
         try:
@@ -67,7 +68,7 @@ class OpenVinoBackend:
             self.submit(vacuum)
             check_shapes(self.collect(), shape, self._networks.max_count)
         device = str(self._core.get_property(_DEVICE, "FULL_DEVICE_NAME")).strip()
-        return BackendInfo("openvino", device, self._precision, ov.__version__, self._networks.sha256)
+        return AnalyserInfo("openvino", device, self._precision, ov.__version__, self._networks.sha256)
 
     def submit(self, frames: NDArray[np.float32]) -> None:
         """Start both networks on `frames`, in place."""

@@ -6,7 +6,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Backend", "BackendInfo", "BatchShape", "NetworkOutput"]
+from streamer.records import AnalyserInfo
+
+__all__ = ["Backend", "BatchShape", "NetworkOutput"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +18,6 @@ class BatchShape:
     frames: int
     height: int  # a multiple of 16 [px]
     width: int  # a multiple of 16 [px]
-
-
-@dataclass(frozen=True, slots=True)
-class BackendInfo:
-    """What is stored with a run about the engine that analysed it."""
-
-    name: str
-    device: str
-    precision: str
-    version: str
-    networks: dict[str, str]  # model file name → SHA-256
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +55,7 @@ class Backend(Protocol):
     After a `BackendError` from `submit` or `collect` the batch is given up and the next may be submitted.
     """
 
-    def load(self, shape: BatchShape) -> BackendInfo:
+    def load(self, shape: BatchShape) -> AnalyserInfo:
         """Compile both networks for `shape`, warm up, and check names, types and shapes.
 
         Raises

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.checks import check_batch, check_collect, check_output, check_shapes
-from pipeline.backends.protocol import BackendInfo, BatchShape, NetworkOutput
+from pipeline.backends.protocol import BatchShape, NetworkOutput
 from pipeline.networks import OUTPUT_NAMES, Networks
 from streamer.errors import BackendError
+from streamer.records import AnalyserInfo
 
 __all__ = ["TorchBackend"]
 
@@ -50,7 +51,7 @@ class TorchBackend:
         self._pending: Future[NetworkOutput] | None = None
         self._thread: ThreadPoolExecutor | None = None
 
-    def load(self, shape: BatchShape) -> BackendInfo:
+    def load(self, shape: BatchShape) -> AnalyserInfo:
         """Read both graphs, start the thread and run one batch of vacuum."""
         import torch
 
@@ -68,7 +69,7 @@ class TorchBackend:
         check_shapes(self.collect(), shape, self._networks.max_count)
         on_gpu = self._device.type == "cuda"
         name = torch.cuda.get_device_name(self._device) if on_gpu else "CPU"
-        return BackendInfo("torch", name, "f32", torch.__version__, self._networks.sha256)
+        return AnalyserInfo("torch", name, "f32", torch.__version__, self._networks.sha256)
 
     def submit(self, frames: NDArray[np.float32]) -> None:
         """Hand the batch to the thread; PyTorch releases the interpreter while it computes."""

@@ -1,0 +1,249 @@
+"""The analyser: frames from ingest in, results back to ingest, pictures to windows.
+
+One thread does everything but the networks. While the backend computes a batch, the next is received, decoded
+and prepared; as soon as an answer is there the next batch is started, and only then are the columns of the
+one before found and its results sent. A frame that cannot be analysed becomes a `FrameFailure` that says why.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
+from math import ceil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import zmq
+
+from pipeline.answers import Answers
+from pipeline.assembly import FrameAssembly
+from pipeline.backends import NetworkOutput, make_backend
+from pipeline.batching import BatchQueue
+from pipeline.engine import Engine, Slot
+from pipeline.networks import Networks, find_networks
+from pipeline.prepare import prepare
+from pipeline.views import ViewClock, make_view
+from streamer import link
+from streamer.clock import RunClock
+from streamer.config import RunConfig
+from streamer.errors import BackendError, MessageError, UsageError
+from streamer.records import FrameFailure, FrameHeader
+from streamer.worker import Control
+
+__all__ = ["run_analyser"]
+
+_USUAL_SHAPE = (512, 512)  # what the networks are loaded for until the first frame tells
+_POLL_S = 0.1  # between two looks at whether the run is over
+_LINGER_MS = 1000
+_VIEW_QUEUE = 2
+_FAILED_BATCHES = 5  # in a row, after which the engine is taken to be broken
+
+_log = logging.getLogger(__name__)
+
+
+def run_analyser(
+    control: Control,
+    config: RunConfig,
+    clock: RunClock,
+    tasks_address: str,
+    results_address: str,
+    view_address: str,
+) -> None:
+    """Analyse frames until `control` is asked to stop; a child process's main function.
+
+    Parameters
+    ----------
+    control : Control
+        Gets ``ready`` with what `AnalyserInfo` holds once the networks are loaded and warm, and at the end
+        ``finished`` with counters.
+    config : RunConfig
+    clock : RunClock
+        The run's.
+    tasks_address, results_address : str
+        Where ingest hands frames on (PULL here) and takes results back (PUSH here).
+    view_address : str
+        The view hub's inner address (PUB here).
+
+    Raises
+    ------
+    BackendError
+        If an engine or a network is missing or unfit, or fails on several batches in a row.
+    UsageError
+        If neither the stream nor the configuration says what a pixel's size is.
+    """
+    folder = Path(config.analysis.models) if config.analysis.models else None
+    networks = find_networks(folder, config.analysis.material)
+    with (
+        closing(make_backend(config.analysis.backend, networks, config.analysis.threads)) as backend,
+        _connected(config, tasks_address, results_address, view_address) as sockets,
+    ):
+        engine = Engine(backend, config.analysis.batch_frames, networks.channels)
+        info = engine.load(_USUAL_SHAPE)
+        analyser = _Analyser(control, config, clock, sockets, engine, networks)
+        analyser.send(link.encode_analyser(info))
+        control.ready(**asdict(info))
+        analyser.run()
+        control.finished(analyser.summary())
+
+
+class _Sockets(NamedTuple):
+    tasks: Any
+    results: Any
+    view: Any
+
+
+@contextmanager
+def _connected(config: RunConfig, tasks: str, results: str, view: str) -> Iterator[_Sockets]:
+    """Connect the three sockets; few tasks are fetched ahead, so that analysers share them evenly."""
+    queue = max(2, config.analysis.batch_frames)
+    with zmq.Context() as context, ExitStack() as stack:
+        opened = []
+        for kind, address, messages in (
+            (zmq.PULL, tasks, queue), (zmq.PUSH, results, 2 * queue), (zmq.PUB, view, _VIEW_QUEUE),
+        ):  # fmt: skip
+            socket = stack.enter_context(context.socket(kind))
+            socket.set(zmq.RCVHWM, messages)
+            socket.set(zmq.SNDHWM, messages)
+            socket.set(zmq.LINGER, 0 if kind == zmq.PULL else _LINGER_MS)
+            socket.connect(address)
+            opened.append(socket)
+        yield _Sockets(*opened)
+
+
+class _Analyser:
+    """The loop between the sockets and the engine."""
+
+    def __init__(
+        self,
+        control: Control,
+        config: RunConfig,
+        clock: RunClock,
+        sockets: _Sockets,
+        engine: Engine,
+        networks: Networks,
+    ) -> None:
+        self._control, self._config, self._clock = control, config, clock
+        self._sockets, self._engine, self._networks = sockets, engine, networks
+        analysis = config.analysis
+        self._queue: BatchQueue[Slot] = BatchQueue(analysis.batch_frames, analysis.max_wait_ms / 1000)
+        self._answers = Answers(config, clock)
+        self._view_clock = ViewClock(config.view.rate_hz)
+        self._failed_batches = 0
+        self._counts: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Work until the end is asked for; what is then on its way is nobody's any more."""
+        while not self._control.stopping():
+            self._receive()
+            self._advance()
+
+    def summary(self) -> dict[str, Any]:
+        """Return counters for the run's summary."""
+        return {**self._counts, "network_loads": self._engine.loads}
+
+    def send(self, parts: list[link.Buffer]) -> None:
+        """Send to ingest; waits while its queue is full, until the run is over."""
+        while not self._control.stopping():
+            if self._sockets.results.poll(_POLL_S * 1000, zmq.POLLOUT):
+                self._sockets.results.send_multipart(parts, copy=False)
+                return
+
+    def _receive(self) -> None:
+        """Fetch and prepare frames until a batch is full or due, or, while one is computed, none is there."""
+        while not self._queue.full and self._sockets.tasks.poll(self._patience_ms()):
+            self._take([part.buffer for part in self._sockets.tasks.recv_multipart(copy=False)])
+
+    def _patience_ms(self) -> int:
+        if self._engine.busy or self._control.stopping():
+            return 0
+        return ceil(1000 * min(_POLL_S, self._queue.closes_in_s(self._clock.now())))
+
+    def _take(self, parts: list[memoryview]) -> None:
+        try:
+            task = link.decode_task(parts)
+        except MessageError as error:
+            self._counts["strange_tasks"] += 1
+            _log.warning("a task from ingest cannot be read: %s", error)
+            return
+        try:
+            prepared = prepare(task, self._pixel_size_A(task), self._networks.pixel_size_A)
+        except MessageError as error:
+            self._fail(task.frame.header, f"{error.label}: {error}")
+            return
+        frame = FrameAssembly(
+            prepared, self._networks.pixel_size_A, self._config.analysis.detection_threshold
+        )
+        for tile in frame.tiles:
+            self._queue.add(Slot(frame, tile), tile.shape, self._clock.now())
+
+    def _pixel_size_A(self, task: link.Task) -> float:
+        size = self._config.source.pixel_size_A or task.pixel_size_A
+        if size is None and self._config.analysis.backend != "null":
+            raise UsageError(
+                "the stream does not say how large a pixel is at the specimen, and the networks cannot count"
+                " atoms without it: give it with --pixel-size-A"
+            )
+        return size or self._networks.pixel_size_A
+
+    def _advance(self) -> None:
+        """Collect the batch that is being computed, start the next if it is due, then publish the first."""
+        due = self._queue.closes_in_s(self._clock.now()) == 0
+        if not (due or self._engine.busy):
+            return
+        done, output = self._finish()
+        following = self._queue.take() if due else []
+        if following and self._engine.fits(following[0].tile.shape):
+            self._start(following)
+            following = []
+        self._publish(done, output)
+        if following:  # of another shape: loading the networks ends the validity of `output`
+            self._start(following)
+
+    def _finish(self) -> tuple[list[Slot], NetworkOutput | None]:
+        if not self._engine.busy:
+            return [], None
+        slots = self._engine.slots
+        try:
+            output = self._engine.finish()
+        except BackendError as error:
+            self._give_up(slots, error)
+            return [], None
+        self._failed_batches = 0
+        self._counts["batches"] += 1
+        return slots, output
+
+    def _start(self, slots: list[Slot]) -> None:
+        try:
+            self._engine.start(slots)
+        except BackendError as error:
+            self._give_up(slots, error)
+
+    def _give_up(self, slots: list[Slot], error: BackendError) -> None:
+        """Fail a batch's frames; too many batches in a row, and the engine is broken."""
+        _log.warning("%s", error)
+        self._failed_batches += 1
+        self._counts["failed_batches"] += 1
+        for frame in {id(slot.frame): slot.frame for slot in slots if not slot.frame.failed}.values():
+            frame.failed = True
+            self._fail(frame.prepared.header, f"backend: {error}")
+        if self._failed_batches >= _FAILED_BATCHES:
+            raise error
+
+    def _fail(self, header: FrameHeader, reason: str) -> None:
+        self._counts["failed"] += 1
+        self.send(link.encode_failure(FrameFailure.of(header, reason)))
+
+    def _publish(self, slots: list[Slot], output: NetworkOutput | None) -> None:
+        for place, slot in enumerate(slots):
+            if output is not None and not slot.frame.failed and slot.frame.put(slot.tile, output, place):
+                self._publish_frame(slot.frame)
+
+    def _publish_frame(self, frame: FrameAssembly) -> None:
+        """Send a complete frame's result, then (if one is due) its picture: save first, show second."""
+        result = self._answers.answer(frame)
+        self._counts["analysed"] += 1
+        self.send(link.encode_result(result))
+        if self._view_clock.due(self._clock.now()):
+            view = make_view(frame.prepared, frame.denoised, result, self._config.view.size_px)
+            self._sockets.view.send_multipart(link.encode_view(view), copy=False)

@@ -1,0 +1,123 @@
+"""From a task to what the networks take: decode, mask, resample, normalise, pad."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.preprocess import normalise, pad_to_multiple, resample_to, usable_pixels, vacuum_level
+from streamer.compression import decode
+from streamer.errors import GeometryError
+from streamer.link import Task
+from streamer.pixels import nodata_value
+from streamer.records import FrameHeader
+
+__all__ = ["MIN_SIDE_PX", "PreparedFrame", "prepare"]
+
+MIN_SIDE_PX = 32
+"""Shortest side of a frame that the networks can say anything about, in their own pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedFrame:
+    """A frame on its way through the networks.
+
+    Attributes
+    ----------
+    header : FrameHeader
+    t_received : float
+        Unix seconds on the run's clock.
+    image : numpy.ndarray of shape (H, W)
+        As decoded; a view into the received message where it came uncompressed.
+    valid : numpy.ndarray of bool, shape (H, W), or None
+        False where there is no data or the pixel is saturated; None if all pixels count.
+    frame : numpy.ndarray of float32, shape (C, h', w')
+        The networks' input, padded to their multiple.
+    network_shape : tuple of int
+        (h, w) before padding, in the networks' pixels.
+    pixel_size_A : float
+        Of `image`, at the specimen [Å].
+    level_counts, noise : float
+        Vacuum level [counts] and the noise's standard deviation in units of it.
+    """
+
+    header: FrameHeader
+    t_received: float
+    image: NDArray[Any]
+    valid: NDArray[np.bool_] | None
+    frame: NDArray[np.float32]
+    network_shape: tuple[int, int]
+    pixel_size_A: float
+    level_counts: float
+    noise: float
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Frame pixels for one pixel of the networks, along y and x."""
+        (height, width), (h, w) = self.image.shape, self.network_shape
+        return height / h, width / w
+
+
+def prepare(task: Task, pixel_size_A: float, target_A: float) -> PreparedFrame:
+    """Prepare one frame.
+
+    Parameters
+    ----------
+    task : Task
+    pixel_size_A, target_A : float
+        Pixel size of the frame and of the networks' training frames, at the specimen [Å].
+
+    Raises
+    ------
+    MessageError
+        If the payload does not decode, or the frame is too small.
+    """
+    image = decode(task.frame)
+    valid = valid_pixels(image, task.saturation_value)
+    counts, usable = _resampled(image, valid, pixel_size_A, target_A)
+    height, width = counts.shape[1:]
+    if min(height, width) < MIN_SIDE_PX:
+        raise GeometryError(
+            f"a frame of {height} x {width} px of {target_A:g} Å is too small to analyse, at least"
+            f" {MIN_SIDE_PX} px are needed; check the pixel size ({pixel_size_A:g} Å)"
+        )
+    normalised = normalise(counts, usable)
+    return PreparedFrame(
+        header=task.frame.header,
+        t_received=task.t_received,
+        image=image,
+        valid=valid,
+        frame=pad_to_multiple(normalised.frames)[0],
+        network_shape=(height, width),
+        pixel_size_A=pixel_size_A,
+        level_counts=float(normalised.level_counts[0]),
+        noise=float(normalised.noise[0]),
+    )
+
+
+def valid_pixels(image: NDArray[Any], saturation_value: int | None) -> NDArray[np.bool_] | None:
+    """Return False where `image` (H, W) holds no data or is saturated; None if that is nowhere."""
+    limit = nodata_value(image.dtype)
+    if saturation_value:
+        limit = min(limit, saturation_value)
+    return image < limit if image.max() >= limit else None
+
+
+def _resampled(
+    image: NDArray[Any], valid: NDArray[np.bool_] | None, pixel_size_A: float, target_A: float
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return the frame as a stack of one, shape (1, h, w), and its valid pixels.
+
+    A Fourier transform takes no holes: before one, invalid pixels get the vacuum level.
+    """
+    counts = image[np.newaxis]
+    whole = counts if valid is None else _filled(counts, valid)
+    resampled = resample_to(whole, pixel_size_A, target_A)
+    return (counts, valid) if resampled is whole else (resampled, None)
+
+
+def _filled(counts: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
+    frames = counts.astype(np.float32)
+    level = vacuum_level(frames, usable_pixels(counts, valid, np), np)
+    return np.where(valid, frames, level[:, None, None])
