@@ -42,7 +42,7 @@ class Residual(nn.Module):
 
 
 def he_convolution(width: int, gain: float) -> nn.Conv2d:
-    """Return a 3 × 3 convolution that keeps the variance behind a relu (He et al., ICCV 2015), times a gain."""
+    """Return a 3 × 3 convolution that keeps a relu's variance (He et al., ICCV 2015), times a gain."""
     convolution = nn.Conv2d(width, width, 3, padding=1)
     convolution.weight = nn.Parameter(nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu") * gain)
     convolution.bias = nn.Parameter(torch.zeros(width))

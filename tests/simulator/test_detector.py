@@ -27,7 +27,7 @@ VACUUM = np.ones((256, 256))
 def test_mean_is_the_dose_and_variance_that_of_counted_electrons(
     dose: float, gain: float, gain_spread: float
 ) -> None:
-    """Poisson many random signals have the variance gain² n (1 + gain_spread²), a little less when cut at 0."""
+    """The variance of n random signals is gain² n (1 + gain_spread²), a little less when cut at zero."""
     detector = DetectorSettings(dose_e_per_A2=dose, gain_counts=gain, gain_spread=gain_spread)
     signal = deposited_signal(VACUUM, detector, np.random.default_rng(3))
     electrons = detector.electrons_per_pixel

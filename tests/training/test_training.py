@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from tqdm import tqdm
 
 from simulator.dataset import DatasetConfig, create
 from simulator.multislice import MultisliceSettings
@@ -23,6 +24,12 @@ from training.train import TrainConfig, learning_rate, loss_of
 
 PIXELS = 96
 SMALL = (8, 8, 8, 8)
+
+
+@pytest.fixture(autouse=True)
+def _no_monitor_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep progress bars from starting their watching thread, which outlives them."""
+    monkeypatch.setattr(tqdm, "monitor_interval", 0)
 
 
 def fake_particle(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
