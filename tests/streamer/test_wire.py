@@ -1,16 +1,22 @@
 """Our own stream: golden bytes, an independent decoder, versions, and damage of every kind."""
 
+import socket
+import subprocess
+import sys
 from contextlib import suppress
 from math import isnan, nan
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
+import zmq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.compression import decode
+from streamer.config import IngestConfig
 from streamer.errors import (
     GeometryError,
     MessageError,
@@ -21,6 +27,7 @@ from streamer.errors import (
     UnknownEncodingError,
 )
 from streamer.records import Compression, Frame, FrameHeader, SeriesEnd, SeriesKey, SeriesStart, StreamMessage
+from streamer.sources import Scheme, Source, open_receiver
 from streamer.wire import AtomstreamEncoder, AtomstreamParser
 from tests.streamer.frames import LIMIT, make_frame, make_image, messages, same
 
@@ -226,3 +233,26 @@ def test_flipped_bits_raise_nothing_else(data: st.DataObject, message: StreamMes
 def test_garbage_is_refused(parts: list[bytes]) -> None:
     with pytest.raises(MessageError):
         parse(*parts)
+
+
+def test_the_sender_in_the_documentation_is_understood() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "wire-format.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[1].split("```")[0].replace("range(100)", "range(3)")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        source = Source(Scheme.ATOMSTREAM, "127.0.0.1", server.getsockname()[1])
+    code = code.replace("5555", str(source.port))
+    with (
+        zmq.Context() as context,
+        open_receiver(context, source, IngestConfig(), receive_timeout_ms=20_000) as receiver,
+        subprocess.Popen([sys.executable, "-c", code]) as sender,
+    ):
+        received = [parse(*receiver.recv_multipart()) for _ in range(5)]
+        sender.wait(20)
+    start, *frames, end = received
+    assert isinstance(start, SeriesStart)
+    assert (start.shape, start.pixel_size_A) == ((512, 512), 0.1)
+    assert isinstance(end, SeriesEnd)
+    for n, frame in enumerate(frames):
+        assert isinstance(frame, Frame)
+        assert frame.header.frame_id == n
+        assert decode(frame).mean() < 1
