@@ -44,10 +44,8 @@ def problems_of(outcome: RunOutcome) -> list[str]:
     for name, text in _LOSSES.items():
         if count[name]:
             problems.append(text.format(count[name]))
-    if count["skipped"] and outcome.config.analysis.policy is Policy.WAIT and not outcome.ended_early:
-        problems.append(f"{count['skipped']} frames were skipped under the policy wait")
     if not outcome.ended_early:
-        problems += _never_received(outcome, count)
+        problems += _wrongly_skipped(outcome, count) + _never_received(outcome, count)
     return problems
 
 
@@ -67,6 +65,13 @@ class _Count:
 
     def __getitem__(self, name: str) -> int:
         return int(self._summary.get(name) or 0)
+
+
+def _wrongly_skipped(outcome: RunOutcome, count: _Count) -> list[str]:
+    analysis = outcome.config.analysis
+    if analysis.policy is Policy.LATEST or analysis.every > 1 or not count["skipped"]:
+        return []
+    return [f"{count['skipped']} frames were skipped, though the policy is wait"]
 
 
 def _never_received(outcome: RunOutcome, count: _Count) -> list[str]:

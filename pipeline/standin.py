@@ -1,24 +1,33 @@
-"""What answers ingest when every analyser is gone, so that the recording outlives the analysis.
+"""What answers ingest for analysers that are gone, so that the recording outlives the analysis.
 
-Under WAIT, ingest takes nothing in while its queue of tasks is full. When the last analyser has failed, this
-thread of the supervisor takes the tasks instead and returns each as a failure with the reason, which ends up
-in the ledger.
+Under WAIT, ingest takes nothing in while its queue of tasks is full; under LATEST it then skips. So the
+frames that a dead analyser had are given up by name (`report_lost`); and when the last analyser has failed, a
+thread of the supervisor takes the tasks instead and returns each as a failure. Both reasons end up in the
+ledger.
 """
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 import zmq
 
 from streamer.errors import MessageError
-from streamer.link import decode_task, encode_failure
-from streamer.records import FrameFailure
+from streamer.link import decode_task, encode_failure, encode_lost
+from streamer.records import AnalyserLost, FrameFailure
 
-__all__ = ["StandIn"]
+__all__ = ["StandIn", "report_lost"]
 
 _POLL_MS = 50
 _QUEUE_FRAMES = 4
 _LINGER_MS = 1000
+
+
+def report_lost(results_address: str, reason: str) -> None:
+    """Tell ingest not to wait for what a dead analyser had."""
+    with zmq.Context() as context, context.socket(zmq.PUSH) as results:
+        results.set(zmq.LINGER, _LINGER_MS)
+        results.connect(results_address)
+        results.send_multipart(cast("list[bytes]", encode_lost(AnalyserLost(reason))))
 
 
 class StandIn:

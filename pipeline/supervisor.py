@@ -31,7 +31,7 @@ from pipeline.crew import Crew
 from pipeline.hub import ViewHub
 from pipeline.progress import RunProgress
 from pipeline.signals import StopSignals
-from pipeline.standin import StandIn
+from pipeline.standin import StandIn, report_lost
 from streamer.clock import RunClock
 from streamer.config import RunConfig
 from streamer.errors import WorkerError
@@ -220,6 +220,7 @@ class _Run:
             if analyser.poll() is WorkerState.FAILED:
                 self._analysers.remove(analyser)
                 self._note(f"{analyser.name}: {analyser.error}; the recording goes on")
+                report_lost(self._ingest.info["results"], f"{analyser.name} died")
                 self._replace_analyser()
         if self._analysers_started and not self._analysers and self._stand_in is None:
             self._note("no analyser is left: frames are recorded, but no longer analysed")
@@ -251,7 +252,7 @@ class _Run:
         self._window = None
 
     def _ask_for_the_end(self) -> None:
-        """Ask ingest, which takes in no more, waits briefly for results and closes its file; and the sender."""
+        """Stop the sender, and ask ingest, which then waits briefly for results and closes its file."""
         now = time.monotonic()
         if self._end_asked_at is None:
             self._end_asked_at = now

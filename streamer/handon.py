@@ -108,6 +108,15 @@ class HandOn(Generic[Owner]):
             self._waiting = None
         return ids
 
+    def abandon(self) -> list[tuple[int, Owner]]:
+        """Take all frames that were sent off the account, because an analyser is gone; one that waits stays.
+
+        With several analysers, what the others have is given up too: whose a frame is, is not known here.
+        """
+        abandoned = [(frame_id, owner) for (_, frame_id), owner in self._unanswered.items()]
+        self._unanswered = {}
+        return abandoned
+
     def _send(self, key: tuple[SeriesKey, int], owner: Owner, parts: "list[Buffer]") -> bool:
         if self.full:
             return False

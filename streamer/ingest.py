@@ -24,7 +24,15 @@ from streamer.handon import HandOn, Offer, queue_capacity
 from streamer.link import decode_result, encode_status
 from streamer.notes import Notes
 from streamer.recorder import RunContext, SeriesRecorder
-from streamer.records import AnalyserInfo, Frame, FrameFailure, FrameResult, SeriesEnd, SeriesStart
+from streamer.records import (
+    AnalyserInfo,
+    AnalyserLost,
+    Frame,
+    FrameFailure,
+    FrameResult,
+    SeriesEnd,
+    SeriesStart,
+)
 from streamer.result_paths import ResultFiles, expect_new_file
 from streamer.series import RunState, SeriesKeeper
 from streamer.sources import Parser, make_parser, open_receiver, parse_source
@@ -211,7 +219,11 @@ class Ingest:
                 self._notes.add("bad result", f"an analyser sent what is not a result: {error}")
         return _BURST_MESSAGES
 
-    def _take_answer(self, answer: FrameResult | FrameFailure | AnalyserInfo) -> None:
+    def _take_answer(self, answer: FrameResult | FrameFailure | AnalyserInfo | AnalyserLost) -> None:
+        if isinstance(answer, AnalyserLost):
+            for frame_id, owner in self._handon.abandon():
+                owner.lose_analysis(frame_id, answer.reason)
+            return
         self._keeper.answered(self._clock.now())
         if isinstance(answer, AnalyserInfo):
             self._board.backend = answer.backend

@@ -7,6 +7,7 @@ task         ingest → analyser        `TaskHeader`, payload as received
 result       analyser → ingest        `ResultHeader`, columns, denoised, atom count (maps may be empty)
 failure      analyser → ingest        `FailureHeader`
 analyser     analyser → ingest        `AnalyserHeader`, once, when its networks are loaded
+lost         supervisor → ingest      `LostHeader`, when an analyser has died
 view         analyser → windows       ``b"view"``, `ViewHeader`, raw uint8, denoised uint8, columns
 status       ingest → windows         ``b"status"``, `RunStatus`
 ===========  =======================  ===========================================================
@@ -26,6 +27,7 @@ from streamer.errors import MessageError, TruncatedMessageError, UnknownEncoding
 from streamer.records import (
     COLUMN_DTYPE,
     AnalyserInfo,
+    AnalyserLost,
     Compression,
     Frame,
     FrameFailure,
@@ -47,6 +49,7 @@ __all__ = [
     "decode_view",
     "encode_analyser",
     "encode_failure",
+    "encode_lost",
     "encode_result",
     "encode_status",
     "encode_task",
@@ -112,6 +115,12 @@ class AnalyserHeader(msgspec.Struct, frozen=True, array_like=True, tag="analyser
     precision: str
     version: str
     networks: dict[str, str]
+
+
+class LostHeader(msgspec.Struct, frozen=True, array_like=True, tag="lost"):
+    """An `AnalyserLost`."""
+
+    reason: str
 
 
 class ViewHeader(msgspec.Struct, frozen=True, array_like=True, tag="view"):
@@ -244,13 +253,18 @@ def encode_analyser(info: AnalyserInfo) -> list[Buffer]:
     ]
 
 
-def decode_result(parts: Sequence[memoryview]) -> FrameResult | FrameFailure | AnalyserInfo:
-    """Read what an analyser sends back; maps and columns are views into the parts.
+def encode_lost(lost: AnalyserLost) -> list[Buffer]:
+    """Make the part that tells ingest not to wait for a dead analyser's answers."""
+    return [_encode(LostHeader(lost.reason))]
+
+
+def decode_result(parts: Sequence[memoryview]) -> FrameResult | FrameFailure | AnalyserInfo | AnalyserLost:
+    """Read what an analyser, or the supervisor for it, sends back; maps and columns are views into the parts.
 
     Raises
     ------
     MessageError
-        If the parts are neither a result, a failure nor an introduction.
+        If the parts are neither a result, a failure, an introduction nor the news of a loss.
     """
     if len(parts) == 1:
         return _decode_short(parts[0])
@@ -311,17 +325,19 @@ def decode_status(parts: Sequence[memoryview]) -> RunStatus:
     return _decode(parts[1], RunStatus)
 
 
-_short = msgspec.msgpack.Decoder(FailureHeader | AnalyserHeader)
+_short = msgspec.msgpack.Decoder(FailureHeader | AnalyserHeader | LostHeader)
 _Header = TypeVar("_Header", TaskHeader, ResultHeader, FailureHeader, ViewHeader, RunStatus)
 
 
-def _decode_short(part: memoryview) -> FrameFailure | AnalyserInfo:
+def _decode_short(part: memoryview) -> FrameFailure | AnalyserInfo | AnalyserLost:
     try:
         h = _short.decode(part)
     except msgspec.MsgspecError as error:
         raise MessageError(f"neither a failure nor an introduction: {error}") from error
     if isinstance(h, FailureHeader):
         return FrameFailure(h.frame_id, SeriesKey(h.series_id, h.unique_id), h.reason)
+    if isinstance(h, LostHeader):
+        return AnalyserLost(h.reason)
     return AnalyserInfo(h.backend, h.device, h.precision, h.version, h.networks)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 __all__ = [
     "COLUMN_DTYPE",
     "AnalyserInfo",
+    "AnalyserLost",
     "Compression",
     "Frame",
     "FrameFailure",
@@ -224,3 +225,10 @@ class AnalyserInfo:
     precision: str = ""
     version: str = ""
     networks: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class AnalyserLost:
+    """An analyser has died: what was handed on and is not answered will not be, for this reason."""
+
+    reason: str

@@ -13,6 +13,7 @@ from streamer.errors import MessageError
 from streamer.records import (
     COLUMN_DTYPE,
     AnalyserInfo,
+    AnalyserLost,
     Compression,
     Frame,
     FrameFailure,
@@ -138,3 +139,8 @@ def test_a_truncated_view_is_refused(cut) -> None:  # type: ignore[no-untyped-de
 def test_an_analyser_introduces_itself() -> None:
     info = AnalyserInfo("openvino", "CPU", "FP32", "2025.3", {"heights.onnx": "ab" * 32})
     assert link.decode_result(_views(link.encode_analyser(info))) == info
+
+
+def test_the_news_of_a_lost_analyser_comes_back() -> None:
+    parts = [memoryview(part) for part in link.encode_lost(AnalyserLost("analyser 1 died"))]
+    assert link.decode_result(parts) == AnalyserLost("analyser 1 died")
