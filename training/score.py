@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from pipeline.assembly import MIN_COLUMN_DISTANCE_A
 from pipeline.columns import find_columns
 from pipeline.preprocess import PIXEL_SIZE_A, normalise
 from simulator.accuracy import MATCH_RADIUS_A, match
@@ -24,7 +25,7 @@ from simulator.dataset import SPLITS
 from simulator.optics import Optics
 from training.data import DrawConfig, Scene, Store, detect, draw_optics, fixed_dose, load, make_scene
 
-MIN_DISTANCE_PX = 8.0
+MIN_DISTANCE_PX = MIN_COLUMN_DISTANCE_A / PIXEL_SIZE_A
 CHUNK = 12
 
 ROW_DTYPE = np.dtype(
