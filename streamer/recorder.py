@@ -287,8 +287,15 @@ class SeriesRecorder:
         self.recording_error = str(error)
         _log.error("RECORDING HAS STOPPED", exc_info=error)
         self._context.notes.add("recording", f"RECORDING HAS STOPPED, {self.path}: {error}")
-        self.account.ledger.detach()
         if writer is not None:
+            self._close_failed(writer)
+        self.account.ledger.detach()
+
+    def _close_failed(self, writer: ResultWriter) -> None:
+        """Close the file properly if the disk still lets us; what was flushed is safe anyway."""
+        try:
+            self._finish(writer, self.recording_error, "failed")
+        except _DISK_ERRORS:
             writer.abandon()
 
 

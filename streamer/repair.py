@@ -1,0 +1,165 @@
+"""Mending a result file whose writer was killed: keep all that was flushed, and make the tables agree.
+
+The parts of a file are flushed in an order (see `streamer.result_file`), so after a crash some may be ahead
+of others by one flush. What is ahead of the frames, or of the columns, is cut off; frames and results that
+the ledger does not know yet are entered into it. All this is done in SWMR mode, like the recording itself, so
+that a repair may be interrupted and begun again.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401 - registers the filters
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.counters import PERCENTILES
+from streamer.errors import RecordingError
+from streamer.file_layout import COLUMNS, LEDGER, SUMMARY
+from streamer.file_process import PROCESS
+from streamer.file_views import HYPERSPY_FRAME_AXIS
+from streamer.records import FrameStatus
+from streamer.result_tables import Table, count
+from streamer.superblock import clear_marks, is_marked_open
+from streamer.swmr import LIBVER, Column, IntegerAttribute, text
+
+__all__ = ["repair_file"]
+
+_REASON = b"lost when the recording was killed"
+_LARGEST_FIRST_ID = 100_000
+_END_REASON = "the recording was killed; repaired"
+
+
+def repair_file(path: Path) -> None:
+    """Mend a file in its place; nobody may be writing it.
+
+    Raises
+    ------
+    RecordingError
+        If the file cannot be written.
+    UsageError
+        If it is not a file of this program.
+    """
+    if is_marked_open(path):
+        clear_marks(path)
+    try:
+        with h5py.File(path, "r+", libver=LIBVER) as file:
+            file.swmr_mode = True
+            _mend(file)
+    except OSError as error:
+        raise RecordingError(f"cannot repair {path}: {error}") from error
+
+
+def _mend(file: h5py.File) -> None:
+    n_frames = _cut_stack(file)
+    n_results = _cut_results(file)
+    ledger = _mend_ledger(file, n_frames, n_results)
+    for name, value in count(ledger).items():
+        if name != "rows":
+            _put(file, f"counters/{name}", value)
+    _put(file, "latency/received_to_published", _latencies_s(ledger))
+    _put(file, "t_end", file[f"{PROCESS}/t_heartbeat"][()])
+    _put(file, "end_reason", text(_END_REASON))
+    _put(file, "state", text("repaired"))
+    IntegerAttribute(file[HYPERSPY_FRAME_AXIS], "size").put(n_frames)
+
+
+def _cut_stack(file: h5py.File) -> int:
+    """Cut the stack to the frames that are there with pixels, id and time; return their number."""
+    parts = [Column(file[f"/entry/stack/{name}"]) for name in ("indices_image", "time", "intensity")]
+    n_frames = min(part.n_rows for part in parts)
+    stored = parts[-1].id
+    while n_frames and not _has_chunk(stored, n_frames - 1):
+        n_frames -= 1
+    for part in parts:
+        part.resize(n_frames)
+        part.flush()
+    return n_frames
+
+
+def _has_chunk(dataset: Any, row: int) -> bool:
+    info = dataset.get_chunk_info_by_coord((row, 0, 0))
+    return info is not None and info.byte_offset is not None
+
+
+def _cut_results(file: h5py.File) -> int:
+    """Cut the results to those with a summary and all their columns; return their number."""
+    summary = {spec.name: Column(file[f"/entry/summary/{spec.name}"]) for spec in SUMMARY}
+    columns = {spec.name: Column(file[f"/entry/columns/{spec.name}"]) for spec in COLUMNS}
+    first_row = Column(file["/entry/columns/first_row"])
+    n_results = min(column.n_rows for column in (*summary.values(), first_row))
+    ends = np.cumsum(file["/entry/summary/n_columns"][:n_results].astype(np.int64))
+    n_columns = min(column.n_rows for column in columns.values())
+    n_results = int(np.searchsorted(ends, n_columns, side="right"))
+    for column in (*summary.values(), first_row):
+        column.resize(n_results)
+        column.flush()
+    for column in columns.values():
+        column.resize(int(ends[n_results - 1]) if n_results else 0)
+        column.flush()
+    return n_results
+
+
+def _mend_ledger(file: h5py.File, n_frames: int, n_results: int) -> Table:
+    """Make the ledger agree with the frames and results that are there."""
+    stored = file["/entry/stack/indices_image"][:n_frames]
+    ledger = _read_ledger(file, stored)
+    first_id = int(ledger["frame_id"][0]) if len(ledger["frame_id"]) else 0
+    _enter_frames(ledger, stored - first_id)
+    _enter_results(ledger, file["/entry/summary/frame_id"][:n_results] - first_id)
+    for spec in LEDGER:
+        column = Column(file[f"/entry/ledger/{spec.name}"])
+        column.write(0, ledger[spec.name])
+        column.flush()
+    return ledger
+
+
+def _read_ledger(file: h5py.File, stored: NDArray[np.int64]) -> Table:
+    """Read the ledger, with every column as long as the longest, and rows for all stored frames."""
+    columns = {spec.name: file[f"/entry/ledger/{spec.name}"][:] for spec in LEDGER}
+    known = columns["frame_id"][columns["frame_id"] >= 0]
+    first_id = int(known[0]) if len(known) else _first_id(stored)
+    n_rows = max(*(len(column) for column in columns.values()), int(stored.max(initial=-1)) - first_id + 1)
+    ledger = {}
+    for spec in LEDGER:
+        ledger[spec.name] = np.full(n_rows, 0 if spec.fill is None else spec.fill, spec.dtype)
+        ledger[spec.name][: len(columns[spec.name])] = columns[spec.name]
+    ledger["frame_id"][:] = np.arange(first_id, first_id + n_rows)
+    return ledger
+
+
+def _first_id(stored: NDArray[np.int64]) -> int:
+    """Return the first row's id where the ledger has none yet: 0, as far as that can be believed."""
+    first = int(stored.min(initial=_LARGEST_FIRST_ID + 1))
+    return 0 if first <= _LARGEST_FIRST_ID or not len(stored) else first
+
+
+def _enter_frames(ledger: Table, rows: NDArray[np.int64]) -> None:
+    """Point each stored frame's row to it, and take back what was said of frames that are not stored."""
+    stack_row = np.full(len(ledger["frame_id"]), -1)
+    stack_row[rows] = np.arange(len(rows))
+    lost = (stack_row < 0) & (ledger["stack_row"] >= 0)
+    ledger["status"][lost], ledger["reason"][lost] = FrameStatus.MISSING, _REASON
+    new = (stack_row >= 0) & (ledger["status"] == FrameStatus.MISSING)
+    ledger["status"][new] = FrameStatus.RECORDED
+    ledger["stack_row"] = stack_row
+
+
+def _enter_results(ledger: Table, rows: NDArray[np.int64]) -> None:
+    result_row = np.full(len(ledger["frame_id"]), -1)
+    result_row[rows] = np.arange(len(rows))
+    lost = (result_row < 0) & (ledger["status"] == FrameStatus.ANALYSED)
+    ledger["status"][lost] = FrameStatus.RECORDED
+    ledger["status"][(result_row >= 0) & (ledger["stack_row"] >= 0)] = FrameStatus.ANALYSED
+    ledger["result_row"] = result_row
+
+
+def _latencies_s(ledger: Table) -> NDArray[np.float64]:
+    latencies = ledger["t_published"] - ledger["t_received"]
+    known = latencies[np.isfinite(latencies)]
+    return np.percentile(known, PERCENTILES) if len(known) else np.full(len(PERCENTILES), np.nan)
+
+
+def _put(file: h5py.File, name: str, value: Any) -> None:
+    file[f"{PROCESS}/{name}"][()] = value

@@ -1,0 +1,135 @@
+"""Reading the tables of a result file, open or closed, and finding out whether somebody is writing it."""
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401 - registers the filters
+import psutil
+from numpy.typing import NDArray
+
+from streamer.errors import UsageError
+from streamer.file_process import PROCESS
+from streamer.records import FrameStatus
+from streamer.superblock import is_marked_open
+
+__all__ = ["FileState", "Table", "Tables", "count", "file_state", "open_result", "read_tables"]
+
+_SILENCE_S = 30.0  # a writer on another machine that has not shown itself for so long is gone
+_SAME_START_S = 2.0  # two readings of a process' start differ by less
+
+Table = dict[str, NDArray[Any]]
+
+
+class FileState(StrEnum):
+    """Whether a file's writer has finished."""
+
+    CLOSED = "closed"
+    BEING_WRITTEN = "being written"
+    CRASHED = "crashed"
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Everything of a file but pixels and maps; a table is its columns by name."""
+
+    ledger: Table
+    stack: Table  # time and indices_image
+    summary: Table
+    columns: Table  # without first_row
+    first_row: NDArray[Any]
+    counters: dict[str, int]
+    n_planned: int
+    state: str
+    end_reason: str
+
+
+@contextmanager
+def open_result(path: Path) -> Iterator[h5py.File]:
+    """Open a result file for reading, also while it is written or after its writer has died.
+
+    Raises
+    ------
+    UsageError
+        If it is not a readable result file.
+    """
+    try:
+        file = h5py.File(path, "r", libver="latest", swmr=True)
+    except OSError as error:
+        raise UsageError(f"cannot open {path}: {error}") from error
+    with file:
+        if f"{PROCESS}/state" not in file or "/entry/ledger/frame_id" not in file:
+            raise UsageError(f"{path} is HDF5, but not a result file of this program")
+        yield file
+
+
+def read_tables(file: h5py.File) -> Tables:
+    """Read all tables."""
+    columns = _table(file["/entry/columns"])
+    stack = file["/entry/stack"]
+    return Tables(
+        ledger=_table(file["/entry/ledger"]),
+        stack={name: stack[name][:] for name in ("time", "indices_image")},
+        summary=_table(file["/entry/summary"]),
+        first_row=columns.pop("first_row"),
+        columns=columns,
+        counters={name: int(value[()]) for name, value in file[f"{PROCESS}/counters"].items()},
+        n_planned=int(file[f"{PROCESS}/series/n_frames_planned"][()]),
+        state=file[f"{PROCESS}/state"][()].decode(),
+        end_reason=file[f"{PROCESS}/end_reason"][()].decode(),
+    )
+
+
+def count(ledger: Table) -> dict[str, int]:
+    """Add a ledger up, by the names of `streamer.counters.Counters`; also its ``rows``."""
+    status = ledger["status"]
+    missing = int(np.sum(status == FrameStatus.MISSING))
+    return {
+        "rows": len(status),
+        "received": len(status) - missing,
+        "recorded": int(np.sum(ledger["stack_row"] >= 0)),
+        "analysed": int(np.sum(status == FrameStatus.ANALYSED)),
+        "skipped": int(np.sum(status == FrameStatus.SKIPPED)),
+        "missing": missing,
+        "damaged": int(np.sum(status == FrameStatus.DAMAGED)),
+    }
+
+
+def file_state(path: Path) -> FileState:
+    """Find out whether a file was closed, is being written, or was left behind.
+
+    Raises
+    ------
+    UsageError
+        If it is not a readable result file.
+    """
+    if not is_marked_open(path):
+        return FileState.CLOSED
+    with open_result(path) as file:
+        writer = {name: file[f"{PROCESS}/writer/{name}"][()] for name in ("pid", "host", "started")}
+        heartbeat = float(file[f"{PROCESS}/t_heartbeat"][()])
+    if writer["host"].decode() == socket.gethostname():
+        alive = _is_running(int(writer["pid"]), float(writer["started"]))
+    else:
+        alive = not isnan(heartbeat) and time.time() - heartbeat < _SILENCE_S
+    return FileState.BEING_WRITTEN if alive else FileState.CRASHED
+
+
+def _is_running(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        is_same = abs(process.create_time() - started) < _SAME_START_S
+        return bool(is_same and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _table(group: h5py.Group) -> Table:
+    return {name: column[:] for name, column in group.items()}
