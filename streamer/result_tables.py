@@ -12,6 +12,7 @@ from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401 - registers the filters
+import numpy as np
 import psutil
 from numpy.typing import NDArray
 
