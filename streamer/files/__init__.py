@@ -1,7 +1,7 @@
 """Recorded files as sources of frames: one small file a format, behind `FrameFile`."""
 
-from streamer.files.convert import Scaling, stream_dtype, to_counts
+from streamer.files.convert import UNSCALED, Scaling, stream_dtype, to_counts
 from streamer.files.open import open_file
 from streamer.files.protocol import Chunk, FileInfo, FrameFile
 
-__all__ = ["Chunk", "FileInfo", "FrameFile", "Scaling", "open_file", "stream_dtype", "to_counts"]
+__all__ = ["UNSCALED", "Chunk", "FileInfo", "FrameFile", "Scaling", "open_file", "stream_dtype", "to_counts"]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import UsageError
 
-__all__ = ["Scaling", "stream_dtype", "to_counts"]
+__all__ = ["UNSCALED", "Scaling", "stream_dtype", "to_counts"]
 
 _ADVICE = "give --scale COUNTS_PER_UNIT and --offset VALUE_OF_NO_COUNTS to convert the pixels yourself"
 
@@ -28,7 +28,11 @@ class Scaling:
     @property
     def is_identity(self) -> bool:
         """Whether pixels stay as they are."""
-        return self == Scaling()
+        return self == UNSCALED
+
+
+UNSCALED = Scaling()
+"""Pixels stay as they are."""
 
 
 def stream_dtype(stored: np.dtype[Any], scaling: Scaling) -> np.dtype[Any]:

@@ -260,10 +260,10 @@ class _DmTags:
         return self._tag(21, name, self._data([20, 4, len(value)], value.encode("utf-16-le")))
 
     def array(self, name, values):
-        code = self._ELEMENTS[values.dtype.str[1:]]
-        return self._tag(
-            21, name, self._data([20, code, values.size], values.astype("<" + values.dtype.str[1:]).tobytes())
-        )
+        element = {"i2": 2, "i4": 3, "u2": 4, "u4": 5, "f4": 6, "f8": 7, "i1": 9, "u1": 10}
+        code = element[values.dtype.str[1:]]
+        packed = values.astype(values.dtype.newbyteorder("<")).tobytes()
+        return self._tag(21, name, self._data([20, code, values.size], packed))
 
     def group(self, name, *tags):
         return self._tag(20, name, self._group_body(tags))

@@ -1,0 +1,304 @@
+"""Streams a recorded file as a detector would: start, images at the recorded or another rate, end.
+
+Frames whose stored chunks are stream payloads (our own recordings, DECTRIS files) are sent on as they are;
+others are read, turned into counts and encoded. A thread does that a few frames ahead of the sender
+(`_AHEAD_BYTES`), so that reading and sending overlap and memory stays bounded.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zmq
+
+from streamer.clock import RunClock
+from streamer.compression import encode
+from streamer.errors import RunError, UsageError
+from streamer.files import UNSCALED, FileInfo, FrameFile, Scaling, open_file, stream_dtype, to_counts
+from streamer.pacing import Pacer
+from streamer.records import Compression, Frame, FrameHeader, SeriesEnd, SeriesKey, SeriesStart, StreamMessage
+from streamer.sources import Encoder, Scheme, make_encoder
+from streamer.worker import Control
+
+__all__ = ["ReplayCounts", "ReplaySettings", "expect_replayable", "rate_of", "run_replay", "stream_file"]
+
+_AHEAD_BYTES = 64 * 2**20  # of decoded pixels
+_AHEAD_FRAMES = (2, 32)
+_CHECK_MS = 50
+_STOP_LINGER_MS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaySettings:
+    """What is streamed, and how.
+
+    Attributes
+    ----------
+    path : str
+    format, dataset : str
+        As for `streamer.files.open_file`.
+    frames : sequence of int or None
+        Which of the file's frames, in this order; None: all.
+    loops : int
+        How often; 0: without end. The frame ids go on counting.
+    rate_hz : float or None
+        Frames a second; 0: as fast as they are taken; None: as recorded.
+    scaling : Scaling
+        How stored values become counts.
+    pixel_size_A : float or None
+        At the specimen [Å]; None: as the file says.
+    scheme : Scheme
+        The stream's format.
+    address : str
+        ZeroMQ address to bind, or to connect to.
+    connect : bool
+        Whether the receiver is the one that has bound.
+    compression : Compression
+        For frames that have to be encoded.
+    queue_frames : int
+        ZeroMQ's send queue.
+    linger_s : float
+        How long the last messages may take to leave [s].
+    """
+
+    path: str
+    format: str = ""
+    dataset: str = ""
+    frames: Sequence[int] | None = None
+    loops: int = 1
+    rate_hz: float | None = None
+    scaling: Scaling = UNSCALED
+    pixel_size_A: float | None = None
+    scheme: Scheme = Scheme.ATOMSTREAM
+    address: str = "tcp://127.0.0.1:*"
+    connect: bool = False
+    compression: Compression = Compression.BSLZ4
+    queue_frames: int = 100
+    linger_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayCounts:
+    """What left: frames and how many of them as stored, payload bytes, frames sent late, and how long [s]."""
+
+    frames: int
+    as_stored: int
+    n_bytes: int
+    late: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Payload:
+    compression: Compression
+    data: bytes | memoryview
+    as_stored: bool
+
+
+def run_replay(control: Control, settings: ReplaySettings, begin: Event) -> None:
+    """Stream a file once `begin` is set: a target for `streamer.worker.Worker`.
+
+    Ready, with the stream's `address`, as soon as it is bound; the summary is `ReplayCounts` as a dictionary.
+    """
+
+    def on_bound(address: str) -> None:
+        control.ready(address=address)
+        while not begin.wait(0.1) and not control.stopping():
+            pass
+
+    control.finished(asdict(stream_file(settings, control.stopping, on_bound)))
+
+
+def stream_file(
+    settings: ReplaySettings,
+    stop: Callable[[], bool] = lambda: False,
+    on_bound: Callable[[str], None] = lambda address: None,
+    on_frame: Callable[[], object] = lambda: None,
+) -> ReplayCounts:
+    """Stream a file from this process.
+
+    Parameters
+    ----------
+    settings : ReplaySettings
+    stop : callable
+        Asked at least every 0.1 s; once it says yes, the series is ended early.
+    on_bound : callable
+        Told the stream's address, such as ``atomstream://127.0.0.1:5555``, before anything is sent.
+    on_frame : callable
+        Called after each frame that was handed to ZeroMQ.
+
+    Raises
+    ------
+    UsageError
+        If the file or the settings do not fit; see `expect_replayable`.
+    FileReadError
+        If the file is damaged; the frames before that have been sent.
+    RunError
+        If the address cannot be bound.
+    """
+    with closing(open_file(Path(settings.path), settings.format, settings.dataset)) as file:
+        expect_replayable(file, settings)
+        with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
+            socket.set(zmq.SNDHWM, settings.queue_frames)
+            socket.set(zmq.LINGER, round(1000 * settings.linger_s))
+            on_bound(_attach(socket, settings))
+            counts = _send_all(socket, file, settings, stop, on_frame)
+            if stop():
+                socket.set(zmq.LINGER, _STOP_LINGER_MS)
+            return counts
+
+
+def expect_replayable(file: FrameFile, settings: ReplaySettings) -> None:
+    """Check, with the first frame, that a file can be streamed as the settings say.
+
+    Raises
+    ------
+    UsageError
+        If a frame is not in the file, the rate is not known, or the pixels cannot become counts.
+    """
+    frames = _frames(file.info, settings)
+    if not frames or min(frames) < 0 or max(frames) >= file.info.n_frames:
+        raise UsageError(
+            f"{file.info.path} has the frames 0 to {file.info.n_frames - 1}, not those asked for"
+        )
+    rate_of(file.info, settings)
+    _payload(file, settings, frames[0])
+
+
+def rate_of(info: FileInfo, settings: ReplaySettings) -> float:
+    """Return the rate [Hz]; 0: as fast as the frames are taken.
+
+    Raises
+    ------
+    UsageError
+        If neither the settings nor the file give one.
+    """
+    if settings.rate_hz is not None:
+        return settings.rate_hz
+    if info.frame_time_s is None:
+        raise UsageError(
+            f"{info.path} does not say how fast it was recorded ({info.frame_time_from}):"
+            " give --fps F (0: as fast as the frames are taken)"
+        )
+    return 1 / info.frame_time_s
+
+
+def _frames(info: FileInfo, settings: ReplaySettings) -> Sequence[int]:
+    return range(info.n_frames) if settings.frames is None else settings.frames
+
+
+def _attach(socket: zmq.Socket[bytes], settings: ReplaySettings) -> str:
+    """Bind or connect, and return the stream's address."""
+    try:
+        if settings.connect:
+            socket.connect(settings.address)
+        else:
+            socket.bind(settings.address)
+    except zmq.ZMQError as error:
+        verb = "connect to" if settings.connect else "bind"
+        raise RunError(f"cannot {verb} {settings.address}: {error.strerror}") from error
+    endpoint = settings.address if settings.connect else socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    return f"{settings.scheme}://{endpoint.removeprefix('tcp://')}"
+
+
+def _send_all(
+    socket: zmq.Socket[bytes],
+    file: FrameFile,
+    settings: ReplaySettings,
+    stop: Callable[[], bool],
+    on_frame: Callable[[], object],
+) -> ReplayCounts:
+    clock = RunClock.start()
+    encoder = make_encoder(settings.scheme, clock.now())
+    pacer = Pacer(rate_of(file.info, settings), stop)
+    start = _start(file.info, settings)
+    n_frames = n_as_stored = n_bytes = 0
+    if not _send(socket, encoder, start, stop):
+        return ReplayCounts(0, 0, 0, 0, 0.0)
+    with closing(_payloads(file, settings)) as payloads:
+        for payload in payloads:
+            if not pacer.wait_for(n_frames):
+                break
+            if not _send(socket, encoder, _frame(n_frames, payload, start, clock), stop):
+                break
+            n_frames, n_bytes = n_frames + 1, n_bytes + len(payload.data)
+            n_as_stored += payload.as_stored
+            on_frame()
+    _send(socket, encoder, SeriesEnd(start.key), stop)
+    return ReplayCounts(n_frames, n_as_stored, n_bytes, pacer.late, pacer.elapsed_s)
+
+
+def _start(info: FileInfo, settings: ReplaySettings) -> SeriesStart:
+    frames = _frames(info, settings)
+    rate_hz = settings.rate_hz or 0.0
+    about = {"file": info.path.name, "format": info.format, "first_frame": frames[0], "loops": settings.loops}
+    return SeriesStart(
+        key=SeriesKey(1, "replay"),
+        n_frames_planned=len(frames) * settings.loops,
+        shape=info.shape,
+        dtype=stream_dtype(info.dtype, settings.scaling),
+        pixel_size_A=settings.pixel_size_A or info.pixel_size_A,
+        frame_time_s=info.frame_time_s or (1 / rate_hz if rate_hz else None),
+        saturation_value=info.saturation_value if settings.scaling.is_identity else None,
+        extra={**info.extra, "replay": about},
+    )
+
+
+def _frame(frame_id: int, payload: _Payload, start: SeriesStart, clock: RunClock) -> Frame:
+    dtype = start.dtype or np.dtype("<u2")
+    header = FrameHeader(start.key, frame_id, start.shape, dtype, payload.compression, clock.now())
+    return Frame(header, memoryview(payload.data))
+
+
+def _payloads(file: FrameFile, settings: ReplaySettings) -> Generator[_Payload]:
+    """Yield the payloads of all frames, all loops, made a few ahead in a thread of their own."""
+    frames = _frames(file.info, settings)
+    loops = itertools.repeat(frames, settings.loops) if settings.loops else itertools.repeat(frames)
+    frame_bytes = file.info.shape[0] * file.info.shape[1] * file.info.dtype.itemsize
+    ahead = min(max(_AHEAD_BYTES // frame_bytes, _AHEAD_FRAMES[0]), _AHEAD_FRAMES[1])
+    return _ahead(lambda index: _payload(file, settings, index), itertools.chain.from_iterable(loops), ahead)
+
+
+def _ahead(make: Callable[[int], _Payload], indices: Iterable[int], n_ahead: int) -> Generator[_Payload]:
+    with ThreadPoolExecutor(1, "atomstream-read-ahead") as pool:
+        waiting: deque[Future[_Payload]] = deque()
+        try:
+            for index in indices:
+                waiting.append(pool.submit(make, index))
+                if len(waiting) > n_ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _payload(file: FrameFile, settings: ReplaySettings, index: int) -> _Payload:
+    chunk = file.chunk(index) if settings.scaling.is_identity else None
+    if chunk is not None:
+        return _Payload(*chunk, as_stored=True)
+    image = to_counts(file.frame(index), index, settings.scaling)
+    return _Payload(settings.compression, encode(image, settings.compression), as_stored=False)
+
+
+def _send(
+    socket: zmq.Socket[bytes], encoder: Encoder, message: StreamMessage, stop: Callable[[], bool]
+) -> bool:
+    """Hand a message to ZeroMQ, waiting for a receiver and for room; False if `stop` came first."""
+    parts: Any = encoder.encode(message)
+    while True:
+        try:
+            socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
+            return True
+        except zmq.Again:
+            if stop():
+                return False
+            socket.poll(_CHECK_MS, zmq.POLLOUT)
