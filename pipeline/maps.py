@@ -22,7 +22,7 @@ def atom_count_map(
         Of the frame [Å].
     """
     atoms = np.zeros(shape, np.float16)
-    radius_px = _RADIUS_A / pixel_size_A
+    radius_px = _RADIUS_A / pixel_size_A + 1e-6
     reach = np.arange(-int(radius_px), int(radius_px) + 1)
     dy, dx = (d.ravel()[:, None] for d in np.meshgrid(reach, reach, indexing="ij"))
     near = (dy**2 + dx**2 <= radius_px**2).ravel()

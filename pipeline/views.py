@@ -27,7 +27,8 @@ class ViewClock:
         """Whether a picture may be made now; if so, the next is due one interval later."""
         if now_s < self._next_s:
             return False
-        self._next_s = max(self._next_s + self._interval_s, now_s)
+        on_time = now_s < self._next_s + self._interval_s
+        self._next_s = (self._next_s if on_time else now_s) + self._interval_s
         return True
 
 

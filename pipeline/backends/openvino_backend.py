@@ -53,6 +53,7 @@ class OpenVinoBackend:
         self._shape: BatchShape | None = None
         self._turns: list[_Requests] = []
         self._pending: _Requests | None = None
+        self._frames: NDArray[np.float32] | None = None
 
     def load(self, shape: BatchShape) -> AnalyserInfo:
         """Compile both networks and run each set of requests once."""
@@ -76,11 +77,11 @@ class OpenVinoBackend:
         requests = self._turns[0]
         try:
             for request in (requests.heights, requests.denoise):
-                request.set_input_tensor(ov.Tensor(frames, shared_memory=True))
+                request.set_input_tensor(ov.Tensor(frames, shared_memory=True))  # holds no reference
                 request.start_async()
         except RuntimeError as error:
             raise BackendError(f"OpenVINO refused a batch: {error}") from error
-        self._pending = requests
+        self._pending, self._frames = requests, frames
 
     def collect(self) -> NetworkOutput:
         """Wait for both networks."""
@@ -100,7 +101,7 @@ class OpenVinoBackend:
             with suppress(RuntimeError):
                 self._pending.heights.wait()
                 self._pending.denoise.wait()
-        self._pending = self._shape = None
+        self._pending = self._shape = self._frames = None
         self._turns = []
 
     def _compile(self, network: NetworkFile, shape: BatchShape) -> Any:

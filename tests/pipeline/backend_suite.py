@@ -1,0 +1,142 @@
+"""What every backend must do; a backend's tests inherit this and add `make`."""
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.backends import Backend, BatchShape
+from pipeline.networks import Networks
+from streamer.errors import BackendError
+from tests.pipeline.tiny_networks import MAX_COUNT, frame_with_columns, network_input
+
+SHAPE = BatchShape(2, 64, 96)
+VALUE_TOLERANCE = 0.05  # bf16 keeps eight bits: 0.02 of a contrast of 2
+
+
+def batch(*centres: tuple[float, float, int], shape: BatchShape = SHAPE) -> NDArray[np.float32]:
+    """A batch whose frames hold one column each."""
+    size = (shape.height, shape.width)
+    return np.concatenate([network_input(frame_with_columns(size, [centre])) for centre in centres])
+
+
+class BackendSuite:
+    """Inherit as ``class TestX(BackendSuite)``."""
+
+    name: str
+    answers: bool = True  # whether the outputs mean something (not so for the null backend)
+
+    def make(self, networks: Networks) -> Backend:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def backend(self, tiny_networks: Networks) -> Iterator[Backend]:
+        with closing(self.make(tiny_networks)) as backend:
+            yield backend
+
+    def test_it_says_what_it_runs(self, backend: Backend, tiny_networks: Networks) -> None:
+        info = backend.load(SHAPE)
+        assert info.backend == self.name
+        assert info.device
+        assert info.precision in ("f32", "bf16", "f16", "none")
+        assert info.networks == tiny_networks.sha256
+
+    def test_shapes_and_types(self, backend: Backend) -> None:
+        backend.load(SHAPE)
+        backend.submit(batch((20, 30, 3), (40, 60, 5)))
+        output = backend.collect()
+        assert output.denoised.shape == output.column_probability.shape == (2, 64, 96)
+        assert output.count_logits.shape == (2, MAX_COUNT, 64, 96)
+        types = {output.denoised.dtype, output.column_probability.dtype, output.count_logits.dtype}
+        assert types == {np.dtype(np.float32)}
+
+    def test_known_columns_come_back(self, backend: Backend) -> None:
+        backend.load(SHAPE)
+        backend.submit(batch((20, 30, 3), (40, 60, 5)))
+        output = backend.collect()
+        if not self.answers:
+            return
+        for place, (y, x, count) in enumerate([(20, 30, 3), (40, 60, 5)]):
+            contrast = 1 + count / 10
+            assert output.denoised[place, y, x] == pytest.approx(1 + contrast, abs=VALUE_TOLERANCE)
+            assert output.column_probability[place, y, x] == pytest.approx(contrast / 2, abs=VALUE_TOLERANCE)
+            assert output.count_logits[place, :, y, x].argmax() == count - 1
+            assert output.column_probability[place, 1, 1] == pytest.approx(0.0, abs=VALUE_TOLERANCE)
+
+    def test_an_answer_can_be_read_while_the_next_batch_is_computed(self, backend: Backend) -> None:
+        backend.load(SHAPE)
+        frames = [batch((20, 30, 3), (20, 30, 3)), batch((40, 60, 5), (40, 60, 5))]
+        backend.submit(frames[0])
+        first = backend.collect()
+        before = first.denoised.copy(), first.column_probability.copy(), first.count_logits.copy()
+        for _ in range(20):
+            backend.submit(frames[1])
+            after = first.denoised.copy(), first.column_probability.copy(), first.count_logits.copy()
+            for old, new in zip(before, after, strict=True):
+                np.testing.assert_array_equal(old, new)
+            backend.collect()
+            backend.submit(frames[0])
+            first = backend.collect()
+
+    def test_it_can_be_loaded_for_another_shape(self, backend: Backend) -> None:
+        backend.load(SHAPE)
+        other = BatchShape(1, 48, 32)
+        backend.load(other)
+        backend.submit(batch((20, 10, 4), shape=other))
+        assert backend.collect().denoised.shape == (1, 48, 32)
+        with pytest.raises(BackendError, match="expected"):
+            backend.submit(batch((20, 30, 3), (40, 60, 5)))
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            lambda x: x[:1],
+            lambda x: x.astype(np.float64),
+            lambda x: x[:, :1],
+            lambda x: np.asfortranarray(x),
+            lambda x: x.swapaxes(2, 3),
+        ],
+        ids=["too few frames", "float64", "one channel", "column-major", "transposed"],
+    )
+    def test_a_batch_that_does_not_fit_is_refused(self, backend: Backend, wrong) -> None:  # type: ignore[no-untyped-def]
+        backend.load(SHAPE)
+        good = batch((20, 30, 3), (40, 60, 5))
+        with pytest.raises(BackendError, match="expected C-contiguous float32"):
+            backend.submit(wrong(good))
+        backend.submit(good)
+        backend.collect()
+
+    def test_calls_out_of_turn_are_refused(self, backend: Backend) -> None:
+        frames = batch((20, 30, 3), (40, 60, 5))
+        with pytest.raises(BackendError, match="load"):
+            backend.submit(frames)
+        backend.load(SHAPE)
+        with pytest.raises(BackendError, match="no batch"):
+            backend.collect()
+        backend.submit(frames)
+        with pytest.raises(BackendError, match="while another"):
+            backend.submit(frames)
+        backend.collect()
+
+    def test_nan_is_an_error_and_the_next_batch_is_computed(self, backend: Backend) -> None:
+        if not self.answers:
+            return
+        backend.load(SHAPE)
+        frames = batch((20, 30, 3), (40, 60, 5))
+        unsound = frames.copy()
+        unsound[1, 0, 5, 5] = np.nan
+        backend.submit(unsound)
+        with pytest.raises(BackendError, match="NaN"):
+            backend.collect()
+        backend.submit(frames)
+        assert np.isfinite(backend.collect().denoised).all()
+
+    def test_closing_twice_and_with_a_batch_on_its_way(self, backend: Backend) -> None:
+        backend.load(SHAPE)
+        backend.submit(batch((20, 30, 3), (40, 60, 5)))
+        backend.close()
+        backend.close()
+        with pytest.raises(BackendError, match="load"):
+            backend.submit(batch((20, 30, 3), (40, 60, 5)))

@@ -1,0 +1,146 @@
+"""Each backend against the suite, and all of them against ONNX Runtime."""
+
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.backends import Backend, BatchShape, NetworkOutput, make_backend
+from pipeline.backends.openvino_backend import OpenVinoBackend
+from pipeline.networks import INPUT_NAME, Networks, find_networks
+from streamer.errors import BackendError, UsageError
+from tests.pipeline.backend_suite import BackendSuite
+from tests.pipeline.tiny_networks import MATERIAL, write_networks
+
+
+class TestOpenVino(BackendSuite):
+    name = "openvino"
+
+    def make(self, networks: Networks) -> Backend:
+        return make_backend("openvino", networks)
+
+
+class TestOpenVinoFloat32(BackendSuite):
+    name = "openvino"
+
+    def make(self, networks: Networks) -> Backend:
+        return OpenVinoBackend(networks, threads=1, precision="f32")
+
+
+class TestTorch(BackendSuite):
+    name = "torch"
+
+    def make(self, networks: Networks) -> Backend:
+        pytest.importorskip("torch", reason="PyTorch is optional at run time")
+        return make_backend("torch", networks)
+
+
+class TestNull(BackendSuite):
+    name = "null"
+    answers = False
+
+    def make(self, networks: Networks) -> Backend:
+        return make_backend("null", networks)
+
+
+SHAPE = BatchShape(2, 96, 128)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Networks:
+    return find_networks(None, "ceria")
+
+
+@pytest.fixture(scope="module")
+def frames() -> NDArray[np.float32]:
+    """Contrast as noise has it, and a noise level, for two frames."""
+    rng = np.random.default_rng(1)
+    batch = rng.normal(size=(SHAPE.frames, 2, SHAPE.height, SHAPE.width)).astype(np.float32)
+    batch[:, 1] = np.array([-1.5, -0.3])[:, None, None]
+    return batch
+
+
+@pytest.fixture(scope="module")
+def reference(shipped: Networks, frames: NDArray[np.float32]) -> NetworkOutput:
+    """The answer of ONNX Runtime, which none of the backends uses."""
+    runtime = pytest.importorskip("onnxruntime")
+    sessions = [
+        runtime.InferenceSession(f.path, providers=["CPUExecutionProvider"])
+        for f in (shipped.denoise, shipped.heights)
+    ]
+    (denoised,) = sessions[0].run(["denoised"], {INPUT_NAME: frames})
+    probability, logits = sessions[1].run(["column_probability", "count_logits"], {INPUT_NAME: frames})
+    return NetworkOutput(denoised[:, 0], probability[:, 0], logits)
+
+
+@pytest.mark.parametrize(
+    ("make", "tolerance"),
+    [
+        (lambda n: OpenVinoBackend(n, precision="f32"), 1e-3),
+        (lambda n: OpenVinoBackend(n, precision="bf16"), 0.1),
+        (lambda n: make_backend("torch", n), 1e-3),
+    ],
+    ids=["openvino f32", "openvino bf16", "torch"],
+)
+def test_parity(
+    make: Callable[[Networks], Backend],
+    tolerance: float,
+    shipped: Networks,
+    frames: NDArray[np.float32],
+    reference: NetworkOutput,
+) -> None:
+    """All pixels of all outputs, in units of each output's own spread; bf16 keeps eight bits of a number.
+
+    Not compared: columns found (tests of the analyser do that) and speed.
+    """
+    with closing(make(shipped)) as backend:
+        backend.load(SHAPE)
+        backend.submit(frames)
+        output = backend.collect()
+        for name in ("denoised", "column_probability", "count_logits"):
+            got, expected = getattr(output, name), getattr(reference, name)
+            assert got.shape == expected.shape
+            spread = expected.std()
+            assert spread > 0
+            worst = np.abs(got - expected).max() / spread
+            assert worst < tolerance, f"{name} is off by {worst:.2g} of its spread"
+
+
+def test_auto_is_openvino(tiny_networks: Networks) -> None:
+    with closing(make_backend("auto", tiny_networks)) as backend:
+        assert backend.load(BatchShape(1, 32, 32)).backend == "openvino"
+
+
+def test_an_unknown_backend_is_a_usage_error(tiny_networks: Networks) -> None:
+    with pytest.raises(UsageError, match="'onnx'; choose auto or one of openvino"):
+        make_backend("onnx", tiny_networks)
+
+
+def test_a_backend_that_is_not_installed_is_named(tiny_networks: Networks) -> None:
+    with pytest.raises(BackendError, match=r"tensorrt backend needs .*, which is not installed"):
+        make_backend("tensorrt", tiny_networks)
+
+
+def test_networks_may_answer_with_coarser_counts(tmp_path: Path) -> None:
+    networks = find_networks(write_networks(tmp_path, coarse_logits=True), MATERIAL)
+    for name in ("openvino", "torch"):
+        with closing(make_backend(name, networks)) as backend:
+            backend.load(BatchShape(1, 64, 32))
+            backend.submit(np.zeros((1, 2, 64, 32), np.float32))
+            assert backend.collect().count_logits.shape == (1, networks.max_count, 32, 16)
+
+
+def test_torch_refuses_an_operator_it_does_not_know(tmp_path: Path) -> None:
+    import onnx
+
+    folder = write_networks(tmp_path)
+    model = onnx.load(folder / f"{MATERIAL}_heights.onnx")
+    model.graph.node[1].op_type = "Celu"
+    del model.graph.node[1].input[1:]
+    onnx.save(model, folder / f"{MATERIAL}_heights.onnx")
+    with closing(make_backend("torch", find_networks(folder, MATERIAL))) as backend:
+        with pytest.raises(BackendError, match="no PyTorch counterpart here for Celu"):
+            backend.load(BatchShape(1, 32, 32))
