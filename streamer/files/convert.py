@@ -102,7 +102,7 @@ def _expect_finite(values: NDArray[Any], index: int) -> None:
 
 
 def _expect_range(values: NDArray[Any], index: int, dtype: np.dtype[Any], scaling: Scaling) -> None:
-    low, high = values.min(), values.max()
+    low, high = values.min().item(), values.max().item()  # Python's numbers: compared without rounding
     largest = np.iinfo(dtype).max
     if low < 0:
         meaning = _ADVICE if scaling.is_identity else "give a lower --offset"

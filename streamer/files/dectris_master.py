@@ -162,13 +162,21 @@ def _first(source: Any) -> int:
 def _source_part(source: Any, dataset: h5py.Dataset, path: Path) -> _Part:
     """Turn one mapping of a virtual dataset into a part; it has to map whole frames, all their channels."""
     start, end = (np.array(bounds) for bounds in source.vspace.get_select_bounds())
-    source_start, source_end = (np.array(bounds) for bounds in source.src_space.get_select_bounds())
+    source_start, source_end = _source_bounds(source, end - start)
     whole = (end - start + 1)[1:].tolist() == list(dataset.shape[1:])
     alike = (source_end - source_start).tolist() == (end - start).tolist() and not source_start[1:].any()
     if not (whole and alike):
         raise UsageError(f"{path}: {dataset.name} maps parts of frames, which cannot be replayed")
     where = path if source.file_name == "." else path.parent / source.file_name
     return _Part(where, source.dset_name, int(end[0] - start[0] + 1), int(source_start[0]))
+
+
+def _source_bounds(source: Any, extent: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the first and last index of what is mapped in the source; all of it has no bounds of its own."""
+    if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:
+        return np.zeros_like(extent), extent
+    first, last = source.src_space.get_select_bounds()
+    return np.array(first), np.array(last)
 
 
 def _present(parts: list[_Part]) -> tuple[list[_Part], tuple[str, ...]]:

@@ -70,7 +70,9 @@ class TiffStack:
             if page is None:
                 raise FileReadError(f"page {index} of {self._info.path} is missing")
             image: NDArray[Any] = page.asarray().reshape(self._info.shape)
-        except (OSError, ValueError, RuntimeError, ImportError, IndexError) as error:
+        except FileReadError:
+            raise
+        except Exception as error:  # each codec has its own
             raise FileReadError(f"page {index} of {self._info.path} cannot be read: {error}") from error
         return image
 

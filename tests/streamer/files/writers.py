@@ -91,6 +91,31 @@ def write_imagej_tiff(path, frames, byteorder="<", unit="nm", pixel=PIXEL_SIZE_A
     return path
 
 
+def write_ome_tiff(path, frames):
+    metadata = {
+        "axes": "TYX",
+        "PhysicalSizeX": PIXEL_SIZE_A / 10,
+        "PhysicalSizeXUnit": "nm",
+        "PhysicalSizeY": PIXEL_SIZE_A / 10,
+        "PhysicalSizeYUnit": "nm",
+        "TimeIncrement": FRAME_TIME_S * 1000,
+        "TimeIncrementUnit": "ms",
+    }
+    tifffile.imwrite(path, frames, ome=True, photometric="minisblack", metadata=metadata)
+    return path
+
+
+def write_dm_tiff(path, frames):
+    """As DigitalMicrograph exports it: scales and units in private tags."""
+    tags = [
+        (65003, "s", 3, "nm", False),
+        (65004, "s", 3, "nm", False),
+        (65009, "d", 1, PIXEL_SIZE_A / 10, False),
+        (65010, "d", 1, PIXEL_SIZE_A / 10, False),
+    ]
+    return write_tiff(path, frames, extratags=tags)
+
+
 def write_npy(path, frames):
     np.save(path, frames)
     return path
