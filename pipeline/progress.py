@@ -1,7 +1,6 @@
 """A progress bar for a run, fed like a window: from the status messages of the view hub."""
 
 import sys
-from typing import Any
 
 import zmq
 from tqdm import tqdm
@@ -32,28 +31,36 @@ class RunProgress:
         self._socket.set(zmq.LINGER, 0)
         self._socket.subscribe(STATUS_TOPIC)
         self._socket.connect(address)
-        self._bar: Any = tqdm(unit="frame", disable=None, leave=False, file=sys.stderr)
+        self._bar = _Bar(unit="frame", leave=False, file=sys.stderr) if sys.stderr.isatty() else None
 
     def close(self) -> None:
         """Remove the bar and the socket."""
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
         self._socket.close()
         self._context.term()
 
     def update(self) -> None:
         """Show the newest status, if one has come."""
+        if self._bar is None:
+            return
         newest = None
         while self._socket.poll(0):
             newest = self._socket.recv_multipart(copy=False)
         if newest is not None:
-            self._show(decode_status([part.buffer for part in newest]))
+            self._show(self._bar, decode_status([part.buffer for part in newest]))
 
-    def _show(self, status: RunStatus) -> None:
-        done = status.analysed + status.skipped if self._analysing else status.recorded
-        self._bar.total = status.n_planned or None
-        self._bar.n = done
-        self._bar.set_postfix_str(_postfix(status), refresh=False)
-        self._bar.refresh()
+    def _show(self, bar: "_Bar", status: RunStatus) -> None:
+        bar.total = status.n_planned or None
+        bar.n = status.analysed + status.skipped if self._analysing else status.recorded
+        bar.set_postfix_str(_postfix(status), refresh=False)
+        bar.refresh()
+
+
+class _Bar(tqdm):  # type: ignore[misc]
+    """A bar that is refreshed with every status; tqdm's thread for bars that are not is not needed."""
+
+    monitor_interval = 0
 
 
 def _postfix(status: RunStatus) -> str:

@@ -1,0 +1,55 @@
+"""Processes that stand in for a run's sender and window in the tests of the supervisor: real ones."""
+
+import time
+from collections.abc import Iterator
+from multiprocessing.synchronize import Event
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.sender import SenderSettings, send_stream
+from streamer.errors import RunError
+from streamer.records import SeriesKey
+from streamer.worker import Control
+
+SHAPE = (64, 64)
+
+
+def send_frames(control: Control, n_frames: int, rate_hz: float, begin: Event, error: str = "") -> None:
+    """Send small frames, as many and as fast as asked for; with `error`, fail after them, before the end."""
+    settings = SenderSettings(
+        rate_hz=rate_hz, n_planned=n_frames, pixel_size_A=0.2, key=SeriesKey(1, "test"), linger_s=5.0
+    )
+
+    def bound(endpoint: str) -> None:
+        control.ready(address=f"dectris2://{endpoint.removeprefix('tcp://')}")
+        while not begin.wait(0.05) and not control.stopping():
+            pass
+
+    counts = send_stream(_noise(n_frames, error), settings, control.stopping, bound)
+    control.finished({"frames": counts.frames, "late": counts.late})
+
+
+def send_and_fail(control: Control, n_frames: int, begin: Event) -> None:
+    """Send some frames, and fail before the series' end."""
+    send_frames(control, n_frames, 50.0, begin, "the detector caught fire")
+
+
+def _noise(n_frames: int, error: str) -> Iterator[NDArray[np.uint16]]:
+    rng = np.random.default_rng(1)
+    for _ in range(n_frames):
+        yield rng.poisson(12.0, SHAPE).astype(np.uint16)
+    if error:
+        raise RunError(error)
+
+
+def window_closed_after(control: Control, seconds: float, address: str) -> None:
+    """A window that its user closes."""
+    control.ready()
+    time.sleep(seconds)
+    control.finished({})
+
+
+def window_that_crashes(control: Control, address: str) -> None:
+    """A window that does not come up."""
+    raise RunError("no display")

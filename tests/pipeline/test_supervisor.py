@@ -1,0 +1,237 @@
+"""Whole runs with real processes: sender, ingest, analyser (null backend), and what goes wrong among them."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import psutil
+import pytest
+
+from pipeline.report import format_summary, summarise
+from pipeline.supervisor import Companion, RunOutcome, RunPlan, supervise
+from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
+from streamer.errors import SourceUnreachableError, WorkerError
+from streamer.records import FrameStatus
+
+from .run_parts import send_and_fail, send_frames, window_closed_after, window_that_crashes
+
+PATIENCE_S = 60.0
+ENDLESS = 1_000_000
+
+
+def plan_of(out: Path, sender: Companion | None, **more: Any) -> RunPlan:
+    analysis = more.pop("analysis", AnalysisConfig(backend="null"))
+    config = RunConfig(
+        record=RecordConfig(path=str(out)), analysis=analysis, ingest=IngestConfig(result_timeout_s=10.0)
+    )
+    return RunPlan(config=config, say=more.pop("say", lambda text: None), sender=sender, **more)
+
+
+def frames(n_frames: int, rate_hz: float = 100.0) -> Companion:
+    return Companion(send_frames, (n_frames, rate_hz))
+
+
+@contextmanager
+def meanwhile(action: Callable[[], None]) -> Iterator[None]:
+    """Do something in a thread while the run goes on in this one; its error is raised here."""
+    errors: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            action()
+        except BaseException as error:
+            errors.append(error)
+            signal.raise_signal(signal.SIGINT)  # or the run would never end
+
+    thread = threading.Thread(target=guarded)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def processes() -> list[psutil.Process]:
+    """The run's processes in the order of their start: sender, ingest, analysers."""
+    children = [child for child in psutil.Process().children() if is_worker(child)]
+    return sorted(children, key=lambda child: (child.create_time(), child.pid))
+
+
+def is_worker(child: psutil.Process) -> bool:
+    try:
+        return "spawn_main" in " ".join(child.cmdline())
+    except psutil.Error:
+        return False  # it has just ended
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def recorded(path: Path) -> int:
+    """How many frames a concurrent reader sees."""
+    try:
+        with h5py.File(path, "r", libver="latest", swmr=True) as file:
+            return int(file["entry/stack/intensity"].shape[0])
+    except OSError:
+        return 0
+
+
+def check_file(path: Path, outcome: RunOutcome, state: str) -> dict[int, int]:
+    """Check that a file is closed and whole; returns how many ledger rows have each status."""
+    with h5py.File(path, "r") as file:
+        n_recorded = outcome.ingest["recorded"]
+        assert file["entry/process/state"][()].decode() == state
+        assert file["entry/stack/intensity"].shape == (n_recorded, 64, 64)
+        status = file["entry/ledger/status"][:].tolist()
+        assert sum(file["entry/ledger/stack_row"][:] >= 0) == n_recorded
+    return {value: status.count(value) for value in set(status)}
+
+
+def test_a_run_records_and_analyses_every_frame(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+    outcome = supervise(plan_of(out, frames(150)))
+    summary = summarise("demo", outcome)
+    assert summary["ok"], summary["problems"]
+    counts = [summary[name] for name in ("sent", "received", "recorded", "analysed", "skipped", "missing")]
+    assert counts == [150, 150, 150, 150, 0, 0]
+    assert summary["backend"] == "null"
+    assert summary["files"] == [str(out)]
+    assert 0 < summary["latency_p50_ms"] <= summary["latency_p99_ms"] <= summary["latency_p999_ms"]
+    assert all(summary["peak_rss_mib"][name] > 10 for name in ("sender", "ingest", "analyser 1"))
+    assert check_file(out, outcome, "complete") == {FrameStatus.ANALYSED: 150}
+    page = format_summary(summary)
+    assert "sent 150   received 150   recorded 150   analysed 150   skipped 0" in page
+    assert "nothing was lost" in page
+
+
+def test_recording_alone_needs_no_analyser(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+    outcome = supervise(plan_of(out, frames(80), analysis=AnalysisConfig(enabled=False)))
+    summary = summarise("record", outcome)
+    assert summary["ok"]
+    assert summary["recorded"] == 80
+    assert "analysed" not in format_summary(summary)
+    assert check_file(out, outcome, "complete") == {FrameStatus.RECORDED: 80}
+
+
+def test_two_analysers_share_the_frames(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+    outcome = supervise(plan_of(out, frames(150), analysis=AnalysisConfig(backend="null", analysers=2)))
+    assert summarise("demo", outcome)["analysed"] == 150
+    assert len(outcome.analysers) == 2
+
+
+def test_ctrl_c_ends_the_run_with_a_closed_file(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+
+    def interrupt() -> None:
+        wait_until(lambda: recorded(out) > 10)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with meanwhile(interrupt):
+        outcome = supervise(plan_of(out, frames(ENDLESS)))
+    summary = summarise("demo", outcome)
+    assert summary["ended_early"]
+    assert summary["ok"], summary["problems"]
+    assert summary["recorded"] > 10
+    check_file(out, outcome, "stopped")
+
+
+def test_a_killed_analyser_is_named_and_replaced(tmp_path: Path) -> None:
+    out, said = tmp_path / "run.nxs", list[str]()
+
+    def kill_the_analyser() -> None:
+        wait_until(lambda: recorded(out) > 10)
+        processes()[2].kill()
+
+    with meanwhile(kill_the_analyser):
+        outcome = supervise(plan_of(out, frames(600), say=said.append))
+    summary = summarise("demo", outcome)
+    assert summary["recorded"] == 600
+    assert summary["analysed"] + summary["analysis_lost"] == 600
+    assert summary["analysed"] > 550
+    assert not summary["ok"]
+    assert summary["problems"][0].startswith("analyser 1: the process ended unexpectedly")
+    assert "starting another analyser in its place" in said
+    assert check_file(out, outcome, "complete")[FrameStatus.ANALYSED] == summary["analysed"]
+
+
+def test_the_recording_outlives_all_analysers(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+
+    def kill_every_analyser() -> None:
+        wait_until(lambda: recorded(out) > 10)
+        processes()[2].kill()
+        n_before = recorded(out)
+        wait_until(lambda: recorded(out) > n_before + 100)  # so another one answers
+        processes()[2].kill()
+
+    with meanwhile(kill_every_analyser):
+        outcome = supervise(plan_of(out, frames(600)))
+    summary = summarise("demo", outcome)
+    assert summary["recorded"] == 600
+    assert summary["analysed"] + summary["damaged"] + summary["analysis_lost"] == 600
+    assert summary["damaged"] > 0
+    assert "no analyser is left: frames are recorded, but no longer analysed" in summary["problems"]
+    with h5py.File(out, "r") as file:
+        assert file["entry/ledger/reason"][599].decode() == "the analysers failed"
+    check_file(out, outcome, "complete")
+
+
+def test_a_sender_that_fails_leaves_a_closed_file(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+    outcome = supervise(plan_of(out, Companion(send_and_fail, (40,))))
+    summary = summarise("demo", outcome)
+    assert "sender: the detector caught fire" in summary["problems"]
+    assert summary["recorded"] == 40
+    check_file(out, outcome, (outcome.ingest["ended_by"] == "end message" and "complete") or "stopped")
+
+
+def test_an_engine_that_is_missing_is_one_clear_error(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+    plan = plan_of(out, frames(10), analysis=AnalysisConfig(backend="null", models=str(tmp_path)))
+    with pytest.raises(WorkerError, match="analyser 1: "):
+        supervise(plan)
+    assert not out.exists()
+
+
+def test_a_file_that_exists_is_one_clear_error(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+    out.write_bytes(b"precious")
+    with pytest.raises(WorkerError, match=r"ingest: .*exists"):
+        supervise(plan_of(out, frames(10)))
+    assert out.read_bytes() == b"precious"
+
+
+def test_a_source_that_does_not_answer_starts_nothing(tmp_path: Path) -> None:
+    config = RunConfig(source=SourceConfig(address="dectris2://127.0.0.1:1", connect_timeout_s=0.2))
+    with pytest.raises(SourceUnreachableError):
+        supervise(RunPlan(config=config, say=lambda text: None))
+    assert processes() == []
+
+
+def test_closing_the_window_ends_a_demonstration(tmp_path: Path) -> None:
+    window = Companion(window_closed_after, (0.2,))
+    plan = plan_of(tmp_path / "run.nxs", frames(ENDLESS), window=window, ends_with_window=True)
+    assert supervise(plan).ended_early
+
+
+def test_a_window_that_crashes_ends_nothing(tmp_path: Path) -> None:
+    said = list[str]()
+    plan = plan_of(tmp_path / "run.nxs", frames(100), window=Companion(window_that_crashes), say=said.append)
+    summary = summarise("live", supervise(plan))
+    assert summary["ok"]
+    assert summary["recorded"] == 100
+    assert "window: no display; the run goes on" in said
