@@ -103,6 +103,11 @@ class SeriesAccount:
         self.counters.analysis_lost += 1
         self.ledger.explain(frame_id, reason)
 
+    def regain_analysis(self, frame_id: int) -> None:
+        """Take `lose_analysis` back."""
+        self.counters.analysis_lost -= 1
+        self.ledger.explain(frame_id, "")
+
     def close(self, n_planned: int) -> int:
         """Count what never came; return how many frames of the plan are missing after the last one.
 

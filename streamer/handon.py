@@ -57,6 +57,7 @@ class HandOn(Generic[Owner]):
         self._policy = policy
         self._capacity = capacity
         self._unanswered: dict[tuple[SeriesKey, int], Owner] = {}
+        self._given_up: dict[tuple[SeriesKey, int], Owner] = {}  # at the last loss of an analyser
         self._waiting: tuple[tuple[SeriesKey, int], Owner, list[Buffer]] | None = None
 
     @property
@@ -93,6 +94,10 @@ class HandOn(Generic[Owner]):
         """Take a frame off the account when its answer came; None if it was not on it."""
         return self._unanswered.pop((key, frame_id), None)
 
+    def regained(self, key: SeriesKey, frame_id: int) -> Owner | None:
+        """Take a frame off the list of those given up, as its answer came after all; None if it is not there."""
+        return self._given_up.pop((key, frame_id), None)
+
     def unanswered(self, owner: Owner) -> list[int]:
         """Return the ids of an owner's frames that are not answered yet, the waiting one included."""
         ids = [frame_id for (_, frame_id), other in self._unanswered.items() if other is owner]
@@ -104,6 +109,7 @@ class HandOn(Generic[Owner]):
         """Take all of an owner's frames off the account, and return their ids."""
         ids = self.unanswered(owner)
         self._unanswered = {key: other for key, other in self._unanswered.items() if other is not owner}
+        self._given_up = {key: other for key, other in self._given_up.items() if other is not owner}
         if self._waiting is not None and self._waiting[1] is owner:
             self._waiting = None
         return ids
@@ -111,10 +117,11 @@ class HandOn(Generic[Owner]):
     def abandon(self) -> list[tuple[int, Owner]]:
         """Take all frames that were sent off the account, because an analyser is gone; one that waits stays.
 
-        With several analysers, what the others have is given up too: whose a frame is, is not known here.
+        With several analysers, what the others have is given up too, because whose a frame is, is not known
+        here; their answers are still welcome (`regained`).
         """
         abandoned = [(frame_id, owner) for (_, frame_id), owner in self._unanswered.items()]
-        self._unanswered = {}
+        self._given_up, self._unanswered = self._unanswered, {}
         return abandoned
 
     def _send(self, key: tuple[SeriesKey, int], owner: Owner, parts: "list[Buffer]") -> bool:

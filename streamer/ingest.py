@@ -230,6 +230,8 @@ class Ingest:
             self._keeper.take_analyser(answer)
             return
         series = self._handon.answered(answer.key, answer.frame_id)
+        if series is None and (series := self._handon.regained(answer.key, answer.frame_id)) is not None:
+            series.regain_analysis(answer.frame_id)
         if series is None:
             self._notes.add("unexpected result", f"a result of frame {answer.frame_id} was not waited for")
         elif isinstance(answer, FrameResult):

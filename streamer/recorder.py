@@ -152,6 +152,10 @@ class SeriesRecorder:
         self.account.lose_analysis(frame_id, reason)
         self.note("lost analysis", f"frame {frame_id}: {reason}")
 
+    def regain_analysis(self, frame_id: int) -> None:
+        """Note that a frame whose analysis was given up is answered after all."""
+        self.account.regain_analysis(frame_id)
+
     def note(self, kind: str, line: str) -> None:
         """Warn, in the run's log and in the file's."""
         if self._context.notes.add(kind, line):

@@ -1,0 +1,253 @@
+"""A detector, an analyser and ingest between them, over real sockets, for the tests of recording."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import msgspec
+import numpy as np
+import zmq
+
+from streamer.clock import RunClock
+from streamer.compression import encode
+from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
+from streamer.ingest import run_ingest
+from streamer.link import Task, decode_task, encode_analyser, encode_failure, encode_lost, encode_result
+from streamer.records import (
+    COLUMN_DTYPE,
+    AnalyserInfo,
+    AnalyserLost,
+    Compression,
+    Frame,
+    FrameFailure,
+    FrameHeader,
+    FrameResult,
+    SeriesEnd,
+    SeriesKey,
+    SeriesStart,
+    StreamMessage,
+)
+from streamer.sources import Encoder, Scheme, make_encoder
+from streamer.worker import Control
+
+KEY = SeriesKey(7, "01HRCJF83S")
+SHAPE = (48, 64)
+DTYPE = np.dtype("<u2")
+T0 = 1_700_000_000.0
+TIMEOUT_S = 20.0
+
+RECORD_ONLY = AnalysisConfig(enabled=False)
+
+
+def image_of(
+    frame_id: int, shape: tuple[int, int] = SHAPE, dtype: np.dtype[Any] = DTYPE
+) -> np.ndarray[Any, Any]:
+    """Make the frame that every test expects under an id."""
+    return np.random.default_rng(frame_id).poisson(0.5, shape).astype(dtype)
+
+
+def start_of(n_planned: int, key: SeriesKey = KEY, shape: tuple[int, int] = SHAPE) -> SeriesStart:
+    return SeriesStart(
+        key, n_planned, shape, DTYPE, pixel_size_A=0.25, frame_time_s=0.01, saturation_value=60_000
+    )
+
+
+def frame_of(
+    frame_id: int,
+    key: SeriesKey = KEY,
+    compression: Compression = Compression.BSLZ4,
+    shape: tuple[int, int] = SHAPE,
+    dtype: np.dtype[Any] = DTYPE,
+) -> Frame:
+    header = FrameHeader(key, frame_id, shape, dtype, compression, T0 + 0.01 * frame_id)
+    return Frame(header, memoryview(encode(image_of(frame_id, shape, dtype), compression)))
+
+
+def series_of(frame_ids: Sequence[int], n_planned: int, key: SeriesKey = KEY) -> list[StreamMessage]:
+    return [start_of(n_planned, key), *(frame_of(i, key) for i in frame_ids), SeriesEnd(key)]
+
+
+class Detector:
+    """The sending end: a bound PUSH socket and a wire format."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", scheme: Scheme = Scheme.DECTRIS2) -> None:
+        self._socket = context.socket(zmq.PUSH)
+        self._socket.set(zmq.LINGER, 0)
+        self._socket.set(zmq.SNDTIMEO, int(1000 * TIMEOUT_S))
+        port = self._socket.bind_to_random_port("tcp://127.0.0.1")
+        self.address = f"{scheme}://127.0.0.1:{port}"
+        self._encoder = make_encoder(scheme, T0)
+
+    def send(self, *messages: StreamMessage) -> None:
+        for message in messages:
+            self._socket.send_multipart([bytes(part) for part in self._encoder.encode(message)])
+
+    @staticmethod
+    def v2_encoder() -> Encoder:
+        return make_encoder(Scheme.DECTRIS2, T0)
+
+    def send_bytes(self, *messages: bytes) -> None:
+        for message in messages:
+            self._socket.send(message)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Analyser:
+    """The analysing end: takes tasks and answers them as the test wishes."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", tasks: str, results: str) -> None:
+        self._tasks, self._results = context.socket(zmq.PULL), context.socket(zmq.PUSH)
+        self._tasks.set(zmq.RCVHWM, 2)
+        self._tasks.set(zmq.RCVTIMEO, int(1000 * TIMEOUT_S))
+        self._results.set(zmq.LINGER, 1000)
+        self._tasks.connect(tasks)
+        self._results.connect(results)
+
+    def next_task(self) -> Task:
+        return decode_task([part.buffer for part in self._tasks.recv_multipart(copy=False)])
+
+    def has_task(self, wait_ms: int) -> bool:
+        return bool(self._tasks.poll(wait_ms))
+
+    def introduce(self, info: AnalyserInfo) -> None:
+        self._results.send_multipart(encode_analyser(info))
+
+    def report_loss(self, reason: str) -> None:
+        self._results.send_multipart(encode_lost(AnalyserLost(reason)))
+
+    def answer(self, result: FrameResult | FrameFailure) -> None:
+        parts = encode_result(result) if isinstance(result, FrameResult) else encode_failure(result)
+        self._results.send_multipart(parts)
+
+    def close(self) -> None:
+        self._tasks.close()
+        self._results.close()
+
+
+def result_of(task: Task, **changes: Any) -> FrameResult:
+    """Make a result whose every value tells which frame it belongs to."""
+    header = task.frame.header
+    n_columns = header.frame_id % 4
+    columns = np.zeros(n_columns, COLUMN_DTYPE)
+    columns["y"], columns["x"] = header.frame_id + 0.5, np.arange(n_columns)
+    columns["count"], columns["track_id"] = header.frame_id % 7 + 1, 100 * header.frame_id
+    t = task.t_received
+    return replace(
+        FrameResult(
+            header.frame_id, header.key, columns, 10.0 * header.frame_id, 1.5, t, t + 0.25, t + 0.5,
+            (float(header.frame_id), -1.0), 0.125,
+        ),
+        **changes,
+    )  # fmt: skip
+
+
+class IngestRun:
+    """Ingest in a thread, and what it has said."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.summary: dict[str, Any] = {}
+        self.error: BaseException | None = None
+        self._ready = threading.Event()
+        self._addresses: dict[str, str] = {}
+        self._stop = threading.Event()
+        self.control = Control(self._stop, self._report)
+        self._thread = threading.Thread(target=self._run, args=(config,))
+        self._thread.start()
+
+    def addresses(self) -> tuple[str, str]:
+        assert self._ready.wait(TIMEOUT_S)
+        if self.error is not None:
+            raise self.error
+        return self._addresses["tasks"], self._addresses["results"]
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for the run's own end."""
+        self._thread.join(TIMEOUT_S)
+        assert not self._thread.is_alive(), "ingest has not ended"
+        if self.error is not None:
+            raise self.error
+        return self.summary
+
+    def stop(self) -> dict[str, Any]:
+        self._stop.set()
+        return self.finish()
+
+    def _report(self, message: tuple[str, Any]) -> None:
+        kind, value = message
+        if kind == "ready":
+            self._addresses = value
+            self._ready.set()
+        else:
+            self.summary = value
+
+    def _run(self, config: RunConfig) -> None:
+        try:
+            run_ingest(self.control, config, RunClock.start())
+        except BaseException as error:
+            self.error = error
+            self._ready.set()
+
+
+@contextmanager
+def running(
+    path: Path | str,
+    analysis: AnalysisConfig = RECORD_ONLY,
+    scheme: Scheme = Scheme.DECTRIS2,
+    record: RecordConfig | None = None,
+    **limits: Any,
+) -> Iterator[tuple[Detector, IngestRun, Callable[[], Analyser]]]:
+    """Start a detector and ingest; the third value makes analysers."""
+    with zmq.Context() as context:
+        detector = Detector(context, scheme)
+        config = RunConfig(
+            source=SourceConfig(address=detector.address),
+            ingest=IngestConfig(**{"end_timeout_s": 0.3, "result_timeout_s": 2.0, **limits}),
+            record=msgspec.structs.replace(record or RecordConfig(), path=str(path)),
+            analysis=analysis,
+        )
+        run = IngestRun(config)
+        analysers: list[Analyser] = []
+
+        def analyser() -> Analyser:
+            analysers.append(Analyser(context, *run.addresses()))
+            return analysers[-1]
+
+        try:
+            run.addresses()
+            yield detector, run, analyser
+        finally:
+            run.control.request_stop()
+            run._thread.join(TIMEOUT_S)
+            for end in (detector, *analysers):
+                end.close()
+
+
+def record(path: Path, *messages: StreamMessage | bytes, **options: Any) -> dict[str, Any]:
+    """Record the messages without analysis, until ingest ends by itself."""
+    with running(path, **options) as (detector, run, _):
+        for message in messages:
+            (detector.send_bytes if isinstance(message, bytes) else detector.send)(message)
+        return run.finish()
+
+
+def wait_for_rows(path: Path, table: str, n_rows: int) -> None:
+    """Wait, as a concurrent reader of the file, until a table's `frame_id` (or the like) is so long."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while _rows(path, table) < n_rows:
+        assert time.monotonic() < deadline, f"{table} has {_rows(path, table)} rows, expected {n_rows}"
+        time.sleep(0.02)
+
+
+def _rows(path: Path, table: str) -> int:
+    try:
+        with h5py.File(path, "r", libver="latest", swmr=True) as file:
+            return int(file[table].shape[0])
+    except (OSError, KeyError):  # not there yet, or still being laid out
+        return -1

@@ -1,0 +1,278 @@
+"""Handing frames on and taking results back: each ends up under its own frame id, whatever the order."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401 - registers the filters
+import numpy as np
+import pytest
+
+from streamer.check import check_file
+from streamer.compression import decode
+from streamer.config import AnalysisConfig, RecordConfig
+from streamer.link import Task
+from streamer.records import AnalyserInfo, FrameFailure, FrameStatus, Policy
+from tests.streamer.ingest_run import (
+    SHAPE,
+    Analyser,
+    image_of,
+    result_of,
+    running,
+    series_of,
+    wait_for_rows,
+)
+
+WAIT = AnalysisConfig(policy=Policy.WAIT, queue_frames=4)
+LATEST = AnalysisConfig(policy=Policy.LATEST, batch_frames=1)
+
+
+def _status(path: Path) -> list[int]:
+    with h5py.File(path) as file:
+        return file["entry/ledger/status"][:].tolist()
+
+
+def _answer_in_order(analyser: Analyser, n_frames: int) -> list[Task]:
+    tasks = [analyser.next_task() for _ in range(n_frames)]
+    for task in tasks:
+        analyser.answer(result_of(task))
+    return tasks
+
+
+def test_wait_hands_every_frame_on_with_its_payload(tmp_path: Path) -> None:
+    with running(tmp_path / "run.nxs", WAIT) as (detector, run, analyser):
+        end = analyser()
+        detector.send(*series_of(range(12), 12))
+        seen = []
+        for _ in range(12):
+            task = end.next_task()
+            np.testing.assert_array_equal(decode(task.frame), image_of(task.frame.header.frame_id))
+            assert (task.pixel_size_A, task.saturation_value) == (0.25, 60_000)
+            seen.append(task.frame.header.frame_id)
+            end.answer(result_of(task))
+        summary = run.finish()
+    assert seen == list(range(12))
+    assert [summary[name] for name in ("recorded", "analysed", "skipped", "lost")] == [12, 12, 0, 0]
+    assert summary["latency_p50_ms"] == pytest.approx(500, rel=0.01), "published half a second after arrival"
+    assert _status(tmp_path / "run.nxs") == [FrameStatus.ANALYSED] * 12
+    assert check_file(tmp_path / "run.nxs").ok
+
+
+def test_results_land_under_their_frames_in_any_order(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with running(path, AnalysisConfig(policy=Policy.WAIT, queue_frames=20)) as (detector, run, analyser):
+        end = analyser()
+        detector.send(*series_of(range(10), 10))
+        tasks = [end.next_task() for _ in range(10)]
+        for i in (9, 0, 4, 7, 1, 2, 8, 3, 6, 5):
+            end.answer(result_of(tasks[i]))
+        run.finish()
+    with h5py.File(path) as file:
+        ledger, summary, columns = (file[f"entry/{name}"] for name in ("ledger", "summary", "columns"))
+        for frame_id in range(10):
+            row = ledger["result_row"][frame_id]
+            assert summary["frame_id"][row] == frame_id
+            assert summary["total_atoms"][row] == 10 * frame_id
+            assert summary["drift"][row].tolist() == [frame_id, -1]
+            rows = slice(columns["first_row"][row], columns["first_row"][row] + summary["n_columns"][row])
+            assert columns["y"][rows].tolist() == [frame_id + 0.5] * (frame_id % 4)
+            assert columns["count"][rows].tolist() == [frame_id % 7 + 1] * (frame_id % 4)
+            assert columns["track_id"][rows].tolist() == [100 * frame_id] * (frame_id % 4)
+            received, analysed = ledger["t_received"][frame_id], ledger["t_analysed"][frame_id]
+            assert analysed == pytest.approx(received + 0.25)
+    assert check_file(path).ok
+
+
+def test_wait_stops_taking_in_while_the_analyser_is_busy(tmp_path: Path) -> None:
+    with running(tmp_path / "run.nxs", WAIT) as (detector, run, analyser):
+        end = analyser()
+        detector.send(*series_of(range(30), 30))
+        wait_for_rows(tmp_path / "run.nxs", "entry/ledger/frame_id", 5)
+        held = [end.next_task() for _ in range(4)]
+        assert not end.has_task(300), "four frames may be unanswered, not more"
+        for task in held:
+            end.answer(result_of(task))
+        _answer_in_order(end, 4)
+        for _ in range(22):
+            end.answer(result_of(end.next_task()))
+        summary = run.finish()
+    assert (summary["analysed"], summary["skipped"], summary["lost"]) == (30, 0, 0)
+
+
+def test_wait_waits_for_the_first_analyser(tmp_path: Path) -> None:
+    with running(tmp_path / "run.nxs", WAIT) as (detector, run, analyser):
+        detector.send(*series_of(range(3), 3))
+        wait_for_rows(tmp_path / "run.nxs", "entry/ledger/frame_id", 1)
+        _answer_in_order(analyser(), 3)
+        assert run.finish()["analysed"] == 3
+
+
+def test_latest_skips_what_the_analyser_cannot_take_and_records_everything(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with running(path, LATEST) as (detector, run, analyser):
+        end = analyser()
+        messages = series_of(range(30), 30)
+        detector.send(*messages[:-1])
+        wait_for_rows(path, "entry/ledger/frame_id", 30)
+        tasks = []
+        while end.has_task(200):
+            tasks.append(end.next_task())
+        for task in tasks:
+            end.answer(result_of(task))
+        detector.send(messages[-1])
+        summary = run.finish()
+    assert 0 < len(tasks) <= 2, "one frame being analysed and one ready"
+    assert (summary["analysed"], summary["skipped"]) == (len(tasks), 30 - len(tasks))
+    assert (summary["recorded"], summary["lost"]) == (30, 0)
+    with h5py.File(path) as file:
+        ledger = file["entry/ledger"]
+        skipped = ledger["status"][:] == FrameStatus.SKIPPED
+        assert set(ledger["reason"][skipped].tolist()) == {b"the analysers were busy"}
+    assert check_file(path).ok
+
+
+def test_latest_without_an_analyser_records_on(tmp_path: Path) -> None:
+    with running(tmp_path / "run.nxs", LATEST) as (detector, run, _):
+        detector.send(*series_of(range(10), 10))
+        summary = run.finish()
+    assert (summary["recorded"], summary["skipped"], summary["lost"]) == (10, 10, 0)
+
+
+def test_every_nth_frame_can_be_analysed(tmp_path: Path) -> None:
+    with running(tmp_path / "run.nxs", AnalysisConfig(every=5)) as (detector, run, analyser):
+        end = analyser()
+        detector.send(*series_of(range(11), 11))
+        assert [t.frame.header.frame_id for t in _answer_in_order(end, 3)] == [0, 5, 10]
+        summary = run.finish()
+    assert (summary["analysed"], summary["skipped"], summary["lost"]) == (3, 8, 0)
+
+
+def test_a_failure_is_in_the_ledger_with_its_reason(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with running(path, WAIT) as (detector, run, analyser):
+        end = analyser()
+        detector.send(*series_of(range(3), 3))
+        tasks = [end.next_task() for _ in range(3)]
+        end.answer(FrameFailure.of(tasks[1].frame.header, "payload does not decode"))
+        end.answer(result_of(tasks[0]))
+        end.answer(result_of(tasks[2]))
+        summary = run.finish()
+    assert _status(path) == [FrameStatus.ANALYSED, FrameStatus.DAMAGED, FrameStatus.ANALYSED]
+    assert (summary["damaged"], summary["recorded"], summary["lost"]) == (1, 3, 1)
+    report = check_file(path)
+    assert report.problems == ()
+    assert report.losses == ("1 damaged (payload does not decode): 1",)
+
+
+def test_a_result_that_never_comes_is_named_and_the_file_closed(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with running(path, WAIT, result_timeout_s=0.3) as (detector, run, analyser):
+        end = analyser()
+        detector.send(*series_of(range(3), 3))
+        end.answer(result_of(end.next_task()))
+        summary = run.finish()
+    assert (summary["analysed"], summary["analysis_lost"], summary["lost"]) == (1, 2, 2)
+    assert _status(path) == [FrameStatus.ANALYSED, FrameStatus.RECORDED, FrameStatus.RECORDED]
+    assert "2 recorded (no result within 0.3 s): 1-2" in check_file(path).losses
+
+
+def test_a_stop_skips_what_was_not_analysed_yet(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with running(path, WAIT, result_timeout_s=0.3) as (detector, run, _):
+        detector.send(*series_of(range(9), 9))
+        wait_for_rows(path, "entry/ledger/frame_id", 1)
+        summary = run.stop()
+    assert (summary["recorded"], summary["skipped"], summary["lost"]) == (1, 1, 0)
+    assert check_file(path).ok
+
+
+def test_an_answer_nobody_waits_for_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with running(path, WAIT) as (detector, run, analyser):
+        end = analyser()
+        detector.send(*series_of(range(2), 2))
+        first, second = end.next_task(), end.next_task()
+        for task in (first, first, second):
+            end.answer(result_of(task))
+        summary = run.finish()
+    assert summary["analysed"] == 2
+    assert any("was not waited for" in note for note in summary["notes"])
+    assert check_file(path).ok
+
+
+def test_maps_are_stored_where_the_analyser_sends_them(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    maps: dict[int, dict[str, Any]] = {
+        0: {"denoised": np.full(SHAPE, 0.5, np.float16), "atom_count": np.full(SHAPE, 3, np.float16)},
+        1: {},
+        2: {"denoised": np.full((8, 8), 0.5, np.float16), "atom_count": np.zeros((8, 8), np.float16)},
+        3: {"denoised": np.full(SHAPE, 1.5, np.float16), "atom_count": np.full(SHAPE, 4, np.float16)},
+    }
+    record = RecordConfig(maps_every=1)
+    with running(path, WAIT, record=record) as (detector, run, analyser):
+        end = analyser()
+        detector.send(*series_of(range(4), 4))
+        for _ in range(4):
+            task = end.next_task()
+            end.answer(result_of(task, **maps[task.frame.header.frame_id]))
+        summary = run.finish()
+    with h5py.File(path) as file:
+        stored = file["entry/maps"]
+        assert stored["frame_id"][:].tolist() == [0, 3]
+        assert (stored["denoised"].dtype, stored["denoised"].shape) == (np.float16, (2, *SHAPE))
+        assert stored["denoised"][:, 0, 0].tolist() == [0.5, 1.5]
+        assert stored["atom_count"][:, 5, 5].tolist() == [3, 4]
+    assert any("frame 2: its maps do not have" in note for note in summary["notes"])
+
+
+def test_the_file_names_the_engine_and_its_networks(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    info = AnalyserInfo("openvino", "CPU", "FP32", "2025.3", {"a.onnx": "ab" * 32, "b.onnx": "cd" * 32})
+    with running(path, WAIT) as (detector, run, analyser):
+        ends = [analyser(), analyser()]
+        for end in ends:
+            end.introduce(info)
+        detector.send(*series_of(range(2), 2))
+        for _ in range(2):
+            end = ends[0] if ends[0].has_task(500) else ends[1]
+            end.answer(result_of(end.next_task()))
+        run.finish()
+    with h5py.File(path) as file:
+        analysis = file["entry/process/analysis"]
+        assert [analysis[name][()].decode() for name in ("backend", "device", "precision", "version")] == [
+            "openvino", "CPU", "FP32", "2025.3",
+        ]  # fmt: skip
+        assert analysis["models/name"][:].tolist() == [b"a.onnx", b"b.onnx"]
+        assert analysis["models/sha256"][:].tolist() == [b"ab" * 32, b"cd" * 32]
+        percentiles = file["entry/process/latency/received_to_published"][:]
+        np.testing.assert_allclose(percentiles, 0.5, rtol=0.01)
+
+
+def test_a_dead_analyser_holds_nothing_up_and_late_answers_count(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with running(path, WAIT) as (detector, run, analyser):
+        end = analyser()
+        detector.send(*series_of(range(8), 8))
+        held = [end.next_task() for _ in range(4)]
+        end.report_loss("analyser 1 has died")
+        later = [end.next_task() for _ in range(4)]
+        for task in (held[2], *later):
+            end.answer(result_of(task))
+        summary = run.finish()
+    assert (summary["analysed"], summary["analysis_lost"], summary["lost"]) == (5, 3, 3)
+    assert check_file(path).losses == ("3 recorded (analyser 1 has died): 0-1, 3",)
+
+
+def test_results_of_a_series_that_was_replaced_go_to_its_own_file(tmp_path: Path) -> None:
+    with running(tmp_path / "run.nxs", WAIT) as (detector, run, analyser):
+        end = analyser()
+        other = series_of(range(2), 2)
+        first = series_of(range(2), 2, key=type(other[0].key)(6, "other"))[:-1]  # type: ignore[union-attr]
+        detector.send(*first, *other)
+        for task in [end.next_task() for _ in range(4)]:
+            end.answer(result_of(task))
+        summary = run.finish()
+    assert (summary["analysed"], summary["lost"]) == (4, 0)
+    for name in ("run.nxs", "run-2.nxs"):
+        assert _status(tmp_path / name) == [FrameStatus.ANALYSED] * 2
+        assert check_file(tmp_path / name).ok
