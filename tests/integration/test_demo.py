@@ -1,0 +1,184 @@
+"""The command line as a user runs it: real processes, real signals, real files."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+COMMAND = [sys.executable, "-m", "pipeline.cli"]
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 90.0
+SMALL = ["--headless", "--size", "256", "--backend", "null", "--json"]
+ENDLESS = ["--frames", "100000", "--fps", "50"]
+
+needs_sessions = pytest.mark.skipif(sys.platform == "win32", reason="a session's signals are POSIX's")
+
+
+def atomstream(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *argv], cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S, env=environment()
+    )
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@contextmanager
+def running(*argv: str, cwd: Path) -> Iterator["subprocess.Popen[str]"]:
+    """A command in a terminal's place: its processes form a group that gets Ctrl-C together."""
+    process = subprocess.Popen(
+        [*COMMAND, *argv],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def press_ctrl_c(process: "subprocess.Popen[str]") -> None:
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def finish(process: "subprocess.Popen[str]") -> tuple[int, dict[str, Any], str]:
+    """Wait for the end; returns the exit status, the JSON record and what was said on stderr."""
+    out, err = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, json.loads(out.splitlines()[-1]), err
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def n_recorded(path: Path) -> int:
+    """How many frames a concurrent reader sees."""
+    try:
+        with h5py.File(path, "r", libver="latest", swmr=True) as file:
+            return int(file["entry/stack/intensity"].shape[0])
+    except OSError:
+        return 0
+
+
+def process_group_is_gone(pgid: int) -> bool:
+    try:
+        os.killpg(pgid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_a_demonstration_analyses_every_frame_and_compares_with_the_truth(tmp_path: Path) -> None:
+    options = ["--headless", "--frames", "40", "--fps", "15", "--size", "256", "--json"]
+    done = atomstream("demo", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    names = ("sent", "received", "recorded", "analysed", "skipped", "missing", "damaged")
+    assert [record[name] for name in names] == [40, 40, 40, 40, 0, 0, 0]
+    assert record["ok"] is True
+    assert record["backend"] == "openvino"
+    assert record["truth"]["frames"] == 40
+    assert record["truth"]["true_columns"] > 40 * 100
+    assert record["latency_p50_ms"] > 0
+    assert "nothing was lost" in done.stderr
+    (recording,) = (tmp_path / "runs").glob("demo-*.nxs")
+    assert record["files"] == [str(recording.relative_to(tmp_path))]
+    assert recording.with_suffix(".truth.h5").exists()
+    checked = atomstream("check", str(recording), "--json", cwd=tmp_path)
+    assert checked.returncode == 0, checked.stdout
+    assert json.loads(checked.stdout)["decoded"] == 40
+
+
+def test_frames_lost_on_the_way_are_named_and_change_the_exit_status(tmp_path: Path) -> None:
+    options = [*SMALL, "--frames", "60", "--fps", "60", "--fault", "drop@7+8,corrupt@20,truncate@30"]
+    done = atomstream("demo", *options, "--out", "run.nxs", cwd=tmp_path)
+    record = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert record["ok"] is False
+    assert (record["missing"], record["lost"]) == (2, 4)
+    assert any("2 frames are missing" in problem for problem in record["problems"])
+    assert any("damaged" in problem for problem in record["problems"])
+    assert atomstream("check", "run.nxs", cwd=tmp_path).returncode == 1
+
+
+def test_the_movie_streams_in_our_own_format_too(tmp_path: Path) -> None:
+    options = [*SMALL, "--frames", "30", "--fps", "60", "--wire", "atomstream", "--compression", "none"]
+    done = atomstream("demo", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["analysed"] == 30
+
+
+@needs_sessions
+def test_ctrl_c_ends_a_demonstration_with_a_valid_file(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+    with running("demo", *SMALL, *ENDLESS, "--out", str(out), cwd=tmp_path) as demo:
+        wait_until(lambda: n_recorded(out) > 20)
+        press_ctrl_c(demo)
+        status, record, errors = finish(demo)
+    assert status == 0, errors
+    assert record["ended_early"] is True
+    assert record["recorded"] > 20
+    assert "Traceback" not in errors
+    wait_until(lambda: process_group_is_gone(demo.pid))
+    assert atomstream("check", str(out), cwd=tmp_path).returncode == 0
+
+
+@needs_sessions
+def test_ctrl_c_ends_a_recording_with_a_valid_file(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+    port = free_port()
+    movie = ["--stream", f"tcp://127.0.0.1:{port}", "--size", "256", "--fps", "50"]
+    with running("simulate", *movie, "--json", cwd=tmp_path) as sender:
+        source = f"dectris2://127.0.0.1:{port}"
+        options = ["--out", str(out), "--connect-timeout", "60", "--json"]
+        with running("record", source, *options, cwd=tmp_path) as recorder:
+            wait_until(lambda: n_recorded(out) > 20)
+            press_ctrl_c(recorder)
+            status, record, errors = finish(recorder)
+        press_ctrl_c(sender)
+        assert finish(sender)[0] == 0
+    assert status == 0, errors
+    assert record["recorded"] == record["received"] > 20
+    wait_until(lambda: process_group_is_gone(recorder.pid))
+    assert atomstream("check", str(out), cwd=tmp_path).returncode == 0
+
+
+@needs_sessions
+def test_a_second_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+    with running("demo", *SMALL, *ENDLESS, "--out", str(out), cwd=tmp_path) as demo:
+        wait_until(lambda: n_recorded(out) > 20)
+        os.kill(demo.pid, signal.SIGTERM)
+        press_ctrl_c(demo)
+        out_text, errors = demo.communicate(timeout=PATIENCE_S)
+    assert "Traceback" not in errors
+    assert demo.returncode in (0, 1)  # 0 where the run had ended before the second came
+    assert json.loads(out_text.splitlines()[-1])
+    wait_until(lambda: process_group_is_gone(demo.pid))
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
