@@ -146,7 +146,7 @@ class _Analyser:
         """Send to ingest; waits while its queue is full, until the run is over."""
         while not self._control.stopping():
             if self._sockets.results.poll(_POLL_S * 1000, zmq.POLLOUT):
-                self._sockets.results.send_multipart(parts, copy=False)
+                self._sockets.results.send_multipart(parts)
                 return
 
     def _receive(self) -> None:
@@ -246,4 +246,4 @@ class _Analyser:
         self.send(link.encode_result(result))
         if self._view_clock.due(self._clock.now()):
             view = make_view(frame.prepared, frame.denoised, result, self._config.view.size_px)
-            self._sockets.view.send_multipart(link.encode_view(view), copy=False)
+            self._sockets.view.send_multipart(link.encode_view(view))

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from numpy.typing import NDArray
 
 from pipeline.backends.checks import check_batch, check_collect, check_output, check_shapes
 from pipeline.backends.protocol import BatchShape, NetworkOutput
+from pipeline.backends.quiet_openvino import ov
 from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks
 from streamer.errors import BackendError
 from streamer.records import AnalyserInfo

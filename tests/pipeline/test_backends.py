@@ -1,5 +1,7 @@
 """Each backend against the suite, and all of them against ONNX Runtime."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -144,3 +146,13 @@ def test_torch_refuses_an_operator_it_does_not_know(tmp_path: Path) -> None:
     with closing(make_backend("torch", find_networks(folder, MATERIAL))) as backend:
         with pytest.raises(BackendError, match="no PyTorch counterpart here for Celu"):
             backend.load(BatchShape(1, 32, 32))
+
+
+def test_openvino_reports_to_nobody() -> None:
+    """In a fresh process: no telemetry thread, and its package is not loaded."""
+    program = (
+        "import sys, threading; import pipeline.backends.openvino_backend;"
+        "print(sys.modules.get('openvino_telemetry'), threading.active_count())"
+    )
+    seen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert seen.stdout.split() == ["None", "1"]

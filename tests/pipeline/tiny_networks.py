@@ -23,10 +23,14 @@ VACUUM_COUNTS = 2000.0
 _UNSCALE = float(np.hypot(NOISE_FLOOR, CONTRAST_UNIT))
 
 
-def write_networks(folder: Path, coarse_logits: bool = False, **metadata: str) -> Path:
-    """Write both networks into `folder` and return it; `coarse_logits`: at half the frame's size."""
+def write_networks(folder: Path, coarse_logits: bool = False, fragile: bool = False, **metadata: str) -> Path:
+    """Write both networks into `folder` and return it.
+
+    `coarse_logits` gives the counts at half the frame's size; a `fragile` denoiser answers with NaN where a
+    pixel has less than half the vacuum level.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for task, model in (("denoise", _denoise()), ("heights", _heights(coarse_logits))):
+    for task, model in (("denoise", _denoise(fragile)), ("heights", _heights(coarse_logits))):
         onnx.checker.check_model(model)
         properties = {"task": task, "material": MATERIAL, "pixel_size_A": str(PIXEL_SIZE_A), **metadata}
         helper.set_model_props(model, properties)
@@ -53,9 +57,15 @@ def network_input(counts: NDArray[np.uint16]) -> NDArray[np.float32]:
     return np.stack([contrast / _UNSCALE, noise])[np.newaxis].astype(np.float32)
 
 
-def _denoise() -> onnx.ModelProto:
+def _denoise(fragile: bool) -> onnx.ModelProto:
     nodes = [helper.make_node("Conv", ["frames", "unscale", "vacuum"], ["denoised"])]
     weights = {"unscale": _weights([_UNSCALE]), "vacuum": np.ones(1)}
+    if fragile:
+        nodes = [
+            helper.make_node("Conv", ["frames", "unscale", "half"], ["positive"]),
+            helper.make_node("Sqrt", ["positive"], ["denoised"]),
+        ]
+        weights = {"unscale": _weights([_UNSCALE]), "half": np.array([0.5])}
     return _model(nodes, weights, {"denoised": 1})
 
 
