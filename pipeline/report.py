@@ -151,10 +151,9 @@ def _truth_lines(truth: Mapping[str, Any] | None) -> dict[str, str]:
         f"missed {_percent(truth['missed_share'])}   false {_percent(truth['false_share'])}   "
         f"of {truth['true_columns']:,} true columns in {truth['frames']:,} frames"
     )
-    atoms = (
-        f"total wrong by {_percent(truth['total_atoms_error_share'])} a frame   "
-        f"position {truth['position_rms_A']:.2f} Å rms"
-    )
+    atoms = f"total wrong by {_percent(truth['total_atoms_error_share'])} a frame"
+    if not isnan(truth["position_rms_A"]):
+        atoms += f"   positions within {truth['position_rms_A']:.2f} Å rms"
     return {"counts": counts, "columns": columns, "atoms": atoms}
 
 

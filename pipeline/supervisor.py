@@ -198,7 +198,7 @@ class _Run:
     def _start_analyser(self) -> Worker:
         self._analysers_started += 1
         return self._crew.start(
-            f"analyser {self._analysers_started}",
+            f"analyser-{self._analysers_started}",
             run_analyser,
             self._config,
             self._clock,

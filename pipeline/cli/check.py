@@ -55,6 +55,6 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 def _page(report: "CheckReport") -> str:
     counts = "   ".join(f"{name} {getattr(report, name):,}" for name in _COUNTS)
     lines = [("state", report.state), ("frames", counts)]
-    lines += [("lost", line) for line in report.losses] + [("problem", line) for line in report.problems]
+    lines += [("ledger", line) for line in report.losses] + [("problem", line) for line in report.problems]
     lines += [("verdict", "the file is whole and nothing was lost")] if report.ok else []
     return "\n".join(["", f"atomstream check {report.path}", *(f"  {n:<10}{text}" for n, text in lines), ""])

@@ -48,14 +48,9 @@ def run(args: argparse.Namespace) -> int:
     config = run_config(
         args, record__path=str(out), ingest__idle_timeout_s=config.ingest.idle_timeout_s or _SILENCE_S
     )
+    sender = movie_companion(args, n_frames, out)
     say(f"recording to {out}, its truth beside it")
-    plan = RunPlan(
-        config=config,
-        say=say,
-        sender=movie_companion(args, n_frames, out),
-        window=window,
-        ends_with_window=not n_frames,
-    )
+    plan = RunPlan(config=config, say=say, sender=sender, window=window, ends_with_window=not n_frames)
     return run_and_report(args, plan, _compare_with_truth)
 
 

@@ -109,7 +109,7 @@ def test_a_run_records_and_analyses_every_frame(tmp_path: Path) -> None:
     assert summary["backend"] == "null"
     assert summary["files"] == [str(out)]
     assert 0 < summary["latency_p50_ms"] <= summary["latency_p99_ms"] <= summary["latency_p999_ms"]
-    assert all(summary["peak_rss_mib"][name] > 10 for name in ("sender", "ingest", "analyser 1"))
+    assert all(summary["peak_rss_mib"][name] > 10 for name in ("sender", "ingest", "analyser-1"))
     assert check_file(out, outcome, "complete") == {FrameStatus.ANALYSED: 150}
     page = format_summary(summary)
     assert "sent 150   received 150   recorded 150   analysed 150   skipped 0" in page
@@ -163,7 +163,7 @@ def test_a_killed_analyser_is_named_and_replaced(tmp_path: Path) -> None:
     assert summary["analysed"] + summary["analysis_lost"] == 600
     assert summary["analysed"] > 550
     assert not summary["ok"]
-    assert summary["problems"][0].startswith("analyser 1: the process ended unexpectedly")
+    assert summary["problems"][0].startswith("analyser-1: the process ended unexpectedly")
     assert "starting another analyser in its place" in said
     assert check_file(out, outcome, "complete")[FrameStatus.ANALYSED] == summary["analysed"]
 
@@ -202,7 +202,7 @@ def test_a_sender_that_fails_leaves_a_closed_file(tmp_path: Path) -> None:
 def test_an_engine_that_is_missing_is_one_clear_error(tmp_path: Path) -> None:
     out = tmp_path / "run.nxs"
     plan = plan_of(out, frames(10), analysis=AnalysisConfig(backend="null", models=str(tmp_path)))
-    with pytest.raises(WorkerError, match="analyser 1: "):
+    with pytest.raises(WorkerError, match="analyser-1: "):
         supervise(plan)
     assert not out.exists()
 
