@@ -36,8 +36,11 @@ class HelpOverlay(QWidget):
         groups = [(name, list(specs)) for name, specs in groupby(ACTIONS, lambda spec: spec.group)]
         for name, specs in groups:
             lines = [("  ".join(_keys(keys) for keys in spec.keys), spec.text) for spec in specs]
-            columns.addLayout(_group(name, lines))
-        columns.addLayout(_group("Mouse", list(_MOUSE)))
+            column = _group(name, lines)
+            if name == groups[-1][0]:
+                column.addLayout(_group("Mouse", list(_MOUSE)))
+            column.addStretch(1)
+            columns.addLayout(column)
         content = QVBoxLayout(self._card)
         content.setContentsMargins(36, 26, 36, 28)
         content.setSpacing(16)
@@ -79,7 +82,7 @@ class HelpOverlay(QWidget):
 
 def _group(title: str, lines: list[tuple[str, str]]) -> QVBoxLayout:
     column = QVBoxLayout()
-    column.setSpacing(8)
+    column.setSpacing(10)
     caption = plain_label(title.upper(), "caption")
     caption.setFont(number_font(caption.font(), 8.0, bold=True))
     column.addWidget(caption)
@@ -90,7 +93,6 @@ def _group(title: str, lines: list[tuple[str, str]]) -> QVBoxLayout:
         grid.addWidget(plain_label(keys, "key"), row, 0, Qt.AlignmentFlag.AlignLeft)
         grid.addWidget(plain_label(text), row, 1)
     column.addLayout(grid)
-    column.addStretch(1)
     return column
 
 

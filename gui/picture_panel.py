@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 from gui.colours import lookup_table
 from gui.geometry import fitting_rectangle, scale_bar
 from gui.labels import plain_label
+from gui.pixels import binned, display_bin
 from gui.resolve import Picture
 from gui.scale_bar_item import ScaleBarItem
 from gui.settings import Region
@@ -70,6 +71,7 @@ class PicturePanel(QWidget):
         layout.addLayout(self.header)
         layout.addLayout(self.content, 1)
         self.picture: Picture | None = None
+        self._drawn_bin = 1
         self._region: Region | None = None
         self._pixel_size_A = math.nan
         self._connect()
@@ -87,25 +89,32 @@ class PicturePanel(QWidget):
 
     def draw(self, picture: Picture | None, region: Region | None, pixel_size_A: float) -> None:
         """Show `picture`; a picture already shown is not sent to the screen again."""
-        if picture is not self.picture:
-            self.picture = picture
-            self._draw_picture(picture)
         if region != self._region:
             self._region = region
             self._show_region()
+        if picture is not self.picture or self._wanted_bin() != self._drawn_bin:
+            self.picture = picture
+            self._draw_picture(picture)
         if pixel_size_A != self._pixel_size_A:
             self._pixel_size_A = pixel_size_A
             self._update_scale()
 
+    def _wanted_bin(self) -> int:
+        return 1 if self.picture is None else display_bin(self.magnification() * self.picture.bin_px)
+
     def _draw_picture(self, picture: Picture | None) -> None:
         if picture is None:
             self.image.clear()
+            self._drawn_bin = 1
             return
-        height, width = picture.pixels.shape
+        factor = display_bin(self.magnification() * picture.bin_px)
+        pixels = binned(picture.pixels, factor)
         self.image.setImage(
-            picture.pixels, autoLevels=False, levels=picture.levels, lut=lookup_table(picture.colour_map)
+            pixels, autoLevels=False, levels=picture.levels, lut=lookup_table(picture.colour_map)
         )
-        self.image.setRect(QRectF(-0.5, -0.5, width * picture.bin_px, height * picture.bin_px))
+        (height, width), step = pixels.shape, picture.bin_px * factor
+        self.image.setRect(QRectF(-0.5, -0.5, width * step, height * step))
+        self._drawn_bin = factor
 
     def _show_region(self, *_: Any) -> None:
         if self._region is None:

@@ -51,7 +51,7 @@ class PlotRow(QWidget):
         _style(self.canvas.getPlotItem(), theme, is_last=is_last)
         self._listen()
         self._band = _new_band(self.canvas, theme) if has_band else None
-        colours = (theme.accent, theme.mark)
+        colours = (theme.accent, theme.second)
         self._curves = [self.canvas.plot(pen=pg.mkPen(colours[k], width=1.6)) for k in range(n_curves)]
         self.line = pg.InfiniteLine(angle=90, pen=pg.mkPen(theme.mark, width=1.5))
         self.canvas.addItem(self.line, ignoreBounds=True)

@@ -10,6 +10,7 @@ from gui.contrast import contrast_of
 from gui.following import expected_place, find_chosen
 from gui.format import NOTHING, duration_text, number_text, value_text
 from gui.geometry import neighbour_distance_px, whole_frame
+from gui.pixels import average
 from gui.settings import Backdrop, Corners, Region, Settings, ViewState
 from gui.status_text import (
     HIGH_UNFAMILIARITY,
@@ -29,7 +30,6 @@ __all__ = [
     "Markers",
     "Picture",
     "Scene",
-    "average",
     "resolve",
     "resolve_frame",
     "resolve_markers",
@@ -233,20 +233,6 @@ def time_range(
     if t_shown is not None and t_shown < start:
         start, end = t_shown, min(end, t_shown + window_s)
     return start, max(end, start + 1.0)
-
-
-def average(views: tuple[View, ...]) -> NDArray[np.uint8]:
-    """Average raw pictures of one shape, in counts, and scale the mean to the last one's levels."""
-    last = views[-1].header
-    same = [view for view in views if view.raw.shape == views[-1].raw.shape]
-    total = np.zeros(views[-1].raw.shape, np.float32)
-    for view in same:
-        h = view.header
-        total += np.float32((h.raw_high - h.raw_low) / 255) * view.raw + np.float32(h.raw_low)
-    scale = 255 / max(last.raw_high - last.raw_low, 1e-12)
-    mean = (total / len(same) - np.float32(last.raw_low)) * np.float32(scale)
-    picture: NDArray[np.uint8] = mean.clip(0, 255).astype(np.uint8)
-    return picture
 
 
 def _raw_picture(view: View, recent: tuple[View, ...], settings: Settings) -> Picture:

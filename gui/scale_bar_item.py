@@ -3,7 +3,7 @@
 from typing import Any
 
 from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QColor, QFont, QPainter, QPainterPath, QPen
+from PySide6.QtGui import QColor, QFont, QPaintEngine, QPainter, QPainterPath, QPen, QPixmap
 from PySide6.QtWidgets import QGraphicsItem, QGraphicsObject, QStyleOptionGraphicsItem, QWidget
 
 from gui.geometry import ScaleBar
@@ -24,6 +24,7 @@ class ScaleBarItem(QGraphicsObject):
         self._box = box
         self._bar = ScaleBar(1.0, "")
         self._rect = QRectF()
+        self._pixmap = QPixmap()
 
     @property
     def text(self) -> str:
@@ -32,9 +33,11 @@ class ScaleBarItem(QGraphicsObject):
 
     def show_bar(self, bar: ScaleBar) -> None:
         """Show `bar`, at the box's present size."""
+        rect = QRectF(0, self._box.height() - 46, min(self._box.width(), bar.length_screen_px + 80), 46)
+        if bar == self._bar and rect == self._rect:
+            return
         self.prepareGeometryChange()
-        self._bar = bar
-        self._rect = QRectF(0, self._box.height() - 46, self._box.width(), 46)
+        self._bar, self._rect, self._pixmap = bar, rect, QPixmap()
         self.update()
 
     def boundingRect(self) -> QRectF:
@@ -45,6 +48,27 @@ class ScaleBarItem(QGraphicsObject):
         self, painter: QPainter, option: QStyleOptionGraphicsItem, widget: QWidget | None = None
     ) -> None:
         """See Qt."""
+        if painter.paintEngine().type() == QPaintEngine.Type.SVG:
+            self._paint_bar(painter)
+            return
+        ratio = painter.device().devicePixelRatioF()
+        if self._pixmap.isNull() or self._pixmap.devicePixelRatio() != ratio:
+            self._pixmap = self._painted(ratio)
+        painter.drawPixmap(self._rect.topLeft(), self._pixmap)
+
+    def _painted(self, ratio: float) -> QPixmap:
+        """Paint once what changes only with the zoom: outlined text is slow."""
+        size = (self._rect.size() * ratio).toSize()
+        pixmap = QPixmap(size)
+        pixmap.setDevicePixelRatio(ratio)
+        pixmap.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(pixmap)
+        painter.translate(-self._rect.topLeft())
+        self._paint_bar(painter)
+        painter.end()
+        return pixmap
+
+    def _paint_bar(self, painter: QPainter) -> None:
         bottom = self._rect.bottom() - _MARGIN_PX
         path = QPainterPath()
         path.addRect(QRectF(_MARGIN_PX, bottom - _THICKNESS_PX, self._bar.length_screen_px, _THICKNESS_PX))

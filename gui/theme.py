@@ -26,18 +26,19 @@ class Theme:
     on_bad: str
     canvas: str
     mark: str
+    second: str
 
 
 THEMES = {
     ThemeName.DARK: Theme(
         window="#0d1014", panel="#14181e", raised="#1e242c", line="#2a323d", text="#dfe5ec", muted="#8c97a5",
         accent="#5ab8ff", good="#58d08b", warn="#ffb74a", bad="#ff5a5f", on_bad="#1a0405", canvas="#07090b",
-        mark="#ffb000",
+        mark="#ffb000", second="#c08cff",
     ),
     ThemeName.LIGHT: Theme(
         window="#eef1f4", panel="#ffffff", raised="#e6ebf0", line="#d3dae2", text="#18202a", muted="#5b6775",
         accent="#0b69b7", good="#1b7f49", warn="#9a5b00", bad="#c4262e", on_bad="#ffffff", canvas="#12161b",
-        mark="#e07b00",
+        mark="#e07b00", second="#8a3fd1",
     ),
 }  # fmt: skip
 

@@ -106,6 +106,10 @@ class AnalysisWindow(QMainWindow):
         if self._ticks % _TIMELINE_EVERY == 0:
             self.draw_timeline()
 
+    def stop_timer(self) -> None:
+        """Leave `tick` to the caller: benchmarks and pictures for the documentation."""
+        self._timer.stop()
+
     def draw(self) -> None:
         """Draw what is known now, except the time series; pictures and columns only if they changed."""
         state, settings = self.state.value, self.settings.value

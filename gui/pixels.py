@@ -1,0 +1,45 @@
+"""Pictures made smaller or averaged, for display only. Pure functions of uint8 arrays."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.link import View
+
+__all__ = ["average", "binned", "display_bin"]
+
+
+def display_bin(screen_px_per_pixel: float) -> int:
+    """Choose how many picture pixels, along each axis, go into one screen pixel when a picture is shrunk."""
+    return max(1, int(1 / max(screen_px_per_pixel, 1e-3) + 0.05))
+
+
+def binned(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Average `factor` x `factor` pixels into one; rows and columns that fill no bin are left out.
+
+    Shrinking by leaving out pixels, as painting does, would keep the full noise of each pixel that stays.
+    """
+    if factor == 1:
+        return picture
+    height, width = (n // factor * factor for n in picture.shape)
+    rows = picture[0:height:factor].astype(np.uint32)
+    for k in range(1, factor):
+        rows += picture[k:height:factor]
+    total = rows[:, 0:width:factor].copy()
+    for k in range(1, factor):
+        total += rows[:, k:width:factor]
+    smaller: NDArray[np.uint8] = (total // factor**2).astype(np.uint8)
+    return smaller
+
+
+def average(views: tuple[View, ...]) -> NDArray[np.uint8]:
+    """Average raw pictures of one shape, in counts, and scale the mean to the last one's levels."""
+    last = views[-1].header
+    same = [view for view in views if view.raw.shape == views[-1].raw.shape]
+    total = np.zeros(views[-1].raw.shape, np.float32)
+    for view in same:
+        h = view.header
+        total += np.float32((h.raw_high - h.raw_low) / 255) * view.raw + np.float32(h.raw_low)
+    scale = 255 / max(last.raw_high - last.raw_low, 1e-12)
+    mean = (total / len(same) - np.float32(last.raw_low)) * np.float32(scale)
+    picture: NDArray[np.uint8] = np.round(mean).clip(0, 255).astype(np.uint8)
+    return picture
