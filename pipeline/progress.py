@@ -31,7 +31,8 @@ class RunProgress:
         self._socket.set(zmq.LINGER, 0)
         self._socket.subscribe(STATUS_TOPIC)
         self._socket.connect(address)
-        self._bar = _Bar(unit="frame", leave=False, file=sys.stderr) if sys.stderr.isatty() else None
+        self._on_terminal = sys.stderr.isatty()
+        self._bar: _Bar | None = None
 
     def close(self) -> None:
         """Remove the bar and the socket."""
@@ -42,19 +43,21 @@ class RunProgress:
 
     def update(self) -> None:
         """Show the newest status, if one has come."""
-        if self._bar is None:
-            return
         newest = None
         while self._socket.poll(0):
             newest = self._socket.recv_multipart(copy=False)
-        if newest is not None:
-            self._show(self._bar, decode_status([part.buffer for part in newest]))
+        if newest is not None and self._on_terminal:
+            self._show(decode_status([part.buffer for part in newest]))
 
-    def _show(self, bar: "_Bar", status: RunStatus) -> None:
-        bar.total = status.n_planned or None
-        bar.n = status.analysed + status.skipped if self._analysing else status.recorded
-        bar.set_postfix_str(_postfix(status), refresh=False)
-        bar.refresh()
+    def _show(self, status: RunStatus) -> None:
+        if self._bar is None and status.received:  # not before, or the time of loading would count
+            self._bar = _Bar(unit="frame", leave=False, file=sys.stderr)
+        if self._bar is None:
+            return
+        self._bar.total = status.n_planned or None
+        self._bar.n = status.analysed + status.skipped if self._analysing else status.recorded
+        self._bar.set_postfix_str(_postfix(status), refresh=False)
+        self._bar.refresh()
 
 
 class _Bar(tqdm):  # type: ignore[misc]

@@ -50,10 +50,10 @@ def problems_of(outcome: RunOutcome) -> list[str]:
 
 
 _LOSSES = {
-    "missing": "{} frames are missing: the source never sent them, or they were lost on the way",
-    "damaged": "{} frames are damaged",
-    "unrecorded": "{} frames arrived after recording had stopped",
-    "analysis_lost": "{} frames were handed to an analyser that never answered",
+    "missing": "missing frames: {} (never sent, or lost on the way)",
+    "damaged": "damaged frames: {} (atomstream check names each)",
+    "unrecorded": "frames that arrived after recording had stopped: {}",
+    "analysis_lost": "frames handed to an analyser that never answered: {}",
 }
 
 
@@ -71,7 +71,7 @@ def _wrongly_skipped(outcome: RunOutcome, count: _Count) -> list[str]:
     analysis = outcome.config.analysis
     if analysis.policy is Policy.LATEST or analysis.every > 1 or not count["skipped"]:
         return []
-    return [f"{count['skipped']} frames were skipped, though the policy is wait"]
+    return [f"frames skipped, though the policy is wait: {count['skipped']}"]
 
 
 def _never_received(outcome: RunOutcome, count: _Count) -> list[str]:
@@ -79,7 +79,7 @@ def _never_received(outcome: RunOutcome, count: _Count) -> list[str]:
         return ["no frame was received"]
     sent = (outcome.sender or {}).get("frames", 0)
     on_the_way = sent - count["received"]
-    return [f"{on_the_way} of {sent} frames sent were never received"] if on_the_way > 0 else []
+    return [f"frames sent, but never received: {on_the_way} of {sent}"] if on_the_way > 0 else []
 
 
 def _analysis(outcome: RunOutcome) -> dict[str, Any]:

@@ -143,6 +143,7 @@ class _Run:
             "ingest", run_ingest, self._config, self._clock, self._hub.inner_address
         )
         self._await_ready(self._ingest)
+        self._plan.say(f"live view: atomstream gui {self._hub.outer_address}")
         self._start_window()
         self._start_analysers()
         begin.set()
@@ -194,6 +195,9 @@ class _Run:
         self._analysers = [self._start_analyser() for _ in range(self._config.analysis.analysers)]
         for analyser in self._analysers:
             self._await_ready(analyser)
+        engine = self._analysers[0].info
+        if engine:
+            self._plan.say(f"analysing with {engine['backend']} ({engine['device']}, {engine['precision']})")
 
     def _start_analyser(self) -> Worker:
         self._analysers_started += 1

@@ -115,8 +115,8 @@ def test_frames_lost_on_the_way_are_named_and_change_the_exit_status(tmp_path: P
     assert done.returncode == 1
     assert record["ok"] is False
     assert (record["missing"], record["lost"]) == (2, 4)
-    assert any("2 frames are missing" in problem for problem in record["problems"])
-    assert any("damaged" in problem for problem in record["problems"])
+    assert any("missing frames: 2" in problem for problem in record["problems"])
+    assert any("damaged frames: 2" in problem for problem in record["problems"])
     assert atomstream("check", "run.nxs", cwd=tmp_path).returncode == 1
 
 
