@@ -76,12 +76,21 @@ def _describe(path: Path, file: h5py.File, stack: Stack) -> FileInfo:
         n_frames=stack.n_frames,
         shape=stack.shape,
         dtype=stack.dtype,
-        pixel_size_A=None if pixel_size_nm is None else 10 * pixel_size_nm,
+        pixel_size_A=None if pixel_size_nm is None else _angstroms(pixel_size_nm),
         pixel_size_from=f"{_SERIES}/pixel_size_nm" if pixel_size_nm else "the recorded run did not know it",
         frame_time_s=frame_time_s,
         frame_time_from=frame_time_from,
         saturation_value=saturation if isinstance(saturation, int) and saturation >= 0 else None,
     )
+
+
+def _angstroms(length_nm: float) -> float:
+    """Return the length [Å] that was divided by ten when it was stored, not one that is nearly the same.
+
+    A repeated analysis gives the same results only at the same pixel size, and 10 × (x / 10) is not always x.
+    """
+    shortest = float(f"{10 * length_nm:.15g}")
+    return shortest if shortest / 10 == length_nm else 10 * length_nm
 
 
 def _frame_time(file: h5py.File) -> tuple[float | None, str]:

@@ -1,0 +1,87 @@
+"""``atomstream replay --compare``: a recorded run is analysed again, and every difference reported."""
+
+import argparse
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli.options import new_file, run_config
+from pipeline.cli.output import print_json, say
+from streamer.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from pipeline.compare import RunResults
+    from pipeline.supervisor import RunOutcome
+    from streamer.replay import ReplaySettings
+
+__all__ = ["compare_again"]
+
+_SILENCE_S = 30.0
+_MIB = 2**20
+
+
+def compare_again(args: argparse.Namespace, settings: "ReplaySettings") -> int:
+    """Analyse the frames that the recorded run has analysed once more, as it did, and compare.
+
+    The second result file is kept where ``--out`` says; otherwise it is temporary.
+    """
+    from pipeline.compare import compare, format_comparison, read_results
+    from pipeline.report import format_summary, summarise
+    from pipeline.supervisor import Companion, RunPlan, supervise
+    from streamer.replay import run_replay
+
+    stored = read_results(args.file)
+    with tempfile.TemporaryDirectory(prefix="atomstream-") as folder:
+        out = new_file(args.out) if args.out else Path(folder) / "again.nxs"
+        _expect_room(out, args.file)
+        settings = replace(settings, frames=tuple(stored.stack_rows.values()))
+        config = _config_as_stored(args, stored, Path(folder), out)
+        outcome = supervise(RunPlan(config=config, say=say, sender=Companion(run_replay, (settings,))))
+        _expect_results(outcome)
+        again = read_results(out).renumbered(list(stored.stack_rows))
+    comparison = compare(stored, again)
+    summary = summarise(args.verb, outcome) | {"ok": comparison.same, "comparison": comparison.to_dict()}
+    if not args.out:
+        summary["files"] = []
+    page = format_summary(summary) + format_comparison(comparison)
+    print(page, file=sys.stderr if args.json else sys.stdout)
+    if args.json:
+        print_json(summary)
+    return 0 if comparison.same else 1
+
+
+def _expect_results(outcome: "RunOutcome") -> None:
+    if outcome.ended_early:
+        raise RunError("the second analysis was ended early: nothing was compared")
+    if not outcome.ingest.get("analysed"):
+        raise RunError(f"the second analysis gave no results: {'; '.join(outcome.troubles) or 'see above'}")
+
+
+def _config_as_stored(args: argparse.Namespace, stored: "RunResults", folder: Path, out: Path) -> Any:
+    """Return the recorded run's configuration, except for what is given now and where it is written."""
+    if args.config is None:
+        args.config = folder / "configuration.toml"
+        args.config.write_text(stored.configuration, encoding="utf-8")
+    args.backend = args.backend or stored.engine["backend"]
+    config = run_config(args)
+    return run_config(
+        args,
+        record__path=str(out),
+        analysis__enabled=True,
+        analysis__policy=args.policy or "wait",
+        ingest__idle_timeout_s=config.ingest.idle_timeout_s or _SILENCE_S,
+        view__bind=args.view or "tcp://127.0.0.1:0",
+    )
+
+
+def _expect_room(out: Path, recorded: Path) -> None:
+    from streamer.disk_space import free_bytes
+
+    needed, free = recorded.stat().st_size, free_bytes(out)
+    if free < needed + 64 * _MIB:
+        raise UsageError(
+            f"{out.parent} has {free // _MIB} MiB free, the second analysis takes {needed // _MIB}:"
+            " give --out on a disk with more room"
+        )
