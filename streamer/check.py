@@ -83,9 +83,7 @@ def check_file(path: Path, progress: Progress | None = None) -> CheckReport:
     UsageError
         If it is not a result file, or is being written at this moment.
     """
-    state = file_state(path)
-    if state is FileState.BEING_WRITTEN:
-        raise UsageError(f"{path} is being written: check it when the run is over")
+    state = _state_of_rest(path)
     with open_result(path) as file:
         tables = read_tables(file)
         problems = _unfinished(state, tables)
@@ -108,14 +106,22 @@ def repair(path: Path, progress: Progress | None = None) -> CheckReport:
     UsageError
         If it is not a result file, or is being written at this moment.
     """
-    if file_state(path) is not FileState.CLOSED or _state_of(path) == "recording":
+    if _state_of_rest(path) is FileState.CRASHED or _says_recording(path):
         repair_file(path)
     return check_file(path, progress)
 
 
-def _state_of(path: Path) -> str:
+def _state_of_rest(path: Path) -> FileState:
+    """Return the state of a file that nobody writes."""
+    state = file_state(path)
+    if state is FileState.BEING_WRITTEN:
+        raise UsageError(f"{path} is being written: wait until the run is over")
+    return state
+
+
+def _says_recording(path: Path) -> bool:
     with open_result(path) as file:
-        return read_tables(file).state
+        return read_tables(file).state == "recording"
 
 
 def _unfinished(state: FileState, tables: Tables) -> list[str]:
@@ -138,20 +144,21 @@ def _contradictions(tables: Tables) -> Iterator[str]:
     status, recorded = ledger["status"], ledger["stack_row"] >= 0
     absent = status == FrameStatus.MISSING
     yield from _unless(not np.any(recorded & absent), "frames are in the stack and called missing")
-    has_result = ledger["result_row"] >= 0
-    analysed = status == FrameStatus.ANALYSED
-    yield from _unless(np.array_equal(has_result, analysed), "frames are called analysed and have no result")
+    has_result, analysed = ledger["result_row"] >= 0, status == FrameStatus.ANALYSED
+    yield from _unless(not np.any(analysed & ~has_result), "frames are called analysed and have no result")
+    yield from _unless(
+        not np.any(has_result & recorded & ~analysed), "frames have a result and are not analysed"
+    )
     kept = absent | (status == FrameStatus.DAMAGED) | recorded
     yield from _unless(bool(np.all(kept)), "frames are called recorded and are not in the stack")
     yield from _column_rows(tables)
-    if tables.state != "recording":
+    if tables.state not in ("recording", "failed"):  # a failed recording counts on after its file is closed
         yield from _counters(tables)
 
 
 def _uneven(tables: Tables) -> Iterator[str]:
-    for name in ("ledger", "stack", "summary", "columns"):
-        lengths = {len(column) for column in getattr(tables, name).values()}
-        yield from _unless(len(lengths) <= 1, f"the columns of /entry/{name} have different lengths")
+    for name in tables.uneven:
+        yield f"the columns of /entry/{name} have different lengths"
     results = len(tables.summary["frame_id"])
     yield from _unless(len(tables.first_row) == results, "columns/first_row and summary differ in length")
 
@@ -192,8 +199,8 @@ def _counters(tables: Tables) -> Iterator[str]:
 
 
 def _without_row(tables: Tables) -> int:
-    """Return how many planned frames after the last one are missing and too many for rows of their own."""
-    if tables.state != "complete":
+    """Return how many planned frames after the last one are missing and have no row of their own."""
+    if tables.state not in ("complete", "failed"):
         return 0
     frame_ids = tables.ledger["frame_id"]
     return max(0, tables.n_planned - (int(frame_ids[-1]) + 1 if len(frame_ids) else 0))

@@ -15,11 +15,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["DiskSpace", "free_bytes"]
+__all__ = ["DiskSpace", "NoRoomError", "free_bytes"]
 
 _STEP_BYTES = 64 * 2**20
 _MARGIN_BYTES = 4 * 2**20  # for what closing the file takes
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE, linux/falloc.h
+
+
+class NoRoomError(OSError):
+    """There is no room for more, but for closing the file there is."""
 
 
 class DiskSpace:
@@ -46,8 +50,8 @@ class DiskSpace:
 
         Raises
         ------
-        OSError
-            With errno ENOSPC, if there is no room for that and for closing the file.
+        NoRoomError
+            If there is no room for that and for closing the file.
         """
         if end_bytes + _MARGIN_BYTES > self._reserved_to:
             self._extend(end_bytes)
@@ -64,7 +68,7 @@ class DiskSpace:
             if self._take(first, last - first):
                 self._reserved_to = last
                 return
-        raise OSError(errno.ENOSPC, f"no room for {end_bytes + _MARGIN_BYTES} bytes", str(self._path))
+        raise NoRoomError(errno.ENOSPC, "the disk is full, no room for the next frame", str(self._path))
 
     def _take(self, first: int, n_bytes: int) -> bool:
         if self._reserve is not None:

@@ -95,7 +95,7 @@ class HandOn(Generic[Owner]):
         return self._unanswered.pop((key, frame_id), None)
 
     def regained(self, key: SeriesKey, frame_id: int) -> Owner | None:
-        """Take a frame off the list of those given up, as its answer came after all; None if it is not there."""
+        """Take a frame off the list of those given up, as its answer came; None if it is not there."""
         return self._given_up.pop((key, frame_id), None)
 
     def unanswered(self, owner: Owner) -> list[int]:

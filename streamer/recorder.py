@@ -11,6 +11,7 @@ import numpy as np
 from streamer.account import SeriesAccount
 from streamer.clock import RunClock
 from streamer.config import RunConfig, to_toml
+from streamer.disk_space import NoRoomError
 from streamer.errors import GeometryError, MessageError
 from streamer.file_layout import FileSpec
 from streamer.notes import Notes
@@ -246,6 +247,7 @@ class SeriesRecorder:
             except MessageError:
                 raise
             except _DISK_ERRORS as error:
+                self.account.ledger.explain(frame.header.frame_id, f"not recorded: {error}")
                 self._fail(error)
         self.account.counters.unrecorded += bool(self.recording_error)
         return -1
@@ -292,15 +294,18 @@ class SeriesRecorder:
         _log.error("RECORDING HAS STOPPED", exc_info=error)
         self._context.notes.add("recording", f"RECORDING HAS STOPPED, {self.path}: {error}")
         if writer is not None:
-            self._close_failed(writer)
+            self._close_failed(writer, error)
         self.account.ledger.detach()
 
-    def _close_failed(self, writer: ResultWriter) -> None:
-        """Close the file properly if the disk still lets us; what was flushed is safe anyway."""
+    def _close_failed(self, writer: ResultWriter, error: Exception) -> None:
+        """Close the file properly if HDF5 has not failed itself; what was flushed is safe anyway."""
         try:
-            self._finish(writer, self.recording_error, "failed")
-        except _DISK_ERRORS:
-            writer.abandon()
+            if isinstance(error, NoRoomError):
+                self._finish(writer, self.recording_error, "failed")
+                return
+        except _DISK_ERRORS as second:
+            _log.error("the file could not be closed", exc_info=second)
+        writer.abandon()
 
 
 def _header_of(start: SeriesStart) -> FrameHeader:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.counters import PERCENTILES
+from streamer.disk_space import free_bytes
 from streamer.errors import RecordingError
 from streamer.file_layout import COLUMNS, LEDGER, SUMMARY
 from streamer.file_process import PROCESS
@@ -27,6 +28,7 @@ from streamer.swmr import LIBVER, Column, IntegerAttribute, text
 __all__ = ["repair_file"]
 
 _REASON = b"lost when the recording was killed"
+_ROOM_BYTES = 64 * 2**20  # HDF5 crashes where it cannot write; rewritten ledger rows take far less
 _LARGEST_FIRST_ID = 100_000
 _END_REASON = "the recording was killed; repaired"
 
@@ -37,10 +39,14 @@ def repair_file(path: Path) -> None:
     Raises
     ------
     RecordingError
-        If the file cannot be written.
+        If the file cannot be written, or its disk is full.
     UsageError
         If it is not a file of this program.
     """
+    if free_bytes(path) < _ROOM_BYTES:
+        raise RecordingError(
+            f"cannot repair {path}: its disk is full; make {_ROOM_BYTES >> 20} MiB free, or copy it elsewhere"
+        )
     if is_marked_open(path):
         clear_marks(path)
     try:

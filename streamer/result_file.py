@@ -7,7 +7,6 @@ another, so that a reader, or a crash between two flushes, never finds a referen
 frame ids and times before the frames, columns before the table that points into them, the ledger last.
 """
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -174,8 +173,7 @@ class ResultWriter:
 
     def abandon(self) -> None:
         """Let go of a file that cannot be written any more; what was flushed stays readable."""
-        with contextlib.suppress(OSError, RuntimeError):
-            self._file.close()
+        self._file.abandon()
 
     def _chunk(self, frame: Frame) -> tuple[memoryview | bytes, int]:
         compression, payload = frame.header.compression, frame.payload

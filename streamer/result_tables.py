@@ -39,7 +39,11 @@ class FileState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Everything of a file but pixels and maps; a table is its columns by name."""
+    """Everything of a file but pixels and maps; a table is its columns by name.
+
+    The columns of a table are read as far as the shortest goes. `uneven` names the tables where others go
+    further, which only a crash in the midst of a flush can leave behind.
+    """
 
     ledger: Table
     stack: Table  # time and indices_image
@@ -50,6 +54,7 @@ class Tables:
     n_planned: int
     state: str
     end_reason: str
+    uneven: tuple[str, ...]
 
 
 @contextmanager
@@ -73,18 +78,22 @@ def open_result(path: Path) -> Iterator[h5py.File]:
 
 def read_tables(file: h5py.File) -> Tables:
     """Read all tables."""
-    columns = _table(file["/entry/columns"])
-    stack = file["/entry/stack"]
+    first_row = file["/entry/columns/first_row"][:]
+    parts = {
+        "ledger": file["/entry/ledger"],
+        "stack": {name: file[f"/entry/stack/{name}"] for name in ("time", "indices_image")},
+        "summary": file["/entry/summary"],
+        "columns": {n: column for n, column in file["/entry/columns"].items() if n != "first_row"},
+    }
+    tables = {name: {n: column[:] for n, column in part.items()} for name, part in parts.items()}
     return Tables(
-        ledger=_table(file["/entry/ledger"]),
-        stack={name: stack[name][:] for name in ("time", "indices_image")},
-        summary=_table(file["/entry/summary"]),
-        first_row=columns.pop("first_row"),
-        columns=columns,
+        **{name: _even(table) for name, table in tables.items()},
+        first_row=first_row,
         counters={name: int(value[()]) for name, value in file[f"{PROCESS}/counters"].items()},
         n_planned=int(file[f"{PROCESS}/series/n_frames_planned"][()]),
         state=file[f"{PROCESS}/state"][()].decode(),
         end_reason=file[f"{PROCESS}/end_reason"][()].decode(),
+        uneven=tuple(name for name, table in tables.items() if len({*map(len, table.values())}) > 1),
     )
 
 
@@ -132,5 +141,6 @@ def _is_running(pid: int, started: float) -> bool:
         return False
 
 
-def _table(group: h5py.Group) -> Table:
-    return {name: column[:] for name, column in group.items()}
+def _even(table: Table) -> Table:
+    n_rows = min(len(column) for column in table.values())
+    return {name: column[:n_rows] for name, column in table.items()}

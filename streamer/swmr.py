@@ -6,7 +6,9 @@ are made before the phase begins (`SwmrFile` refuses them later), and texts in d
 HyperSpy insists on; they are written before the phase begins and never change.
 """
 
+import contextlib
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -230,6 +232,20 @@ class SwmrFile:
     def close(self) -> None:
         """Close the file; may be called twice."""
         self._file.close()
+
+    def abandon(self) -> None:
+        """Let go of a file after a write has failed, and leave it as it was flushed.
+
+        HDF5 2.0 crashes the process when it closes a file that it could not write. So its descriptor is
+        pointed at the null device first, where every write succeeds.
+        """
+        if not self._file.id.valid:
+            return
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, self.descriptor)
+            os.close(null)
+            self._file.close()
 
     def _expect_layout_phase(self, path: str) -> None:
         if self._file.swmr_mode:

@@ -12,6 +12,7 @@ import h5py
 import msgspec
 import numpy as np
 import zmq
+from zmq.utils import garbage
 
 from streamer.clock import RunClock
 from streamer.compression import encode
@@ -227,6 +228,7 @@ def running(
             run._thread.join(TIMEOUT_S)
             for end in (detector, *analysers):
                 end.close()
+            garbage.gc.stop()  # pyzmq's thread, started by the first zero-copy send of a large task
 
 
 def record(path: Path, *messages: StreamMessage | bytes, **options: Any) -> dict[str, Any]:

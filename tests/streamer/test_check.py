@@ -1,0 +1,181 @@
+"""Checking and repairing result files: what is wrong is found, what can be mended is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import hdf5plugin  # noqa: F401 - registers the filters
+import numpy as np
+import pytest
+
+from streamer.check import check_file, repair
+from streamer.config import AnalysisConfig
+from streamer.errors import UsageError
+from streamer.records import FrameStatus
+from streamer.superblock import clear_marks, is_marked_open, lookup3
+from tests.streamer.ingest_run import image_of, record, result_of, running, series_of
+
+N = 12
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A good file: twelve frames, each analysed."""
+    path = tmp_path_factory.mktemp("recorded") / "run.nxs"
+    with running(path, AnalysisConfig(queue_frames=N)) as (detector, run, analyser):
+        end = analyser()
+        detector.send(*series_of(range(N), N))
+        for _ in range(N):
+            end.answer(result_of(end.next_task()))
+        run.finish()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def path(recorded: bytes, tmp_path: Path) -> Path:
+    (tmp_path / "run.nxs").write_bytes(recorded)
+    return tmp_path / "run.nxs"
+
+
+def _change(path: Path, change: Callable[[h5py.File], None]) -> None:
+    with h5py.File(path, "r+", libver=("v110", "v110")) as file:
+        change(file)
+
+
+def _set(name: str, row: int, value: object) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        file[name][row] = value
+
+    return change
+
+
+def _cut(*names: str) -> Callable[[h5py.File], None]:
+    def change(file: h5py.File) -> None:
+        for name in names:
+            file[name].resize(file[name].shape[0] - 3, axis=0)
+        file["entry/process/state"][()] = b"recording"
+
+    return change
+
+
+def test_a_good_file_passes(path: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    report = check_file(path, lambda done, total: steps.append((done, total)))
+    assert report.ok
+    assert steps == [(i + 1, N) for i in range(N)]
+    assert report.to_dict()["ok"] is True
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (_set("entry/ledger/frame_id", 4, 7), "not consecutive"),
+        (_set("entry/ledger/status", 4, FrameStatus.MISSING), "in the stack and called missing"),
+        (_set("entry/ledger/status", 4, FrameStatus.RECORDED), "have a result and are not analysed"),
+        (_set("entry/ledger/stack_row", 4, -1), "refers to 11 rows of the stack, which has 12"),
+        (_set("entry/ledger/stack_row", 4, 5), "refers to 12 rows of the stack"),
+        (_set("entry/ledger/result_row", 4, -1), "called analysed and have no result"),
+        (_set("entry/ledger/result_row", 4, 5), "refers to 12 rows of the summary"),
+        (_set("entry/stack/indices_image", 4, 40), "frames of the stack have other ids"),
+        (_set("entry/summary/frame_id", 4, 40), "frames of the summary have other ids"),
+        (_set("entry/summary/n_columns", 4, 9), "first_row does not fit"),
+        (_set("entry/columns/frame_id", 4, 40), "columns belong to other frames"),
+        (_set("entry/process/counters/skipped", (), 3), "3 frames skipped by the counters, 0 by the ledger"),
+    ],
+)
+def test_a_contradiction_is_found(path: Path, change: Callable[[h5py.File], None], problem: str) -> None:
+    _change(path, change)
+    report = check_file(path)
+    assert not report.ok
+    assert any(problem in found for found in report.problems), report.problems
+
+
+def test_a_frame_that_does_not_decode_is_named(path: Path) -> None:
+    def damage(file: h5py.File) -> None:
+        dataset = file["entry/stack/intensity"]
+        chunk = bytearray(dataset.id.read_direct_chunk((5, 0, 0))[1])
+        dataset.id.write_direct_chunk((5, 0, 0), bytes(chunk[: len(chunk) // 2]))
+
+    _change(path, damage)
+    report = check_file(path)
+    assert (report.decoded, report.lost) == (N - 1, 1)
+    assert report.problems[0].startswith("frame 5: ")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("entry/ledger/status", "entry/ledger/reason", "entry/ledger/result_row"),
+        ("entry/stack/intensity",),
+        ("entry/stack/intensity", "entry/stack/time"),
+        ("entry/summary/drift", "entry/columns/first_row"),
+        ("entry/columns/x",),
+        ("entry/ledger/frame_id", "entry/stack/intensity", "entry/columns/y"),
+    ],
+    ids=lambda names: " ".join(name.rpartition("/")[2] for name in names),
+)
+def test_tables_of_uneven_length_are_made_to_agree(path: Path, names: tuple[str, ...]) -> None:
+    """As a crash between the flushes of two columns leaves them."""
+    _change(path, _cut(*names))
+    assert not check_file(path).ok
+    report = repair(path)
+    assert report.problems == ()
+    assert (report.rows, report.state) == (N, "repaired")
+    n_frames = N - 3 if "entry/stack/intensity" in names else N
+    assert (report.recorded, report.missing) == (n_frames, N - n_frames)
+    if n_frames < N:
+        assert f"{N - n_frames} missing (lost when the recording was killed): 9-11" in report.losses
+    with h5py.File(path) as file:
+        for row in range(n_frames):
+            np.testing.assert_array_equal(file["entry/stack/intensity"][row], image_of(row))
+
+
+def test_a_closed_file_is_left_alone_by_repair(path: Path, recorded: bytes) -> None:
+    assert repair(path).ok
+    assert path.read_bytes() == recorded
+
+
+def test_marks_of_a_dead_writer_are_cleared_as_h5clear_does(path: Path, recorded: bytes) -> None:
+    head = bytearray(recorded[:44])
+    head[11] = 5  # open for writing, and for SWMR
+    path.write_bytes(bytes(head) + lookup3(bytes(head)).to_bytes(4, "little") + recorded[48:])
+    assert is_marked_open(path)
+    with pytest.raises(OSError, match="already open"):
+        h5py.File(path, "r")
+    clear_marks(path)
+    assert not is_marked_open(path)
+    assert path.read_bytes() == recorded
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"), [(b"", 0xDEADBEEF), (b"Four score and seven years ago", 0x17770551)]
+)
+def test_the_checksum_is_lookup3(data: bytes, expected: int) -> None:
+    """The values that lookup3.c gives for its own examples."""
+    assert lookup3(data) == expected
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no HDF5", b"\x89HDF\r\n\x1a\n", b"\x89HDF\r\n\x1a\n" + bytes(100)]
+)
+def test_what_is_no_result_file_is_one_clear_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "other.nxs").write_bytes(content)
+    for action in (check_file, repair):
+        with pytest.raises(UsageError, match=r"other\.nxs"):
+            action(tmp_path / "other.nxs")
+    with pytest.raises(UsageError, match="cannot read"):
+        check_file(tmp_path / "none.nxs")
+
+
+def test_another_programs_hdf5_file_is_not_touched(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.nxs", "w", libver=("v110", "v110")) as file:
+        file["data"] = 1
+    before = (tmp_path / "other.nxs").read_bytes()
+    with pytest.raises(UsageError, match="not a result file of this program"):
+        repair(tmp_path / "other.nxs")
+    assert (tmp_path / "other.nxs").read_bytes() == before
+
+
+def test_a_run_without_analysis_passes(tmp_path: Path) -> None:
+    record(tmp_path / "run.nxs", *series_of(range(3), 3))
+    assert check_file(tmp_path / "run.nxs").ok

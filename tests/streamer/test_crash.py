@@ -1,0 +1,240 @@
+"""The recording process is killed, the disk fills up: what was kept can be read, and the rest is named."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import hdf5plugin  # noqa: F401 - registers the filters
+import numpy as np
+import pytest
+import zmq
+
+from streamer.check import check_file, repair
+from streamer.clock import RunClock
+from streamer.config import AnalysisConfig, RecordConfig, RunConfig, SourceConfig
+from streamer.disk_space import DiskSpace
+from streamer.errors import RecordingError, UsageError
+from streamer.ingest import run_ingest
+from streamer.records import SeriesEnd
+from streamer.result_tables import FileState, file_state
+from streamer.worker import Worker
+from tests.streamer.ingest_run import (
+    KEY,
+    TIMEOUT_S,
+    Analyser,
+    Detector,
+    frame_of,
+    image_of,
+    record,
+    result_of,
+    running,
+    start_of,
+    wait_for_rows,
+)
+
+
+@contextmanager
+def _ingest_process(path: Path, flush_frames: int = 8) -> Iterator[tuple[Detector, Analyser, Worker]]:
+    """Ingest in a process of its own, as in a real run."""
+    with zmq.Context() as context:
+        detector = Detector(context)
+        config = RunConfig(
+            source=SourceConfig(address=detector.address),
+            record=RecordConfig(path=str(path), flush_frames=flush_frames, flush_interval_s=0.05),
+            analysis=AnalysisConfig(queue_frames=50),
+        )
+        worker = Worker("ingest", run_ingest, config, RunClock.start(), "")
+        try:
+            info = worker.wait_ready(TIMEOUT_S)
+            analyser = Analyser(context, info["tasks"], info["results"])
+            try:
+                yield detector, analyser, worker
+            finally:
+                analyser.close()
+        finally:
+            worker.request_stop()
+            worker.join(TIMEOUT_S)
+            worker.close()
+            detector.close()
+
+
+def _kill(worker: Worker) -> None:
+    assert worker.pid is not None
+    os.kill(worker.pid, 9)
+    worker.join(TIMEOUT_S)
+
+
+def _killed_recording(path: Path, n_frames: int, n_results: int) -> None:
+    """Record some frames and results, and kill the process as soon as a reader sees them."""
+    with _ingest_process(path) as (detector, analyser, worker):
+        detector.send(start_of(1000), *(frame_of(i) for i in range(n_frames)))
+        for _ in range(n_results):
+            analyser.answer(result_of(analyser.next_task()))
+        wait_for_rows(path, "entry/summary/frame_id", n_results)
+        wait_for_rows(path, "entry/ledger/frame_id", n_frames)
+        _kill(worker)
+
+
+def test_a_killed_recording_is_recognised_and_repaired(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    _killed_recording(path, 20, 6)
+    assert file_state(path) is FileState.CRASHED
+    with pytest.raises(OSError, match="already open for write"):
+        h5py.File(path, "r")
+    report = check_file(path)
+    assert not report.ok
+    assert "was never closed" in report.problems[0]
+    assert report.decoded == 20
+
+    report = repair(path)
+    assert (report.state, report.problems) == ("repaired", ())
+    assert (report.recorded, report.analysed, report.decoded, report.lost) == (20, 6, 20, 0)
+    with h5py.File(path, "r") as file:
+        for row in range(20):
+            np.testing.assert_array_equal(file["entry/stack/intensity"][row], image_of(row))
+        assert file["entry/summary/total_atoms"][:].tolist() == [10.0 * i for i in range(6)]
+        assert file["Experiments/frames/axis-0"].attrs["size"] == 20
+        assert file["entry/process/counters/analysed"][()] == 6
+    assert repair(path) == report, "a second repair finds nothing to do"
+
+
+def test_a_file_is_whole_after_a_kill_at_any_moment(tmp_path: Path) -> None:
+    """The process is killed in the midst of a fast stream, several times, each time at another place."""
+    for attempt in range(5):
+        path = tmp_path / f"run{attempt}.nxs"
+        with _ingest_process(path, flush_frames=2) as (detector, analyser, worker):
+            detector.send(start_of(0), *(frame_of(i) for i in range(10)))
+            wait_for_rows(path, "entry/ledger/frame_id", 1)
+            for i in range(10, 60 + 17 * attempt):
+                detector.send(frame_of(i))
+                if analyser.has_task(0):
+                    analyser.answer(result_of(analyser.next_task()))
+            _kill(worker)
+        report = repair(path)
+        assert report.problems == ()
+        assert report.recorded >= 1
+        with h5py.File(path, "r") as file:
+            stack = file["entry/stack"]
+            for row, frame_id in enumerate(stack["indices_image"][:]):
+                np.testing.assert_array_equal(stack["intensity"][row], image_of(frame_id))
+
+
+def test_a_file_that_is_being_written_is_neither_checked_nor_repaired(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with _ingest_process(path) as (detector, _, _worker):
+        detector.send(start_of(10), frame_of(0))
+        wait_for_rows(path, "entry/ledger/frame_id", 1)
+        assert file_state(path) is FileState.BEING_WRITTEN
+        for action in (check_file, repair):
+            with pytest.raises(UsageError, match="being written"):
+                action(path)
+
+
+_READER = """
+import sys, time
+import h5py, hdf5plugin
+path, wanted = sys.argv[1], int(sys.argv[2])
+sums, deadline = [], time.monotonic() + 20
+with h5py.File(path, "r", libver="latest", swmr=True) as file:
+    stack = file["entry/stack"]
+    while len(sums) < wanted and time.monotonic() < deadline:
+        for name in ("intensity", "time", "indices_image"):  # the reverse of the order of writing
+            stack[name].id.refresh()
+        for row in range(len(sums), stack["intensity"].shape[0]):
+            sums.append((int(stack["indices_image"][row]), int(stack["intensity"][row].sum())))
+            if len(sums) == 5:
+                print("seen", flush=True)
+print(sums, flush=True)
+"""
+
+
+def test_another_process_reads_the_frames_while_they_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with running(path, record=RecordConfig(flush_frames=2)) as (detector, run, _):
+        detector.send(start_of(30), *(frame_of(i) for i in range(5)))
+        wait_for_rows(path, "entry/ledger/frame_id", 5)
+        reader = subprocess.Popen(
+            [sys.executable, "-c", _READER, str(path), "30"], stdout=subprocess.PIPE, text=True
+        )
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "seen\n", "the reader is at work before the rest is sent"
+        detector.send(*(frame_of(i) for i in range(5, 30)), SeriesEnd(KEY))
+        seen = reader.communicate(timeout=30)[0]
+        assert run.finish()["lost"] == 0
+    assert eval(seen) == [(i, int(image_of(i).sum())) for i in range(30)]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MiB of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small file system needs root on Linux")
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if made.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {made.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_write_that_fails_inside_hdf5_ends_the_recording_and_nothing_else(
+    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another program fills the disk, or a network volume goes away."""
+    monkeypatch.setattr(DiskSpace, "ensure", lambda self, end_bytes: None)
+    large = frame_of(0, shape=(1024, 1024))
+    frames = [replace(large, header=replace(large.header, frame_id=i)) for i in range(120)]
+    summary = record(small_disk / "run.nxs", start_of(120, shape=(1024, 1024)), *frames, SeriesEnd(KEY))
+    assert "No space left on device" in summary["recording_error"]
+    assert (summary["received"], summary["lost"]) == (120, 120 - summary["recorded"])
+
+    # The writer, this process, still lives: a reader is told to wait.
+    with pytest.raises(UsageError, match="being written"):
+        repair(small_disk / "run.nxs")
+    monkeypatch.setattr("streamer.result_tables._is_running", lambda pid, started: False)
+    with pytest.raises(RecordingError, match="its disk is full"):
+        repair(small_disk / "run.nxs")
+    shutil.copy(small_disk / "run.nxs", tmp_path / "run.nxs")
+    report = repair(tmp_path / "run.nxs")
+    assert report.problems == ()
+    assert 50 < report.recorded <= summary["recorded"]
+    with h5py.File(tmp_path / "run.nxs") as file:
+        np.testing.assert_array_equal(file["entry/stack/intensity"][50], image_of(0, (1024, 1024)))
+
+
+def test_a_full_disk_ends_the_recording_and_nothing_else(
+    small_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = small_disk / "run.nxs"
+    n_frames = 120  # of 275 kB: more than the disk holds
+    large = frame_of(0, shape=(1024, 1024))
+    with running(path, AnalysisConfig(queue_frames=20)) as (detector, run, analyser):
+        end = analyser()
+        detector.send(start_of(n_frames, shape=(1024, 1024)))
+        for i in range(n_frames):
+            detector.send(replace(large, header=replace(large.header, frame_id=i)))
+            if i >= 10:
+                end.answer(result_of(end.next_task()))
+        detector.send(SeriesEnd(KEY))
+        for _ in range(10):
+            end.answer(result_of(end.next_task()))
+        summary = run.finish()
+    assert "RECORDING HAS STOPPED" in caplog.text
+    assert "disk is full" in summary["recording_error"]
+    assert (summary["received"], summary["analysed"]) == (n_frames, n_frames), "the analysis went on"
+    assert 50 < summary["recorded"] < 90
+    assert summary["lost"] == summary["unrecorded"] == n_frames - summary["recorded"]
+    report = check_file(path)
+    assert report.state == "failed"
+    assert report.recorded == report.decoded == summary["recorded"]
+    assert report.lost == summary["lost"]
+    assert report.problems == (f"recording stopped early: {summary['recording_error']}",)
