@@ -5,7 +5,7 @@ afresh for every training step. Particle *i* follows from ``(seed, i)`` alone, a
 training, validation or test is decided by *i* before anything is computed, so no image of a test particle can
 reach the training. An interrupted run goes on where it stopped.
 
-Layout (N particles, P phonon configurations, M rows for columns, the rest of which have ``count`` 0):
+Layout (N particles, P waves a particle, M rows for columns, the rest of which have ``count`` 0):
 
 =================  ====================  ============================================================
 path               shape, type           content
@@ -49,7 +49,7 @@ class DatasetConfig:
     """What to compute: number of particles, seed, where to, and with how many processes."""
 
     out: str = "data/ceria.h5"
-    particles: int = 3600
+    particles: int = 2400
     seed: int = 1
     workers: int = 2
     validation_every: int = 25
@@ -87,7 +87,7 @@ def generate(config: DatasetConfig) -> Path:
 def create(file: h5py.File, config: DatasetConfig) -> None:
     """Create the empty datasets and fix the split."""
     n, ms = config.particles, config.multislice
-    shape = (n, ms.phonons, ms.pixels, ms.pixels, 2)
+    shape = (n, max(1, ms.phonons), ms.pixels, ms.pixels, 2)
     file.create_dataset("waves", shape, np.float16, chunks=(1, *shape[1:]))
     file.create_dataset("columns", (n, MAX_COLUMNS), COLUMN_DTYPE, chunks=(1, MAX_COLUMNS))
     file.create_dataset("split", data=split_of(np.arange(n), config))

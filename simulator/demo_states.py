@@ -4,20 +4,20 @@
 ``simulator/data/ceria_110_movie.h5``, which is part of the repository, so that a demonstration need not wait.
 :func:`load_states` reads it; it needs neither abTEM nor ASE.
 
-Layout (S states, P phonon configurations, waves on a square of n × n pixels):
+Layout (S states, P waves a state, waves on a square of n × n pixels):
 
 ================  ===============  =====================================================================
 path              shape, type      content
 ================  ===============  =====================================================================
-``/waves_real``   (S, P, n, n) f2  real part of the exit wave, incident wave 1; axes (state, phonon, y, x)
+``/waves_real``   (S, P, n, n) f2  real part of the exit wave, incident wave 1; axes (state, P, y, x)
 ``/waves_imag``   (S, P, n, n) f2  imaginary part
 ``/columns``      (rows,)          ``state, column_id, y_A, x_A, count``: truth, one row a column and state
 ================  ===============  =====================================================================
 
 Attributes of the file: ``pixel_size_A`` of the stored waves (coarser than that of the images: the stored wave
 ends at 1.67 1/Å), ``energy_eV``, ``settings`` (the particle's, JSON). Positions are in Å from the centre of
-the top left pixel, after the tilt. Between two states three atoms leave the surface and three arrive. An atom
-vibrates by the same displacement in all states, so that unchanged columns look unchanged.
+the top left pixel, after the tilt. Between two states three atoms leave the surface and three arrive. The
+waves are those of the thermally averaged potential, so that P is 1 and unchanged columns look unchanged.
 """
 
 from dataclasses import dataclass

@@ -11,16 +11,13 @@ from pathlib import Path
 import abtem
 import h5py
 import numpy as np
-from ase import Atoms
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from simulator.dataset import in_field
 from simulator.demo_states import FILE, ROW_DTYPE
-from simulator.multislice import ENERGY_EV, MultisliceSettings, thermal_sigma_A, waves_of
+from simulator.multislice import ENERGY_EV, MultisliceSettings, exit_waves
 from simulator.structures import (
-    Lattice,
     Particle,
     ParticleSettings,
     coordination,
@@ -28,7 +25,6 @@ from simulator.structures import (
     inside_particle,
     make_lattice,
     neighbour_pairs,
-    orientation_matrix,
     particle_from_sites,
 )
 from simulator.waves import resample
@@ -85,20 +81,6 @@ def next_state(
     return result
 
 
-def frozen_displacements(lattice: Lattice, phonons: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Draw displacements (P, sites, 3) [Å] for all lattice sites, cerium first."""
-    symbols = ["Ce"] * len(lattice.cerium_A) + ["O"] * len(lattice.oxygen_A)
-    sigma_A = thermal_sigma_A(Atoms(symbols))
-    return np.asarray(rng.normal(size=(phonons, len(symbols), 3)) * sigma_A[:, None])
-
-
-def configurations(particle: Particle, sites: cKDTree, moved_A: NDArray[np.float64]) -> list[Atoms]:
-    """Return the particle's atoms displaced by what belongs to their lattice sites, for each phonon."""
-    _, index = sites.query(particle.atoms.positions)
-    numbers, positions = particle.atoms.numbers, particle.atoms.positions
-    return [Atoms(numbers, positions=positions + displacement[index]) for displacement in moved_A]
-
-
 def state_rows(state: int, particle: Particle, grid: MultisliceSettings) -> NDArray[np.void]:
     """Return the truth of one state as rows of the file."""
     columns = in_field(particle.columns, grid)
@@ -113,15 +95,12 @@ def make_states(path: Path = FILE) -> None:
     """Compute all states and write the file."""
     abtem.config.set({"diagnostics.progress_bar": False})
     settings, grid = demo_settings(), MultisliceSettings(pixels=240)
-    rng = np.random.default_rng(SEED)
     lattice = make_lattice(settings)
-    all_sites = np.vstack([lattice.cerium_A, lattice.oxygen_A]) @ orientation_matrix(settings).T
-    moved_A, tree = frozen_displacements(lattice, grid.phonons, rng), cKDTree(all_sites)
-    occupied = walk(lattice.cerium_A, inside_particle(lattice.cerium_A, settings), rng)
+    kept = inside_particle(lattice.cerium_A, settings)
+    occupied = walk(lattice.cerium_A, kept, np.random.default_rng(SEED))
     particles = [particle_from_sites(lattice, kept, settings) for kept in occupied]
-    waves = [
-        waves_of(configurations(p, tree, moved_A), grid) for p in tqdm(particles, unit="state", disable=None)
-    ]
+    states = tqdm(particles, unit="state", disable=None)
+    waves = [exit_waves(particle.atoms, grid, SEED) for particle in states]
     rows = [state_rows(state, particle, grid) for state, particle in enumerate(particles)]
     write(path, resample(np.stack(waves), STORED_PIXELS), np.concatenate(rows), grid, settings)
 

@@ -98,7 +98,7 @@ def draw_settings(seed: int, max_radius_A: float = 24.0, max_tilt_deg: float = 1
     The ratios of the face distances scatter around the relative surface energies 1 : 1.6 : 1.4 of {111},
     {100} and {110} (order of the stabilities: Nolan et al., Surf. Sci. 576 (2005) 217), widely enough that
     each family may dominate or vanish. Particles may be elongated along the beam, so that small ones have
-    tall columns too. A quarter have parallel faces, the rest are wedges, and a third carry saw-teeth. No
+    tall columns too. A quarter have parallel faces, the rest are wedges, and a quarter carry saw-teeth. No
     column is cut higher than ten atoms.
     """
     rng = np.random.default_rng(seed)
@@ -112,7 +112,7 @@ def draw_settings(seed: int, max_radius_A: float = 24.0, max_tilt_deg: float = 1
     low, high = np.sort(rng.uniform(0.6, 13.0, 2)) * period
     if rng.random() < 0.25:
         low = high
-    saw = rng.random() < 0.35
+    saw = rng.random() < 0.25
     tilt, azimuth = rng.uniform(0.0, max_tilt_deg), rng.uniform(0.0, 2 * np.pi)
     return ParticleSettings(
         zone_axis=zone_axis,
@@ -121,12 +121,12 @@ def draw_settings(seed: int, max_radius_A: float = 24.0, max_tilt_deg: float = 1
         thickness_low_A=float(low),
         thickness_high_A=float(high),
         wedge_angle_deg=float(rng.uniform(0.0, 360.0)),
-        saw_amplitude_A=float(rng.uniform(0.5, 2.5) * period) if saw else 0.0,
+        saw_amplitude_A=float(rng.uniform(0.5, 1.5) * period) if saw else 0.0,
         saw_period_A=float(rng.uniform(8.0, 24.0)),
         top_fraction=float(rng.uniform(0.2, 0.8)),
         centre_A=(float(rng.uniform(0, 5.4)), float(rng.uniform(0, 5.4)), float(rng.uniform(0, 5.4))),
-        vacancy_fraction=float(rng.choice([0.0, 0.02, 0.06])),
-        adatom_fraction=float(rng.choice([0.0, 0.02, 0.06])),
+        vacancy_fraction=float(rng.choice([0.0, 0.01, 0.03])),
+        adatom_fraction=float(rng.choice([0.0, 0.01, 0.03])),
         tilt_x_deg=float(tilt * np.cos(azimuth)),
         tilt_y_deg=float(tilt * np.sin(azimuth)),
         rotation_deg=float(rng.uniform(0.0, 360.0)),

