@@ -30,7 +30,8 @@ def summarise(verb: str, outcome: RunOutcome) -> dict[str, Any]:
     summary |= {name: outcome.ingest.get(name) for name in _FROM_INGEST}
     summary |= _analysis(outcome)
     summary["ended_early"] = outcome.ended_early
-    summary["peak_rss_mib"] = {name: round(size / _MIB) for name, size in outcome.peak_rss_bytes.items()}
+    peak = outcome.peak_rss_bytes.items()
+    summary["peak_rss_mib"] = {name: round(size / _MIB) for name, size in peak if size}
     summary["files"] = list(outcome.ingest.get("paths", ()))
     return summary
 

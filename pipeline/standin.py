@@ -2,8 +2,7 @@
 
 Under WAIT, ingest takes nothing in while its queue of tasks is full; under LATEST it then skips. So the
 frames that a dead analyser had are given up by name (`report_lost`); and when the last analyser has failed, a
-thread of the supervisor takes the tasks instead and returns each as a failure. Both reasons end up in the
-ledger.
+thread of the supervisor takes the tasks instead and gives each up. The reasons end up in the ledger.
 """
 
 import threading
@@ -11,9 +10,8 @@ from typing import Any, cast
 
 import zmq
 
-from streamer.errors import MessageError
-from streamer.link import decode_task, encode_failure, encode_lost
-from streamer.records import AnalyserLost, FrameFailure
+from streamer.link import encode_lost
+from streamer.records import AnalyserLost
 
 __all__ = ["StandIn", "report_lost"]
 
@@ -31,7 +29,7 @@ def report_lost(results_address: str, reason: str) -> None:
 
 
 class StandIn:
-    """Takes tasks and returns failures until `close`.
+    """Takes tasks and gives them up until `close`.
 
     Parameters
     ----------
@@ -68,8 +66,5 @@ class StandIn:
         while not self._stop.is_set():
             if not tasks.poll(_POLL_MS):
                 continue
-            try:
-                header = decode_task([part.buffer for part in tasks.recv_multipart(copy=False)]).frame.header
-            except MessageError:
-                continue  # from a process of ours; ingest misses the result and says so
-            results.send_multipart(encode_failure(FrameFailure.of(header, self._reason)))
+            tasks.recv_multipart(copy=False)
+            results.send_multipart(encode_lost(AnalyserLost(self._reason)))

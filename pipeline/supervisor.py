@@ -225,14 +225,14 @@ class _Run:
                 self._analysers.remove(analyser)
                 self._note(f"{analyser.name}: {analyser.error}; the recording goes on")
                 report_lost(self._ingest.info["results"], f"{analyser.name} died")
-                self._replace_analyser()
+                self._replace(analyser)
         if self._analysers_started and not self._analysers and self._stand_in is None:
             self._note("no analyser is left: frames are recorded, but no longer analysed")
             info = self._ingest.info
-            self._stand_in = StandIn(info["tasks"], info["results"], "the analysers failed")
+            self._stand_in = StandIn(info["tasks"], info["results"], "no analyser is left")
 
-    def _replace_analyser(self) -> None:
-        if self._analysers_started == self._config.analysis.analysers:
+    def _replace(self, analyser: Worker) -> None:
+        if not analyser.refused and self._analysers_started == self._config.analysis.analysers:
             self._plan.say("starting another analyser in its place")
             self._analysers.append(self._start_analyser())
 

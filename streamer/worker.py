@@ -1,15 +1,16 @@
 """Child processes: whoever starts one stops it, joins it and re-raises its error.
 
 The supervisor holds a `Worker`; the function that runs in the child gets a `Control`. Both ends talk over one
-pipe: the child says ``ready`` (with the addresses it bound), then ``finished`` (with its summary) or
-``failed``. The spawn start method is used on every platform.
+pipe: the child says ``ready`` (with the addresses it bound), then ``finished`` (with its summary), ``failed``
+or, where what it was asked for cannot be done, ``refused``. The spawn start method is used on every platform.
 
 States of a `Worker`::
 
     start() ──► STARTING ──ready──► RUNNING ──finished──► FINISHED
-                    └───────────────────┴───failed, or the process died──► FAILED
+                    └───────────────────┴───failed, refused, or the process died──► FAILED
 """
 
+import logging
 import multiprocessing
 import signal
 import threading
@@ -21,7 +22,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from typing import Any, Self
 
-from streamer.errors import AtomstreamError, WorkerError
+from streamer.errors import AtomstreamError, UsageError, WorkerError
 
 __all__ = ["Control", "Worker", "WorkerState"]
 
@@ -99,6 +100,7 @@ class Worker:
         self.info: dict[str, Any] = {}
         self.summary: dict[str, Any] = {}
         self.error = ""
+        self.refused = False  # by a UsageError: to start it again would not help
         self._stop = context.Event()
         self._pipe, child_pipe = context.Pipe(duplex=False)
         self._process = context.Process(
@@ -166,7 +168,9 @@ class Worker:
         self.poll()
 
     def raise_error(self) -> None:
-        """Raise the child's error here, if it had one."""
+        """Raise the child's error here, if it had one: a UsageError as such, any other as WorkerError."""
+        if self.refused:
+            raise UsageError(self.error)
         if self.state is WorkerState.FAILED:
             raise WorkerError(f"{self.name}: {self.error}")
 
@@ -181,7 +185,7 @@ class Worker:
         elif kind == "finished":
             self.summary, self.state = value, WorkerState.FINISHED
         else:
-            self.error, self.state = value, WorkerState.FAILED
+            self.error, self.state, self.refused = value, WorkerState.FAILED, kind == "refused"
 
     def _drain_then_fail(self) -> None:
         try:
@@ -198,9 +202,13 @@ def _run_child(target: Callable[..., None], pipe: Connection, stop: Event, args:
     """Run `target` in the child; Ctrl-C is the parent's to handle, SIGTERM asks for a clean end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    logging.basicConfig(format=f"{multiprocessing.current_process().name}: %(message)s")
     control = Control(stop, pipe.send)
     try:
         target(control, *args)
+    except UsageError as error:
+        pipe.send(("refused", str(error)))
+        raise SystemExit(1) from None
     except AtomstreamError as error:
         pipe.send(("failed", str(error)))
         raise SystemExit(1) from None

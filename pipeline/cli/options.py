@@ -22,8 +22,8 @@ _PLACES = {
     "source": ("source", "address"),
     "channel": ("source", "channel"),
     "pixel_size": ("source", "pixel_size_A"),
-    "connect_timeout": ("source", "connect_timeout_s"),
-    "idle_timeout": ("ingest", "idle_timeout_s"),
+    "connect_timeout_s": ("source", "connect_timeout_s"),
+    "idle_timeout_s": ("ingest", "idle_timeout_s"),
     "maps": ("record", "maps_every"),
     "backend": ("analysis", "backend"),
     "policy": ("analysis", "policy"),
@@ -45,10 +45,15 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         help="dectris2://HOST:31001 or atomstream://HOST:PORT",
     )
     parser.add_argument("--channel", help="a detector's threshold (default: its first)")
-    parser.add_argument("--pixel-size", type=float, metavar="Å", help="pixel size at the specimen [Å]")
-    parser.add_argument("--connect-timeout", type=float, metavar="S", help="how long to wait for the source")
     parser.add_argument(
-        "--idle-timeout", type=float, metavar="S", help="end the run after this silence (default: never)"
+        "--pixel-size-A", "--pixel-size", dest="pixel_size", type=float, metavar="Å",
+        help="pixel size at the specimen [Å] (default: what the stream says)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--connect-timeout-s", type=float, metavar="S", help="how long to wait for the source"
+    )
+    parser.add_argument(
+        "--idle-timeout-s", type=float, metavar="S", help="end the run after this silence (default: never)"
     )
     add_config(parser)
 

@@ -149,7 +149,7 @@ def test_ctrl_c_ends_a_recording_with_a_valid_file(tmp_path: Path) -> None:
     movie = ["--stream", f"tcp://127.0.0.1:{port}", "--size", "256", "--fps", "50"]
     with running("simulate", *movie, "--json", cwd=tmp_path) as sender:
         source = f"dectris2://127.0.0.1:{port}"
-        options = ["--out", str(out), "--connect-timeout", "60", "--json"]
+        options = ["--out", str(out), "--connect-timeout-s", "60", "--json"]
         with running("record", source, *options, cwd=tmp_path) as recorder:
             wait_until(lambda: n_recorded(out) > 20)
             press_ctrl_c(recorder)

@@ -113,7 +113,7 @@ def test_a_source_that_does_not_answer_is_one_line_and_status_1(
     with socket.socket() as unused:  # bound, but nobody listens
         unused.bind(("127.0.0.1", 0))
         source = f"dectris2://127.0.0.1:{unused.getsockname()[1]}"
-        options = ["--out", "x.nxs", "--connect-timeout", "0.2"]
+        options = ["--out", "x.nxs", "--connect-timeout-s", "0.2"]
         assert main([verb, source, *options, *(["--headless"] if verb == "live" else [])]) == 1
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 2  # what it was about to do, and why it could not

@@ -7,7 +7,7 @@ import zmq
 
 from pipeline.standin import StandIn
 from streamer.link import decode_result, encode_task
-from streamer.records import Compression, Frame, FrameFailure, FrameHeader, SeriesKey, SeriesStart
+from streamer.records import AnalyserLost, Compression, Frame, FrameHeader, SeriesKey, SeriesStart
 
 KEY = SeriesKey(3, "a")
 START = SeriesStart(KEY, 0, (4, 6), np.dtype("<u2"))
@@ -18,7 +18,7 @@ def task(frame_id: int) -> list[bytes | memoryview]:
     return encode_task(Frame(header, memoryview(bytes(48))), START, 1.0)  # type: ignore[return-value]
 
 
-def test_every_task_is_returned_as_a_failure_with_the_reason() -> None:
+def test_every_task_is_given_up_with_the_reason() -> None:
     with zmq.Context() as context, context.socket(zmq.PUSH) as tasks, context.socket(zmq.PULL) as results:
         for socket in (tasks, results):
             socket.set(zmq.LINGER, 0)
@@ -26,11 +26,10 @@ def test_every_task_is_returned_as_a_failure_with_the_reason() -> None:
             socket.set(zmq.SNDTIMEO, 5000)
             socket.bind("tcp://127.0.0.1:0")
         addresses = [s.getsockopt_string(zmq.LAST_ENDPOINT) for s in (tasks, results)]
-        with closing(StandIn(*addresses, reason="the analysers failed")):
-            tasks.send_multipart([b"not a task", b""])
+        with closing(StandIn(*addresses, reason="no analyser is left")):
             for frame_id in range(40):
                 tasks.send_multipart(task(frame_id))
             answers = [
                 decode_result([part.buffer for part in results.recv_multipart(copy=False)]) for _ in range(40)
             ]
-    assert answers == [FrameFailure(n, KEY, "the analysers failed") for n in range(40)]
+    assert answers == [AnalyserLost("no analyser is left")] * 40

@@ -16,7 +16,7 @@ import pytest
 from pipeline.report import format_summary, summarise
 from pipeline.supervisor import Companion, RunOutcome, RunPlan, supervise
 from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
-from streamer.errors import SourceUnreachableError, WorkerError
+from streamer.errors import AtomstreamError, SourceUnreachableError, UsageError
 from streamer.records import FrameStatus
 
 from .run_parts import send_and_fail, send_frames, window_closed_after, window_that_crashes
@@ -182,11 +182,10 @@ def test_the_recording_outlives_all_analysers(tmp_path: Path) -> None:
         outcome = supervise(plan_of(out, frames(600)))
     summary = summarise("demo", outcome)
     assert summary["recorded"] == 600
-    assert summary["analysed"] + summary["damaged"] + summary["analysis_lost"] == 600
-    assert summary["damaged"] > 0
+    assert summary["analysed"] + summary["analysis_lost"] == 600
     assert "no analyser is left: frames are recorded, but no longer analysed" in summary["problems"]
     with h5py.File(out, "r") as file:
-        assert file["entry/ledger/reason"][599].decode() == "the analysers failed"
+        assert file["entry/ledger/reason"][599].decode() == "no analyser is left"
     check_file(out, outcome, "complete")
 
 
@@ -199,10 +198,10 @@ def test_a_sender_that_fails_leaves_a_closed_file(tmp_path: Path) -> None:
     check_file(out, outcome, "stopped")
 
 
-def test_an_engine_that_is_missing_is_one_clear_error(tmp_path: Path) -> None:
+def test_networks_that_are_missing_are_one_clear_error(tmp_path: Path) -> None:
     out = tmp_path / "run.nxs"
     plan = plan_of(out, frames(10), analysis=AnalysisConfig(backend="null", models=str(tmp_path)))
-    with pytest.raises(WorkerError, match="analyser-1: "):
+    with pytest.raises(AtomstreamError, match=r"ceria"):
         supervise(plan)
     assert not out.exists()
 
@@ -210,7 +209,7 @@ def test_an_engine_that_is_missing_is_one_clear_error(tmp_path: Path) -> None:
 def test_a_file_that_exists_is_one_clear_error(tmp_path: Path) -> None:
     out = tmp_path / "run.nxs"
     out.write_bytes(b"precious")
-    with pytest.raises(WorkerError, match=r"ingest: .*exists"):
+    with pytest.raises(UsageError, match=r"run.nxs exists"):
         supervise(plan_of(out, frames(10)))
     assert out.read_bytes() == b"precious"
 

@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-from streamer.errors import RecordingError, WorkerError
+from streamer.errors import RecordingError, UsageError, WorkerError
 from streamer.worker import Control, Worker, WorkerState
 
 
@@ -21,6 +21,10 @@ def _serve(control: Control, greeting: str) -> None:
 
 def _fail(control: Control, text: str) -> None:
     raise RecordingError(text)
+
+
+def _refuse(control: Control, text: str) -> None:
+    raise UsageError(text)
 
 
 def _crash(control: Control) -> None:
@@ -47,6 +51,15 @@ def test_a_worker_reports_stops_and_hands_over_its_summary() -> None:
     worker.join(10)
     assert worker.state is WorkerState.FINISHED
     assert worker.summary == {"served": 3}
+    worker.close()
+
+
+def test_wrong_usage_found_in_the_child_stays_wrong_usage() -> None:
+    worker = Worker("recorder", _refuse, "a.nxs exists")
+    with pytest.raises(UsageError, match=r"^a\.nxs exists$"):
+        worker.wait_ready(20)
+    assert worker.refused
+    worker.join(5)
     worker.close()
 
 
