@@ -89,7 +89,7 @@ class History:
         self._clear()
 
     def _clear(self) -> None:
-        self._rows = np.zeros(1024, SERIES_DTYPE)
+        self._rows = np.zeros(min(1024, self._limits.rows), SERIES_DTYPE)
         self._n_rows = 0
         self._columns: _Thinning[tuple[ViewHeader, NDArray[np.void]]] = _Thinning(
             self._limits.column_bytes, lambda item: item[1].nbytes + 400

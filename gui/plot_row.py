@@ -6,7 +6,7 @@ from typing import Any
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QVBoxLayout, QWidget
 
 from gui.labels import plain_label, set_text
 from gui.series import Curve, Plot
@@ -45,16 +45,16 @@ class PlotRow(QWidget):
         self.title, self.reading = plain_label("", "muted"), plain_label()
         self.title.setFont(number_font(self.font(), 8.5))
         self.reading.setFont(number_font(self.font(), 8.5, bold=True))
-        self.canvas = pg.PlotWidget(enableMenu=False, background=QColor(theme.panel))
-        self.canvas.setMinimumHeight(24)
-        self.canvas.hideButtons()
-        _style(self.canvas.getPlotItem(), theme, is_last=is_last)
-        self._listen()
-        self._band = _new_band(self.canvas, theme) if has_band else None
+        self.box = pg.ViewBox(enableMenu=False, enableMouse=False, defaultPadding=0)
+        self.canvas = _canvas(self.box, theme, is_last=is_last)
+        self.box.mouseDragEvent = self._mouse
+        self.box.mouseClickEvent = self._mouse
+        self._band = _new_band(self.box, theme) if has_band else None
         colours = (theme.accent, theme.second)
-        self._curves = [self.canvas.plot(pen=pg.mkPen(colours[k], width=1.6)) for k in range(n_curves)]
+        self._curves = [pg.PlotDataItem(pen=pg.mkPen(colours[k], width=1.6)) for k in range(n_curves)]
         self.line = pg.InfiniteLine(angle=90, pen=pg.mkPen(theme.mark, width=1.5))
-        self.canvas.addItem(self.line, ignoreBounds=True)
+        for item in (*self._curves, self.line):
+            self.box.addItem(item, ignoreBounds=True)
         self._lay_out()
 
     def _lay_out(self) -> None:
@@ -79,47 +79,54 @@ class PlotRow(QWidget):
             low, high = self._band
             low.setData(plot.curves[0].x, plot.curves[0].low)
             high.setData(plot.curves[0].x, plot.curves[0].high)
-        self.canvas.setXRange(*x_range, padding=0)
-        self.canvas.setYRange(*(plot.limits or _y_range(plot.curves)), padding=0.08)
+        low_y, high_y = plot.limits or _y_range(plot.curves)
+        margin = 0.08 * (high_y - low_y)
+        self.box.setRange(xRange=x_range, yRange=(low_y - margin, high_y + margin), padding=0)
         self.line.setVisible(cursor_s is not None)
         if cursor_s is not None:
             self.line.setValue(cursor_s)
-
-    def _listen(self) -> None:
-        box = self.canvas.getViewBox()
-        box.setMouseEnabled(x=False, y=False)
-        box.mouseDragEvent = self._mouse
-        box.mouseClickEvent = self._mouse
 
     def _mouse(self, event: Any, axis: int | None = None) -> None:
         if event.button() != Qt.MouseButton.LeftButton:
             event.ignore()
             return
         event.accept()
-        self._scrubbed(float(self.canvas.getViewBox().mapSceneToView(event.scenePos()).x()))
+        self._scrubbed(float(self.box.mapSceneToView(event.scenePos()).x()))
 
 
-def _style(item: Any, theme: Theme, *, is_last: bool) -> None:
-    left, bottom = item.getAxis("left"), item.getAxis("bottom")
+def _canvas(box: Any, theme: Theme, *, is_last: bool) -> Any:
+    """Put axes to `box`; pyqtgraph's own plot would bring seven menus nobody sees."""
+    left, bottom = pg.AxisItem("left"), pg.AxisItem("bottom")
     left.setWidth(_AXIS_WIDTH_PX)
+    left.setGrid(26)
     bottom.setHeight(_AXIS_HEIGHT_PX if is_last else 3)
     bottom.tickStrings = lambda values, scale, spacing: [f"{value:g} s" for value in values]
     for axis in (left, bottom):
+        axis.linkToView(box)
         axis.setPen(pg.mkPen(theme.line))
         axis.setTextPen(pg.mkPen(theme.muted))
-        axis.setTickFont(number_font(pg.QtWidgets.QApplication.font(), 7.5))
+        axis.setTickFont(number_font(QApplication.font(), 7.5))
         axis.setStyle(tickLength=-4, tickTextOffset=4, maxTickLevel=0, hideOverlappingLabels=True)
         axis.enableAutoSIPrefix(False)
     bottom.setStyle(showValues=is_last)
-    item.showGrid(y=True, alpha=0.10)
-    item.layout.setContentsMargins(2, 0, 10, 0)
+    canvas = pg.GraphicsView(background=QColor(theme.panel))
+    canvas.setMinimumHeight(24)
+    plot = pg.GraphicsLayout()
+    plot.layout.setContentsMargins(2, 0, 10, 0)
+    plot.layout.setSpacing(0)
+    plot.addItem(left, 0, 0)
+    plot.addItem(box, 0, 1)
+    plot.addItem(bottom, 1, 1)
+    canvas.setCentralItem(plot)
+    return canvas
 
 
-def _new_band(canvas: Any, theme: Theme) -> tuple[Any, Any]:
-    low, high = canvas.plot(pen=None), canvas.plot(pen=None)
+def _new_band(box: Any, theme: Theme) -> tuple[Any, Any]:
+    low, high = pg.PlotDataItem(pen=None), pg.PlotDataItem(pen=None)
     colour = QColor(theme.accent)
     colour.setAlpha(70)
-    canvas.addItem(pg.FillBetweenItem(low, high, brush=pg.mkBrush(colour)))
+    for item in (low, high, pg.FillBetweenItem(low, high, brush=pg.mkBrush(colour))):
+        box.addItem(item, ignoreBounds=True)
     return low, high
 
 

@@ -43,6 +43,10 @@ class RoiItem:
         self._item: Any = None
         self._corners: Corners | None = None
 
+    def close(self) -> None:
+        """Take the region off, for good."""
+        self._remove()
+
     def draw(self, corners: Corners | None, colour: str) -> None:
         """Show the region; nothing happens if it is shown already."""
         if corners == self._corners:
@@ -68,6 +72,8 @@ class RoiItem:
         if self._item is not None:
             self._item.sigRegionChanged.disconnect(self._report)
             self._box.removeItem(self._item)
+            for handle in self._item.getHandles():
+                handle.menu.deleteLater()  # it has no parent that would delete it
             self._item = None
 
 

@@ -83,6 +83,11 @@ class LiveSession:
             self._latencies_ms.append(1000 * latency_s)
 
     @property
+    def connected(self) -> bool:
+        """Whether the run's hub answers."""
+        return self._feed.connected
+
+    @property
     def name(self) -> str:
         """A word for file names: the recorded file's, or the address."""
         path = self.status.path if self.status is not None else ""

@@ -231,6 +231,7 @@ class AnalysisWindow(QMainWindow):
                 unsubscribe()
             self._unsubscribe = []
             self._save()
+            self.panels.map.roi.close()
             self.session.close()
         super().closeEvent(event)
 

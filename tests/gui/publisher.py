@@ -1,10 +1,11 @@
-"""A real publisher of views and statuses over a real socket: a lattice of columns whose counts change in time."""
+"""A real publisher on a real socket: views and statuses of a lattice whose counts change in time."""
 
 import argparse
 import math
 import time
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import zmq
 
@@ -24,7 +25,7 @@ class Particle:
     seed: int = 0
 
     def columns(self, frame_id: int) -> np.ndarray:
-        """Columns of one frame: a rounded particle, thick in the middle, whose surface columns come and go."""
+        """Columns of one frame: a particle, thick in the middle, whose surface columns come and go."""
         half = self.size / 2 - 0.5
         reach = int(half // SPACING_PX)
         index = np.arange(-reach, reach + 1)
@@ -81,14 +82,14 @@ def make_view(
 def make_status(**fields: object) -> RunStatus:
     """Make a status of a run that goes well; `fields` replace its values."""
     now = time.time()
-    values = dict(
+    usual = RunStatus(
         state="running", source="dectris2://127.0.0.1:31001", series_id=1, n_planned=0, received=12_480,
-        recorded=12_480, analysed=12_478, skipped=0, missing=0, damaged=0, bad_messages=0, received_per_s=25.0,
-        recorded_per_s=25.0, analysed_per_s=24.9, latency_p50_ms=38.2, latency_p99_ms=61.0,
-        path="/data/2026-05-04/ceria_0007.nxs", bytes_written=3_432_000_000, bytes_free=812_000_000_000,
-        backend="openvino CPU", note="", t=now, t_started=now - 499.0,
+        recorded=12_480, analysed=12_478, skipped=0, missing=0, damaged=0, bad_messages=0,
+        received_per_s=25.0, recorded_per_s=25.0, analysed_per_s=24.9, latency_p50_ms=38.2,
+        latency_p99_ms=61.0, path="/data/2026-05-04/ceria_0007.nxs", bytes_written=3_432_000_000,
+        bytes_free=812_000_000_000, backend="openvino CPU", note="", t=now, t_started=now - 499.0,
     )  # fmt: skip
-    return RunStatus(**(values | fields))  # type: ignore[arg-type]
+    return msgspec.structs.replace(usual, **fields)
 
 
 class Publisher:
@@ -99,14 +100,17 @@ class Publisher:
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.SNDHWM, 64)
+        self._socket.setsockopt(zmq.XPUB_VERBOSE, 1)
         self._socket.bind(address)
         self.address = self._socket.getsockopt(zmq.LAST_ENDPOINT).decode()
 
     def wait_subscriber(self, timeout_s: float = 10.0) -> None:
         """Wait until a window has subscribed."""
-        if not self._socket.poll(int(1000 * timeout_s)):
-            raise TimeoutError("nobody subscribed")
-        self._socket.recv()
+        deadline = time.monotonic() + timeout_s
+        while self._socket.poll(max(0, int(1000 * (deadline - time.monotonic())))):
+            if self._socket.recv()[:1] == b"\x01":
+                return
+        raise TimeoutError("nobody subscribed")
 
     def send(self, message: View | RunStatus) -> None:
         """Publish a view or a status."""

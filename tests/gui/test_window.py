@@ -1,0 +1,408 @@
+"""The real window on a real socket: what a person would see, read from its pixels and texts."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QColor, QImage
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QWidget
+
+from gui.colours import count_colours
+from gui.history import Limits
+from gui.persist import load_settings, open_ini
+from gui.settings import Backdrop, Region, Settings, ThemeName
+from gui.window import AnalysisWindow
+from tests.gui.conftest import OpenWindow, process_events, show_until
+from tests.gui.publisher import Particle, Publisher, make_status, make_view
+
+PARTICLE = Particle(size=256, n_largest=6)
+
+
+def send_frames(publisher: Publisher, window: AnalysisWindow, ids: range, **options: object) -> None:
+    start = time.time() - (1000 if options.get("series_id", 1) == 1 else 100)
+    for k in ids:
+        publisher.send(make_view(PARTICLE, k, size=256, t=start + k, **options))  # type: ignore[arg-type]
+        if k % 10 == 9:
+            show_until(window, lambda k=k: newest_id(window) == k)
+    show_until(window, lambda: newest_id(window) == ids[-1])
+
+
+def newest_id(window: AnalysisWindow) -> int:
+    newest = window.session.history.newest
+    return -1 if newest is None else newest.header.frame_id
+
+
+def screen_place(window: AnalysisWindow, y: float, x: float) -> QPoint:
+    """Where recorded pixel (y, x) is in the map's viewport."""
+    panel = window.panels.map
+    scene = panel.box.mapViewToScene(QPointF(x, y))
+    return panel.canvas.mapFromScene(scene)
+
+
+def map_picture(window: AnalysisWindow) -> QImage:
+    return window.panels.map.canvas.grab().toImage()
+
+
+def colours_at(picture: QImage, place: QPoint, reach: int) -> set[str]:
+    return {
+        QColor(picture.pixel(place.x() + dx, place.y() + dy)).name()
+        for dx in range(-reach, reach + 1)
+        for dy in range(-reach, reach + 1)
+    }
+
+
+def test_map_shows_every_true_column_at_its_place_in_its_colour(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window(Settings(backdrop=Backdrop.NONE, sure_probability=0.0))
+    send_frames(publisher, window, range(3))
+    truth = PARTICLE.columns(2)
+    picture = map_picture(window)
+    palette = count_colours(8)
+    assert len(truth) > 20
+    for column in truth:
+        expected = QColor(*palette[column["count"] - 1].tolist()).name()
+        assert expected in colours_at(picture, screen_place(window, column["y"], column["x"]), 3)
+
+
+def test_map_is_empty_between_columns(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window(Settings(backdrop=Backdrop.NONE, sure_probability=0.0))
+    send_frames(publisher, window, range(1))
+    palette = {QColor(*colour.tolist()).name() for colour in count_colours(8)}
+    assert not palette & colours_at(map_picture(window), screen_place(window, 6, 6), 5)
+
+
+def test_an_uncertain_column_is_an_open_ring(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window(Settings(backdrop=Backdrop.NONE, sure_probability=1.0))
+    send_frames(publisher, window, range(1))
+    column = PARTICLE.columns(0)[10]
+    colour = QColor(*count_colours(8)[column["count"] - 1].tolist())
+    marks = window.panels.map.marks
+    marks.texts = []  # the number would cover the middle
+    marks.update()
+    picture = map_picture(window)
+    centre = screen_place(window, column["y"], column["x"])
+    assert QColor(picture.pixel(centre)).lightness() < 60
+    radius = round(marks.size_px / 2 - 1)
+    edge = QColor(picture.pixel(centre + QPoint(radius, 0)))
+    assert abs(edge.hue() - colour.hue()) < 12
+    assert edge.lightness() > 60
+
+
+def test_pictures_show_the_pixels_that_were_sent(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(1))
+    panel = window.panels.denoised
+    window.commands.show_region(Region(127.5, 127.5, 40.0))
+    process_events()
+    shown = panel.canvas.grab().toImage()
+    sent = make_view(PARTICLE, 0, size=256).denoised
+    for y, x in ((120, 121), (127, 127), (131, 140)):
+        place = panel.canvas.mapFromScene(panel.box.mapViewToScene(QPointF(x, y)))
+        assert QColor(shown.pixel(place)).red() == sent[y, x]
+
+
+def test_headline_and_series_follow_the_newest_frame(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(12))
+    newest = window.session.history.newest
+    assert newest is not None
+    headline = window.panels.headline
+    assert int(headline.atoms.text().replace("\u2009", "")) == round(newest.header.total_atoms)
+    assert headline.columns.text() == str(len(newest.columns))
+    plots = {plot.name: plot for plot in window.panels.timeline.plots}
+    assert len(plots["atoms"].curves[0].x) == 12
+    assert plots["atoms"].curves[0].y[-1] == pytest.approx(newest.header.total_atoms)
+    assert "frame 11" in window.panels.map.detail.text()
+
+
+def test_scrubbing_shows_the_past_frame_while_the_stream_goes_on(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(30))
+    row = window.panels.timeline.rows[0]
+    box = row.box
+    place = row.canvas.mapFromScene(box.mapViewToScene(QPointF(7.0, box.viewRange()[1][0] + 1)))
+    QTest.mouseClick(row.canvas.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    show_until(window, lambda: not window.state.value.live)
+    shown = window.session.history.at(window.state.value.t)
+    assert shown is not None
+    assert shown.header.frame_id == 7
+    send_frames(publisher, window, range(30, 40))
+    assert "frame 7 " in window.panels.map.detail.text()
+    assert window.panels.map.badge.isVisible()
+    assert "PAST" in window.panels.map.badge.text()
+    markers = window.panels.map.marks.markers
+    assert markers is not None
+    np.testing.assert_array_equal(markers.columns["count"], PARTICLE.columns(7)["count"])
+    assert newest_id(window) == 39
+    QTest.mouseClick(window.panels.header.live, Qt.MouseButton.LeftButton)
+    window.tick()
+    assert "frame 39 " in window.panels.map.detail.text()
+    assert not window.panels.map.badge.isVisible()
+
+
+def test_a_lost_frame_lights_the_alarm_until_it_is_acknowledged(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    publisher.send(make_status(missing=0))
+    show_until(window, lambda: window.session.status is not None)
+    alarm = window.panels.alarm
+    assert not alarm.isVisible()
+    publisher.send(make_status(missing=1))
+    show_until(window, alarm.isVisible)
+    assert "1 missing" in alarm.label.text()
+    assert QColor(alarm.grab().toImage().pixel(4, alarm.height() // 2)).name() == "#ff5a5f"
+    assert window.panels.strip.cells["missing"].value.property("severity") == "bad"
+    QTest.keyClick(window, Qt.Key.Key_A)
+    show_until(window, lambda: not alarm.isVisible())
+    publisher.send(make_status(missing=1))
+    window.tick()
+    assert not alarm.isVisible()
+    publisher.send(make_status(missing=2))
+    show_until(window, alarm.isVisible)
+
+
+def test_status_is_readable_at_a_glance(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window()
+    publisher.send(make_status(received=12_345, skipped=7, path="C:\\data\\run_0007.nxs"))
+    show_until(window, lambda: window.session.status is not None)
+    cells = window.panels.strip.cells
+    assert cells["received"].value.text() == "12\u2009345"
+    assert cells["received"].detail.text() == "25.0/s"
+    assert cells["skipped"].value.property("severity") == "warn"
+    header = window.panels.header
+    assert header.light.text() == "REC"
+    assert header.file.text().endswith("run_0007.nxs")
+    assert "dectris2://127.0.0.1:31001" in header.title.text()
+
+
+def test_hostile_messages_are_ignored_with_a_note(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window()
+    for parts in (
+        [b"view"],
+        [b"view", b"\xff" * 40, b"", b"", b""],
+        [b"nonsense"],
+        [b"status", b"\x81\xa1"],
+        [b""],
+    ):
+        publisher.send_parts(parts)
+    send_frames(publisher, window, range(2))
+    assert window.panels.alarm.isVisible()
+    assert "5 messages" in window.panels.alarm.label.text()
+    assert newest_id(window) == 1
+
+
+def test_markup_in_a_status_is_shown_as_text(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window()
+    publisher.send(make_status(source="<h1>big</h1>", missing=1, note="<b>x</b>"))
+    show_until(window, window.panels.alarm.isVisible)
+    assert "<h1>big</h1>" in window.panels.header.title.text()
+    assert window.panels.header.title.textFormat() is Qt.TextFormat.PlainText
+    assert window.panels.alarm.label.textFormat() is Qt.TextFormat.PlainText
+
+
+def test_the_window_reconnects_to_a_run_that_comes_back(
+    app: QApplication, no_widgets_left: None, open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(3))
+    publisher.send(make_status())
+    show_until(window, lambda: window.session.status is not None)
+    address = publisher.address
+    publisher.close()
+    show_until(window, lambda: not window.session.connected)
+    now = time.time()
+    window.session._clock = lambda: now + 10.0
+    window.tick()
+    assert "lost" in window.panels.alarm.label.text()
+    window.session._clock = time.time
+    with Publisher(address) as again:
+        again.wait_subscriber()
+        again.send(make_status(state="running"))
+        send_frames(again, window, range(3), series_id=2)
+        assert window.session.connected
+        assert not window.panels.alarm.isVisible()
+        assert len(window.session.history.rows) == 3
+
+
+def test_a_new_series_starts_a_new_history(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(5))
+    window.commands.go_to(window.session.history.t_first)
+    publisher.send(make_view(PARTICLE, 0, size=256, series_id=2))
+    show_until(window, lambda: window.state.value.live)
+    assert len(window.session.history.rows) == 1
+
+
+def test_clicking_a_column_shows_its_count_against_time(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(40))
+    column = PARTICLE.columns(39)[12]
+    place = screen_place(window, column["y"], column["x"])
+    QTest.mouseClick(window.panels.map.canvas.viewport(), Qt.MouseButton.LeftButton, pos=place)
+    show_until(window, lambda: window.state.value.chosen is not None)
+    chosen = window.state.value.chosen
+    assert chosen is not None
+    assert (chosen.y, chosen.x) == (column["y"], column["x"])
+    plots = window.panels.tabs.column.plots
+    shown = [int(c) for c in plots[0].curves[0].y[::2]]
+    truth = [_count_of(PARTICLE.columns(k), column["track_id"]) for k in range(40)]
+    assert shown == truth
+    ring = map_picture(window)
+    radius = round(window.panels.map.marks.size_px / 2 + 4.5)
+    assert QColor(ring.pixel(place + QPoint(radius, 0))).hue() == pytest.approx(
+        QColor("#ffb000").hue(), abs=8
+    )
+
+
+def _count_of(columns: np.ndarray, track_id: int) -> int:
+    found = columns["count"][columns["track_id"] == track_id]
+    return int(found[0]) if len(found) else 0
+
+
+def test_a_region_counts_the_atoms_inside(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(5))
+    window.panels.tabs.setCurrentIndex(1)
+    QTest.mouseClick(window.panels.tabs.rectangle, Qt.MouseButton.LeftButton)
+    show_until(window, lambda: window.state.value.roi is not None)
+    roi = window.state.value.roi
+    assert roi is not None
+    (y0, x0), (y1, x1) = roi[0], roi[2]
+    truth = PARTICLE.columns(4)
+    within = (truth["y"] > y0) & (truth["y"] < y1) & (truth["x"] > x0) & (truth["x"] < x1)
+    assert within.sum() > 3
+    atoms, columns = window.panels.tabs.region.plots
+    assert atoms.curves[0].y[-1] == truth["count"][within].sum()
+    assert columns.curves[0].y[-1] == within.sum()
+
+
+def test_zoom_is_linked_and_the_scale_bar_follows(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(1))
+    before = window.panels.map.scale.text
+    box = window.panels.raw.box
+    box.scaleBy((0.25, 0.25), center=(100.0, 80.0))
+    box.sigRangeChangedManually.emit([True, True])
+    process_events()
+    region = window.state.value.region
+    assert region is not None
+    for panel in window.panels.picture_panels:
+        (x0, x1), (y0, y1) = panel.box.viewRange()
+        assert ((x0 + x1) / 2, (y0 + y1) / 2) == pytest.approx((region.x, region.y), abs=0.6)
+        assert min(x1 - x0, y1 - y0) == pytest.approx(region.extent_px, rel=0.02)
+    assert before != window.panels.map.scale.text
+    QTest.keyClick(window, Qt.Key.Key_F)
+    assert window.state.value.region is None
+
+
+def test_numbers_appear_on_zoom_in(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window()
+    window.resize(900, 500)
+    send_frames(publisher, window, range(1))
+    window.commands.show_region(Region(127.5, 127.5, 1200.0))
+    window.tick()
+    assert window.panels.map.marks.texts == []
+    window.commands.show_region(Region(127.5, 127.5, 120.0))
+    window.tick()
+    assert window.panels.map.marks.texts == [str(c) for c in PARTICLE.columns(0)["count"]]
+
+
+def test_every_action_works_with_and_without_data(open_window: OpenWindow, publisher: Publisher) -> None:
+    from gui.actions import ACTIONS
+
+    window = open_window()
+    for _ in range(2):
+        for spec in ACTIONS:
+            if not spec.method.startswith("export_"):
+                window.action(spec.method)()
+                process_events()
+        send_frames(publisher, window, range(3))
+
+
+def test_help_lists_every_action(open_window: OpenWindow) -> None:
+    from PySide6.QtWidgets import QLabel
+
+    from gui.actions import ACTIONS
+
+    window = open_window()
+    QTest.keyClick(window, Qt.Key.Key_F1)
+    assert window.help.isVisible()
+    texts = {label.text() for label in window.help.findChildren(QLabel)}
+    assert {spec.text for spec in ACTIONS} <= texts
+    for label in window.help.findChildren(QLabel):
+        assert label.width() >= label.sizeHint().width(), f"{label.text()!r} is cut off"
+
+
+def test_exports_are_complete(open_window: OpenWindow, publisher: Publisher, tmp_path: Path) -> None:
+    from gui.export import save_png, save_svg
+
+    window = open_window()
+    send_frames(publisher, window, range(6))
+    column = PARTICLE.columns(5)[8]
+    window.commands.select(float(column["y"]), float(column["x"]))
+    window.write_csv(tmp_path / "series.csv")
+    lines = (tmp_path / "series.csv").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 7
+    assert lines[0].startswith("frame_id,t_received_unix_s,total_atoms")
+    values = dict(zip(lines[0].split(","), lines[6].split(","), strict=True))
+    assert values["frame_id"] == "5"
+    assert float(values["column_count"]) == column["count"]
+    save_png(window, tmp_path / "window.png")
+    assert QImage(str(tmp_path / "window.png")).width() == window.width()
+    save_svg(window.panels.map.canvas, tmp_path / "map.svg")
+    text = (tmp_path / "map.svg").read_text(encoding="utf-8")
+    assert text.count("<circle") + text.count("<ellipse") >= len(PARTICLE.columns(5))
+
+
+def test_settings_and_layout_persist(open_window: OpenWindow, tmp_path: Path) -> None:
+    ini = open_ini(tmp_path / "window.ini")
+    window = open_window(Settings(theme=ThemeName.LIGHT, average_frames=4), ini=ini)
+    window.resize(1100, 777)
+    process_events()
+    window.close()
+    again = open_ini(tmp_path / "window.ini")
+    assert load_settings(again) == Settings(theme=ThemeName.LIGHT, average_frames=4)
+    second = open_window(load_settings(again), ini=again)
+    second.resize(1280, 800)
+    text = (tmp_path / "window.ini").read_text()
+    assert "average_frames=4" in text
+
+
+def test_a_damaged_settings_file_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "window.ini"
+    path.write_text('[settings]\naverage_frames=three\ntheme="\\"light\\""\ntime_window_s=7\n')
+    assert load_settings(open_ini(path)) == Settings(theme=ThemeName.LIGHT)
+
+
+def test_running_on_leaks_neither_widgets_nor_memory(open_window: OpenWindow, publisher: Publisher) -> None:
+    import gc
+
+    import psutil
+
+    limits = Limits(rows=400, column_bytes=2**20, picture_bytes=8 * 2**20)
+    window = open_window(limits=limits)
+
+    def run(first: int, last: int) -> tuple[int, int, int]:
+        send_frames(publisher, window, range(first, last))
+        gc.collect()
+        items = sum(len(p.canvas.scene().items()) for p in window.panels.picture_panels)
+        return len(window.findChildren(QWidget)), items, psutil.Process().memory_info().rss
+
+    column = PARTICLE.columns(0)[5]
+    run(0, 150)
+    window.commands.select(float(column["y"]), float(column["x"]))
+    widgets, items, memory = run(150, 300)
+    widgets_after, items_after, memory_after = run(300, 700)
+    assert (widgets_after, items_after) == (widgets, items)
+    assert memory_after - memory < 12 * 2**20
+    assert len(window.session.history.rows) <= 400
+    assert window.session.history.picture_bytes <= limits.picture_bytes
