@@ -22,7 +22,7 @@ from streamer.worker import Worker
 from tests.streamer.files import writers as w
 
 TIMEOUT_MS = 20_000
-SCHEMES = [Scheme.DECTRIS2, Scheme.ATOMSTREAM]
+SCHEMES = list(Scheme)
 
 
 class Receiver:
