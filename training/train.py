@@ -28,7 +28,8 @@ from training.validate import Validation, fit_temperature, make_validation, vali
 class TrainConfig:
     """Everything that determines a run, but the data file's content (its hash goes into the checkpoint).
 
-    ``shapes`` are (frames, size) of the batches, taken in turn.
+    ``shapes`` are (frames, size) of the batches, taken in turn. ``initial`` is a checkpoint whose weights a
+    new run begins with; empty for random ones.
     """
 
     data: str = "data/ceria.h5"
@@ -48,6 +49,7 @@ class TrainConfig:
     save_seconds: float = 300.0
     threads: int = 2
     resume: bool = True
+    initial: str = ""
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -107,6 +109,8 @@ def main(config: TrainConfig) -> Path:
     network = make_model(config.model)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
+    if config.initial:
+        network.load_state_dict(load_checkpoint(Path(config.initial)).average)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     first_step, checkpoint = 0, start_or_resume(config)
     if checkpoint is not None:
