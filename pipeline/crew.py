@@ -48,15 +48,16 @@ class Crew:
         self._workers.append(worker)
         return worker
 
-    def stop(self, grace_s: float) -> None:
-        """Ask all to end, join them, and kill those that are still there after `grace_s`."""
-        for worker in self._workers:
+    def stop(self, grace_s: float, but: Worker | None = None) -> None:
+        """Ask all (but one) to end, join them, and kill those that are still there after `grace_s`."""
+        leaving = [worker for worker in self._workers if worker is not but]
+        for worker in leaving:
             worker.request_stop()
         deadline = time.monotonic() + grace_s
-        for worker in self._workers:
+        for worker in leaving:
             worker.join(max(deadline - time.monotonic(), 0.0))
             worker.close()
-        self._workers = []
+        self._workers = [worker for worker in self._workers if worker is but]
 
     def sample_memory(self) -> None:
         """Note every worker's resident memory, at most once a second; cheap enough to call in every round."""

@@ -62,13 +62,19 @@ class Companion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """What is to run. `say` takes lines for the user; `ends_with_window`: closing the window ends the run."""
+    """What is to run.
+
+    `say` takes lines for the user. With `ends_with_window`, closing the window ends the run; with
+    `window_stays`, a run that has ended by itself waits until its window is closed, so that its last results
+    can be looked at.
+    """
 
     config: RunConfig
     say: Callable[[str], None]
     sender: Companion | None = None
     window: Companion | None = None
     ends_with_window: bool = False
+    window_stays: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,8 +94,14 @@ class RunOutcome:
     elapsed_s: float
 
 
-def supervise(plan: RunPlan) -> RunOutcome:
+def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outcome: None) -> RunOutcome:
     """Run a plan to its end.
+
+    Parameters
+    ----------
+    plan : RunPlan
+    report : callable
+        Given the outcome as soon as it is known, before a window that stays is waited for.
 
     Raises
     ------
@@ -107,7 +119,10 @@ def supervise(plan: RunPlan) -> RunOutcome:
         with closing(_Run(plan, signals, hub, crew)) as run:
             run.start()
             run.watch()
-            return run.outcome()
+            outcome = run.outcome()
+            report(outcome)
+            run.wait_for_window()
+            return outcome
 
 
 class _Run:
@@ -162,7 +177,7 @@ class _Run:
 
     def outcome(self) -> RunOutcome:
         """Stop the others, now that ingest has ended, and gather what all have said."""
-        self._crew.stop(_CLOSE_S)
+        self._crew.stop(_CLOSE_S, self._window if self._window_stays() else None)
         others = [w for w in (self._sender, *self._analysers) if w is not None]
         self._troubles += [f"{w.name}: {w.error}" for w in others if w.state is WorkerState.FAILED]
         return RunOutcome(
@@ -175,6 +190,17 @@ class _Run:
             troubles=tuple(dict.fromkeys(self._troubles)),
             elapsed_s=self._clock.now() - self._clock.wall_at_start_s,
         )
+
+    def wait_for_window(self) -> None:
+        """Wait until a window that stays is closed, or Ctrl-C."""
+        if self._window is None or not self._window_stays():
+            return
+        self._plan.say("the run is over: close the window, or press Ctrl-C, to leave")
+        while self._window.poll(_POLL_S) is WorkerState.RUNNING and not self._signals.requested:
+            pass
+
+    def _window_stays(self) -> bool:
+        return self._plan.window_stays and not self._end_wanted and not self._signals.requested
 
     def _start_sender(self, sender: Companion, begin: Event) -> None:
         self._sender = self._crew.start("sender", sender.target, *sender.args, begin)

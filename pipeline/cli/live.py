@@ -32,4 +32,5 @@ def run(args: argparse.Namespace) -> int:
     out = "" if args.no_record else str(run_file("live", args.out, config.record.path))
     window = window_companion(args.headless)
     say(f"recording to {out}" if out else "nothing is recorded")
-    return run_and_report(args, RunPlan(config=run_config(args, record__path=out), say=say, window=window))
+    config = run_config(args, record__path=out)
+    return run_and_report(args, RunPlan(config=config, say=say, window=window, window_stays=True))

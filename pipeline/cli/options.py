@@ -27,6 +27,7 @@ _PLACES = {
     "maps": ("record", "maps_every"),
     "backend": ("analysis", "backend"),
     "policy": ("analysis", "policy"),
+    "every": ("analysis", "every"),
     "models": ("analysis", "models"),
     "batch": ("analysis", "batch_frames"),
     "max_wait_ms": ("analysis", "max_wait_ms"),
@@ -68,6 +69,7 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
     """Add how frames are analysed."""
     group = parser.add_argument_group("analysis")
     group.add_argument("--policy", choices=("wait", "latest"), help="analyse every frame, or the newest")
+    group.add_argument("--every", type=int, metavar="N", help="analyse every n-th frame only")
     group.add_argument("--backend", choices=("auto", "tensorrt", "torch", "openvino", "null"))
     group.add_argument("--models", metavar="FOLDER", help="ONNX networks (default: the shipped ones)")
     group.add_argument("--batch", type=int, metavar="N", help="frames that the networks take at once")

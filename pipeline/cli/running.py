@@ -12,7 +12,7 @@ from pipeline.cli.parts import load
 if TYPE_CHECKING:
     import argparse
 
-    from pipeline.supervisor import Companion, RunPlan
+    from pipeline.supervisor import Companion, RunOutcome, RunPlan
 
 __all__ = ["movie_companion", "movie_stream", "run_and_report", "window_companion"]
 
@@ -40,10 +40,15 @@ def run_and_report(
     from pipeline.report import format_summary, summarise
     from pipeline.supervisor import supervise
 
-    summary = summarise(args.verb, supervise(plan))
-    if summary["files"] and summary["analysed"] and summary["backend"] != "null":
-        summary["truth"] = truth_of(Path(summary["files"][0]))
-    print(format_summary(summary), file=sys.stderr if args.json else sys.stdout)
+    summary: dict[str, Any] = {}
+
+    def report(outcome: "RunOutcome") -> None:
+        summary.update(summarise(args.verb, outcome))
+        if summary["files"] and summary["analysed"] and summary["backend"] != "null":
+            summary["truth"] = truth_of(Path(summary["files"][0]))
+        print(format_summary(summary), file=sys.stderr if args.json else sys.stdout, flush=True)
+
+    supervise(plan, report)
     if args.json:
         print_json(summary)
     return 0 if summary["ok"] else 1

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from multiprocessing.synchronize import Event
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,14 @@ def window_closed_after(control: Control, seconds: float, address: str) -> None:
     control.ready()
     time.sleep(seconds)
     control.finished({})
+
+
+def window_closed_on(control: Control, sign: str, address: str) -> None:
+    """A window that its user closes when a file named `sign` appears."""
+    control.ready()
+    while not Path(sign).exists() and not control.stopping():
+        time.sleep(0.02)
+    control.finished({"by user": Path(sign).exists()})
 
 
 def window_that_crashes(control: Control, address: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pipeline.cli import VERBS, main
 from pipeline.cli.options import run_config, run_file
 from pipeline.cli.output import print_json
+from streamer.config import RunConfig, to_toml
 from streamer.errors import UsageError
 
 HEAVY = {"numpy", "scipy", "h5py", "zmq", "msgspec", "torch", "openvino", "PySide6", "simulator", "gui"}
@@ -160,6 +161,11 @@ def test_a_wrong_value_in_the_configuration_file_is_named(tmp_path: Path) -> Non
     path.write_text("[analysis]\nbatch = 4\n")
     with pytest.raises(UsageError, match="batch"):
         run_config(parse("demo", "--config", str(path)))  # type: ignore[arg-type]
+
+
+def test_the_documented_configuration_is_the_default_one() -> None:
+    documented = (Path(__file__).parents[2] / "docs/command-line.md").read_text(encoding="utf-8")
+    assert f"```toml\n{to_toml(RunConfig()).strip()}\n```" in documented
 
 
 def test_runs_without_a_name_get_new_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

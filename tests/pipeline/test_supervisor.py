@@ -19,7 +19,7 @@ from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfi
 from streamer.errors import AtomstreamError, SourceUnreachableError, UsageError
 from streamer.records import FrameStatus
 
-from .run_parts import send_and_fail, send_frames, window_closed_after, window_that_crashes
+from .run_parts import send_and_fail, send_frames, window_closed_after, window_closed_on, window_that_crashes
 
 PATIENCE_S = 60.0
 ENDLESS = 1_000_000
@@ -225,6 +225,23 @@ def test_closing_the_window_ends_a_demonstration(tmp_path: Path) -> None:
     window = Companion(window_closed_after, (0.2,))
     plan = plan_of(tmp_path / "run.nxs", frames(ENDLESS), window=window, ends_with_window=True)
     assert supervise(plan).ended_early
+
+
+def test_a_window_that_stays_is_waited_for_after_the_report(tmp_path: Path) -> None:
+    said, sign = list[str](), tmp_path / "close it"
+
+    def report(outcome: RunOutcome) -> None:
+        said.append(f"reported, {len(processes())} process left")
+        sign.touch()
+
+    window = Companion(window_closed_on, (str(sign),))
+    plan = plan_of(tmp_path / "run.nxs", frames(20), window=window, window_stays=True, say=said.append)
+    outcome = supervise(plan, report)
+    assert said[-2:] == [
+        "reported, 1 process left",
+        "the run is over: close the window, or press Ctrl-C, to leave",
+    ]
+    assert not outcome.ended_early
 
 
 def test_a_window_that_crashes_ends_nothing(tmp_path: Path) -> None:
