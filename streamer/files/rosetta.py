@@ -35,6 +35,7 @@ READERS = {
 names the reader."""
 
 Signal = Mapping[str, Any]
+_SLAB_BYTES = 16 * 2**20
 
 
 class RosettaFile:
@@ -62,8 +63,10 @@ class RosettaFile:
         except Exception as error:  # readers of damaged files raise whatever they stumble over
             raise UsageError(f"cannot read {path} as {name}: {type(error).__name__}: {error}") from error
         signal = _chosen(path, _image_stacks([_time_first(signal) for signal in signals]), dataset)
-        self._data = signal["data"]
-        self._counts: tuple[int, ...] = self._data.shape[:-2]
+        height, width = signal["data"].shape[-2:]
+        self._frames = signal["data"].reshape(-1, height, width)
+        self._at_once = max(1, _SLAB_BYTES // (height * width * self._frames.dtype.itemsize))
+        self._slab: tuple[int, NDArray[Any]] = (0, np.empty((0, height, width)))
         self._info = _describe(path, name, signal)
 
     @property
@@ -72,14 +75,22 @@ class RosettaFile:
         return self._info
 
     def frame(self, index: int) -> NDArray[Any]:
-        """Read one frame."""
-        try:
-            image = self._data[np.unravel_index(index, self._counts)] if self._counts else self._data
-            if hasattr(image, "compute"):
-                image = image.compute(scheduler="synchronous")
-        except Exception as error:  # see __init__
-            raise FileReadError(f"frame {index} of {self._info.path} cannot be read: {error}") from error
-        return np.asarray(image)
+        """Read one frame, and the next few with it: a read through dask costs milliseconds by itself."""
+        first, slab = self._slab
+        if not first <= index < first + len(slab):
+            first, slab = self._slab = index, self._read(index)
+        image: NDArray[Any] = slab[index - first]
+        return image
+
+    def _read(self, index: int) -> NDArray[Any]:
+        """Return the frames from `index` on; only that one where the next ones cannot be read."""
+        for n_frames in (self._at_once, 1):
+            try:
+                frames = self._frames[index : index + n_frames]
+                return np.asarray(frames.compute(scheduler="synchronous") if _is_lazy(frames) else frames)
+            except Exception as error:  # see __init__
+                reason = error
+        raise FileReadError(f"frame {index} of {self._info.path} cannot be read: {reason}") from reason
 
     def chunk(self, index: int) -> Chunk | None:
         """Return None: pixels are encoded when they are sent."""
@@ -87,7 +98,12 @@ class RosettaFile:
 
     def close(self) -> None:
         """Let go of the data, and with it of the file."""
-        self._data = np.empty((0, 0))
+        self._frames = np.empty((0, 0, 0))
+        self._slab = (0, self._frames)
+
+
+def _is_lazy(frames: Any) -> bool:
+    return hasattr(frames, "compute")
 
 
 def _reader(reader: str) -> tuple[str, Any]:

@@ -13,7 +13,7 @@ import zmq
 
 from streamer.compression import decode
 from streamer.config import IngestConfig
-from streamer.errors import FileReadError, RunError, UsageError, WorkerError
+from streamer.errors import FileReadError, RunError, UsageError
 from streamer.files import Scaling
 from streamer.records import Compression, Frame, SeriesEnd, SeriesStart
 from streamer.replay import ReplaySettings, _ahead, run_replay, stream_file
@@ -314,7 +314,7 @@ def test_a_file_that_does_not_fit_is_the_workers_error(tmp_path):
     begin = multiprocessing.get_context("spawn").Event()
     worker = Worker("sender", run_replay, ReplaySettings(path=str(path)), begin)
     try:
-        with pytest.raises(WorkerError, match="give --fps"):
+        with pytest.raises(UsageError, match="give --fps"):
             worker.wait_ready(60)
     finally:
         worker.join(20)

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 
+import h5py
 import numpy as np
 import pytest
 
@@ -66,6 +67,19 @@ def test_a_damaged_page_is_named(tmp_path):
         file.frame(1)
         with pytest.raises(FileReadError, match="page 2"):
             file.frame(2)
+
+
+def test_a_damaged_chunk_costs_only_its_frame(tmp_path):
+    frames = w.counted()
+    path = w.write_rosetta(tmp_path / "a.hspy", "hspy", frames, compression="gzip", chunks=(1, *w.SHAPE))
+    with h5py.File(path, "r+") as file:
+        stack = next(iter(file["Experiments"].values()))["data"]
+        stack.id.write_direct_chunk((4, 0, 0), b"\0" * 40)
+    with closing(open_file(path)) as file:
+        for index in (0, 1, 2, 3, 5, 6):
+            np.testing.assert_array_equal(file.frame(index), frames[index])
+        with pytest.raises(FileReadError, match="frame 4"):
+            file.frame(4)
 
 
 def test_a_pickle_is_not_loaded(tmp_path):
