@@ -168,6 +168,8 @@ def expect_replayable(file: FrameFile, settings: ReplaySettings) -> None:
         raise UsageError(
             f"{file.info.path} has the frames 0 to {file.info.n_frames - 1}, not those asked for"
         )
+    if file.info.largest_is_no_data and not settings.scaling.is_identity:
+        raise UsageError(f"{file.info.path} holds counts already: leave out --scale and --offset")
     rate_of(file.info, settings)
     _payload(file, settings, frames[0])
 
@@ -243,10 +245,10 @@ def _start(info: FileInfo, settings: ReplaySettings) -> SeriesStart:
         key=SeriesKey(1, "replay"),
         n_frames_planned=len(frames) * settings.loops,
         shape=info.shape,
-        dtype=stream_dtype(info.dtype, settings.scaling),
+        dtype=stream_dtype(info.dtype, settings.scaling, info.largest_is_no_data),
         pixel_size_A=settings.pixel_size_A or info.pixel_size_A,
         frame_time_s=info.frame_time_s or (1 / rate_hz if rate_hz else None),
-        saturation_value=info.saturation_value if settings.scaling.is_identity else None,
+        saturation_value=info.saturation_value,
         extra={**info.extra, "replay": about},
     )
 
@@ -282,10 +284,10 @@ def _ahead(make: Callable[[int], _Payload], indices: Iterable[int], n_ahead: int
 
 
 def _payload(file: FrameFile, settings: ReplaySettings, index: int) -> _Payload:
-    chunk = file.chunk(index) if settings.scaling.is_identity else None
+    chunk = file.chunk(index)
     if chunk is not None:
         return _Payload(*chunk, as_stored=True)
-    image = to_counts(file.frame(index), index, settings.scaling)
+    image = to_counts(file.frame(index), index, settings.scaling, file.info.largest_is_no_data)
     return _Payload(settings.compression, encode(image, settings.compression), as_stored=False)
 
 

@@ -35,11 +35,15 @@ UNSCALED = Scaling()
 """Pixels stay as they are."""
 
 
-def stream_dtype(stored: np.dtype[Any], scaling: Scaling) -> np.dtype[Any]:
+def stream_dtype(
+    stored: np.dtype[Any], scaling: Scaling = UNSCALED, largest_is_no_data: bool = False
+) -> np.dtype[Any]:
     """Return the type in which pixels of type `stored` are streamed: little-endian uint8, uint16 or uint32.
 
     Integers keep their width (8 bytes become 4), float16 becomes uint16, and everything that is scaled or has
-    a wider type uint32, because a file's largest value is not known before its last frame is.
+    a wider type uint32, because a file's largest value is not known before its last frame is. In a stream a
+    type's largest value means "no data"; in an image of 8 bits it is simply white. Therefore uint8 becomes
+    uint16, unless the file follows the detectors' convention (`largest_is_no_data`).
 
     Raises
     ------
@@ -53,10 +57,14 @@ def stream_dtype(stored: np.dtype[Any], scaling: Scaling) -> np.dtype[Any]:
         return np.dtype("<u4" if wide else "<u2")
     if scaling.counts_per_unit != 1:
         return np.dtype("<u4")
+    if stored == np.uint8 and not largest_is_no_data:
+        return np.dtype("<u2")
     return np.dtype(f"<u{min(stored.itemsize, 4)}")
 
 
-def to_counts(image: NDArray[Any], index: int, scaling: Scaling) -> NDArray[Any]:
+def to_counts(
+    image: NDArray[Any], index: int, scaling: Scaling = UNSCALED, largest_is_no_data: bool = False
+) -> NDArray[Any]:
     """Convert one frame's pixels to the type that `stream_dtype` gives.
 
     Parameters
@@ -65,6 +73,8 @@ def to_counts(image: NDArray[Any], index: int, scaling: Scaling) -> NDArray[Any]
     index : int
         The frame's place in its file, for the message.
     scaling : Scaling
+    largest_is_no_data : bool
+        See `stream_dtype`.
 
     Raises
     ------
@@ -72,7 +82,7 @@ def to_counts(image: NDArray[Any], index: int, scaling: Scaling) -> NDArray[Any]
         If a pixel cannot be converted without loss (or, scaled, does not fit); the message names the frame,
         the value and the options that help.
     """
-    dtype = stream_dtype(image.dtype, scaling)
+    dtype = stream_dtype(image.dtype, scaling, largest_is_no_data)
     values = image if scaling.is_identity else _scaled(image, index, scaling)
     if values.dtype.kind == "f":
         _expect_whole(values, index)

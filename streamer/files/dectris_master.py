@@ -233,6 +233,7 @@ def _describe(path: Path, master: h5py.File, stack: Stack, n_frames: int, notes:
         pixel_size_from="DECTRIS files give the detector's own pixels only",
         frame_time_s=frame_time_s,
         frame_time_from=field if frame_time_s else f"there is no {field}",
+        largest_is_no_data=True,
         saturation_value=None if saturation is None else int(saturation),
         notes=notes,
     )

@@ -80,6 +80,7 @@ def _describe(path: Path, file: h5py.File, stack: Stack) -> FileInfo:
         pixel_size_from=f"{_SERIES}/pixel_size_nm" if pixel_size_nm else "the recorded run did not know it",
         frame_time_s=frame_time_s,
         frame_time_from=frame_time_from,
+        largest_is_no_data=True,
         saturation_value=saturation if isinstance(saturation, int) and saturation >= 0 else None,
     )
 

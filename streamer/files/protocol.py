@@ -41,6 +41,8 @@ class FileInfo:
         As `pixel_size_from`.
     saturation_value : int or None
         The largest valid count, where the file says it.
+    largest_is_no_data : bool
+        Whether the pixels are a detector's counts, so that their type's largest value means "no data".
     notes : tuple of str
         What the user should know before the frames are used, such as data files that are not there.
     extra : Mapping
@@ -57,6 +59,7 @@ class FileInfo:
     frame_time_s: float | None = None
     frame_time_from: str = ""
     saturation_value: int | None = None
+    largest_is_no_data: bool = False
     notes: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 

@@ -136,7 +136,7 @@ def test_pixels_are_encoded_exactly(scheme, compression, dtype, receiver, tmp_pa
     start, images, counts = replayed(receiver, path, scheme=scheme, compression=compression)
     assert_same(images, frames)
     assert counts.as_stored == 0
-    assert start.dtype == {"|u1": np.dtype("<u1"), ">u2": np.dtype("<u2")}.get(dtype, np.dtype("<u4"))
+    assert start.dtype == np.dtype("<u2" if dtype in ("|u1", ">u2") else "<u4")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -185,12 +185,27 @@ def test_loops_go_on_counting(receiver, tmp_path):
     assert_same(images, np.tile(frames[2:7], (3, 1, 1)))
 
 
-def test_scaled_frames_are_converted_even_where_they_are_payloads(receiver, tmp_path):
-    frames = w.counted() + 10
-    path = w.write_dectris_legacy(tmp_path, frames)
-    _, images, counts = replayed(receiver, path, scaling=Scaling(counts_per_unit=2, offset=10))
-    assert_same(images, (frames - 10) * 2)
+def test_scaled_values_are_converted(receiver, tmp_path):
+    frames = w.counted("<f4") / 4 + 10
+    path = w.write_npy(tmp_path / "a.npy", frames)
+    _, images, _ = replayed(receiver, path, scaling=Scaling(counts_per_unit=4, offset=10))
+    assert_same(images, w.counted())
+
+
+def test_a_detectors_counts_are_not_scaled(tmp_path):
+    path = w.write_dectris_legacy(tmp_path, w.counted())
+    with pytest.raises(UsageError, match="holds counts already"):
+        stream_file(ReplaySettings(path=str(path), scaling=Scaling(offset=1)))
+
+
+def test_no_data_stays_no_data_where_a_frame_has_to_be_encoded(receiver, tmp_path):
+    frames = w.counted("|u1")
+    frames[:, 2, 3] = 255
+    path = w.write_dectris_legacy(tmp_path, frames, filters={"compression": "gzip"})
+    start, images, counts = replayed(receiver, path)
+    assert start.dtype == np.dtype("|u1")
     assert counts.as_stored == 0
+    assert_same(images, frames)
 
 
 def test_a_loop_without_end_ends_when_asked(receiver, tmp_path):

@@ -10,7 +10,7 @@ from streamer.errors import UsageError
 from streamer.files import UNSCALED, Scaling, stream_dtype, to_counts
 
 TYPES = {
-    "|b1": "|u1", "|u1": "|u1", "|i1": "|u1", "<u2": "<u2", ">u2": "<u2", "<i2": "<u2", ">i2": "<u2",
+    "|b1": "|u1", "|u1": "<u2", "|i1": "|u1", "<u2": "<u2", ">u2": "<u2", "<i2": "<u2", ">i2": "<u2",
     "<u4": "<u4", ">u4": "<u4", "<i4": "<u4", "<u8": "<u4", "<i8": "<u4",
     "<f2": "<u2", "<f4": "<u4", ">f4": "<u4", "<f8": "<u4",
 }  # fmt: skip
@@ -51,6 +51,12 @@ def test_what_would_lose_something_is_refused(value, dtype, message):
     image[1, 2] = value
     with pytest.raises(UsageError, match=message):
         to_counts(image, 5, UNSCALED)
+
+
+def test_white_is_a_value_in_an_image_and_no_data_in_a_detectors_counts():
+    image = np.array([[0, 255]], "u1")
+    assert to_counts(image, 0).dtype == np.dtype("<u2")
+    assert to_counts(image, 0, largest_is_no_data=True).dtype == np.dtype("u1")
 
 
 @pytest.mark.parametrize("dtype", ["<c8", "M8[s]", "S4", [("r", "u1"), ("g", "u1")]])
