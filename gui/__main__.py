@@ -10,7 +10,7 @@ from streamer.errors import UsageError
 def main() -> int:
     """Read the command line and show the window."""
     parser = argparse.ArgumentParser(prog="python -m gui", description=__doc__)
-    parser.add_argument("address", help="tcp://HOST:PORT of a running analysis")
+    parser.add_argument("address", help="tcp://HOST:PORT of a running analysis, or a result file")
     try:
         return run(parser.parse_args().address)
     except UsageError as error:

@@ -23,6 +23,7 @@ ACTIONS = (
     ActionSpec("leap_back", "Ten frames back", ("Shift+Left",), "Time"),
     ActionSpec("leap_forward", "Ten frames forward", ("Shift+Right",), "Time"),
     ActionSpec("next_time_window", "Length of the time axes", ("W",), "Time"),
+    ActionSpec("show_particle", "Keep the particle in view", ("P",), "Pictures"),
     ActionSpec("show_whole_frame", "Whole frame", ("F", "Home"), "Pictures"),
     ActionSpec("zoom_in", "Zoom in", ("+", "="), "Pictures"),
     ActionSpec("zoom_out", "Zoom out", ("-",), "Pictures"),

@@ -9,6 +9,7 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
 from gui.feed import Feed
+from gui.file_session import FileSession
 from gui.history import History
 from gui.persist import default_ini, load_settings, open_ini
 from gui.session import LiveSession
@@ -22,12 +23,12 @@ _STOP_CHECK_MS = 100
 
 
 def run(address_or_file: str, *, stop: Callable[[], bool] | None = None, ini: Path | None = None) -> int:
-    """Show a running analysis until its window is closed.
+    """Show a running analysis, or a result file, until its window is closed.
 
     Parameters
     ----------
     address_or_file : str
-        ``tcp://HOST:PORT`` of a run's view hub.
+        ``tcp://HOST:PORT`` of a run's view hub, or a ``.nxs`` file.
     stop : callable or None
         Asked ten times a second; the window closes when it returns true.
     ini : pathlib.Path or None
@@ -41,12 +42,12 @@ def run(address_or_file: str, *, stop: Callable[[], bool] | None = None, ini: Pa
     Raises
     ------
     UsageError
-        If the address is none.
+        If the address is none, or the file cannot be read.
     """
-    feed = Feed(address_or_file)
+    session = _session(address_or_file)
     app = application()
     settings = open_ini(default_ini() if ini is None else ini)
-    window = AnalysisWindow(LiveSession(feed, History()), Model(load_settings(settings)), settings)
+    window = AnalysisWindow(session, Model(load_settings(settings)), settings)
     window.show()
     timer = QTimer()
     if stop is not None:
@@ -56,6 +57,12 @@ def run(address_or_file: str, *, stop: Callable[[], bool] | None = None, ini: Pa
     timer.stop()
     app.closeAllWindows()
     return status
+
+
+def _session(address_or_file: str) -> LiveSession | FileSession:
+    if "://" in address_or_file:
+        return LiveSession(Feed(address_or_file), History())
+    return FileSession(Path(address_or_file))
 
 
 def run_window(control: Control, address_or_file: str) -> None:

@@ -55,8 +55,8 @@ def count_colours(n: int) -> NDArray[np.uint8]:
 
 
 def count_scale_length(largest: int) -> int:
-    """Choose how many colours the scale has: at least 8, in steps of 4, so that colours rarely change."""
-    return int(max(8, 4 * -(-largest // 4)))
+    """Choose how many colours the scale has: at least 12, in steps of 4, so that colours rarely change."""
+    return int(max(12, 4 * -(-largest // 4)))
 
 
 def text_on(colour: NDArray[np.uint8]) -> str:

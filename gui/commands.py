@@ -1,13 +1,12 @@
 """What the keys, buttons and the mouse do, as changes of the two models. No Qt."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from gui.following import chosen_column
-from gui.geometry import nearest_column, neighbour_distance_px, whole_frame
-from gui.history import History
+from gui.geometry import nearest_column, neighbour_distance_px, particle_region, whole_frame
+from gui.past import Past
 from gui.settings import (
     AVERAGES,
     COLOUR_MAPS,
@@ -38,11 +37,11 @@ class Commands:
     ----------
     settings, state : Model
         Changed by the methods.
-    history : History
+    history : Past
         Read only: where "one frame back" leads.
     """
 
-    def __init__(self, settings: Model[Settings], state: Model[ViewState], history: History) -> None:
+    def __init__(self, settings: Model[Settings], state: Model[ViewState], history: Past) -> None:
         self.settings = settings
         self.state = state
         self._history = history
@@ -59,6 +58,10 @@ class Commands:
         newest = self._newest_t()
         t_end = self.state.value.t_end
         self.state.change(t=view.header.t_received, t_end=newest if t_end is None else t_end)
+
+    def play_to(self, t: float) -> None:
+        """Show the time `t` [Unix s] of a file that plays; it need not be a frame's own."""
+        self.state.change(t=t)
 
     def pause(self) -> None:
         """Hold the frame on display, or go on."""
@@ -89,7 +92,19 @@ class Commands:
 
     def show_whole_frame(self) -> None:
         """End the zoom."""
-        self.state.change(region=None)
+        self.state.change(region=None, following=False)
+
+    def show_particle(self) -> None:
+        """Zoom to the particle and keep it in view."""
+        self.state.change(region=None, following=True)
+        self.keep_particle_in_view()
+
+    def keep_particle_in_view(self) -> None:
+        """Move the zoom after the particle, if that was asked for; called for each frame drawn."""
+        view = self._shown()
+        if self.state.value.following and view is not None:
+            whole = whole_frame(view.header.height, view.header.width)
+            self.state.change(region=particle_region(view.columns, whole, self.state.value.region))
 
     def zoom_in(self) -> None:
         """Zoom in on the middle."""
@@ -101,7 +116,7 @@ class Commands:
 
     def show_region(self, region: Region) -> None:
         """Show `region` in all pictures."""
-        self.state.change(region=region)
+        self.state.change(region=region, following=False)
 
     def toggle_columns(self) -> None:
         """Show or hide the columns."""
@@ -158,7 +173,7 @@ class Commands:
 
     def new_series(self) -> None:
         """Follow a series that has just begun: live, whole frame, nothing chosen."""
-        self.state.set(dataclasses.replace(self.state.value, t=None, t_end=None, region=None, chosen=None))
+        self.state.change(t=None, t_end=None, region=None, following=True, chosen=None)
 
     def _shown(self) -> View | None:
         return self._history.at(self.state.value.t)
@@ -179,7 +194,7 @@ class Commands:
         whole = whole_frame(view.header.height, view.header.width)
         now = self.state.value.region or whole
         extent = min(max(now.extent_px * factor, _SMALLEST_EXTENT_PX), 4 * whole.extent_px)
-        self.state.change(region=Region(now.y, now.x, extent))
+        self.show_region(Region(now.y, now.x, extent))
 
 
 def _next(choices: Sequence[_Choice], value: _Choice) -> _Choice:

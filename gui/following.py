@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gui.format import NOTHING, number_text, value_text
 from gui.geometry import inside, nearest_column
-from gui.history import History
+from gui.past import Past
 from gui.series import Curve, Plot
 from gui.settings import Chosen, Corners
 from streamer.link import ViewHeader
@@ -69,7 +69,7 @@ class ColumnFollower:
         self._chosen: Chosen | None = None
         self._followed = _Followed()
 
-    def follow(self, chosen: Chosen | None, history: History) -> NDArray[np.float64]:
+    def follow(self, chosen: Chosen | None, history: Past) -> NDArray[np.float64]:
         """Return rows of (t [Unix s], count, probability); a frame without the column counts 0, NaN."""
         if chosen != self._chosen or history.t_first > self._followed.last_t:
             self._chosen, self._followed = chosen, _Followed()
@@ -89,7 +89,7 @@ class RegionFollower:
         self._corners: Corners | None = None
         self._followed = _Followed()
 
-    def follow(self, corners: Corners | None, history: History) -> NDArray[np.float64]:
+    def follow(self, corners: Corners | None, history: Past) -> NDArray[np.float64]:
         """Return rows of (t [Unix s], atoms, columns)."""
         if corners != self._corners or history.t_first > self._followed.last_t:
             self._corners, self._followed = corners, _Followed()
@@ -110,7 +110,7 @@ def column_plots(rows: NDArray[np.float64], t_zero: float, t_cursor: float | Non
     _, count, probability = _at(rows, t_cursor)
     reading = f"{count:.0f} atoms" if count else "gone"
     return (
-        Plot("column count", "Chosen column", reading, (_steps(x, rows[:, 1]),), None, 2),
+        Plot("column count", "Chosen column", reading, (_steps(x, rows[:, 1]),), _around(rows[:, 1]), 2),
         Plot(
             "column probability",
             "Probability of the count",
@@ -131,6 +131,10 @@ def region_plots(rows: NDArray[np.float64], t_zero: float, t_cursor: float | Non
         Plot("region atoms", "Atoms in the region", number_text(round(atoms)), (_steps(x, rows[:, 1]),)),
         Plot("region columns", "Columns in it", number_text(round(columns)), (_steps(x, rows[:, 2]),)),
     )
+
+
+def _around(counts: NDArray[np.float64]) -> tuple[float, float]:
+    return float(counts.min()) - 1.0, float(counts.max()) + 1.0
 
 
 def _steps(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:

@@ -14,11 +14,14 @@ __all__ = [
     "fitting_rectangle",
     "nearest_column",
     "neighbour_distance_px",
+    "particle_region",
     "scale_bar",
     "whole_frame",
 ]
 
 _A_PER_NM = 10.0
+_FEWEST_COLUMNS = 8
+_AIR = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,28 @@ class ScaleBar:
 def whole_frame(height: int, width: int) -> Region:
     """Return the region that shows all of a frame; pixel centres lie at whole numbers."""
     return Region((height - 1) / 2, (width - 1) / 2, float(max(height, width)))
+
+
+def particle_region(columns: NDArray[np.void], whole: Region, now: Region | None) -> Region | None:
+    """Find a region that shows all columns, with air around them.
+
+    Returns
+    -------
+    Region or None
+        `now` as long as it still fits, so that the picture does not swim; None where the particle fills the
+        frame; a few columns are no particle.
+    """
+    if len(columns) < _FEWEST_COLUMNS:
+        return now
+    (y0, x0), (y1, x1) = ([float(f(columns[axis])) for axis in ("y", "x")] for f in (np.min, np.max))
+    wanted = Region((y0 + y1) / 2, (x0 + x1) / 2, _AIR * max(y1 - y0, x1 - x0, 1.0))
+    if wanted.extent_px > 0.85 * whole.extent_px:
+        return None
+    if now is not None and 0.85 < now.extent_px / wanted.extent_px < 1.3:
+        reach = 0.08 * wanted.extent_px
+        if abs(now.y - wanted.y) < reach and abs(now.x - wanted.x) < reach:
+            return now
+    return wanted
 
 
 def fitting_rectangle(

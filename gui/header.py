@@ -66,6 +66,10 @@ class Header(QWidget):
         self.file.setToolTip(light.detail)
         self._draw_live(live)
 
+    def show_file(self) -> None:
+        """Leave out the way back to a live view, which a file does not have."""
+        self.live.hide()
+
     def _draw_live(self, live: bool) -> None:
         state = "true" if live else "false"
         if self.live.property("live") != state:

@@ -98,6 +98,7 @@ class History:
             self._limits.picture_bytes, lambda view: view.raw.nbytes + view.denoised.nbytes
         )
         self.newest: View | None = None
+        self.largest_count = 0
         self.t_first = float("nan")  # when the series' first frame known here was received [Unix s]
 
     def add(self, view: View) -> bool:
@@ -112,6 +113,7 @@ class History:
         if newest is None or new_series or view.header.frame_id > newest.header.frame_id:
             self.newest = view
         self.t_first = min(view.header.t_received, self.t_first if self._n_rows else float("inf"))
+        self.largest_count = max(self.largest_count, int(view.columns["count"].max(initial=0)))
         self._add_row(series_row(view))
         self._columns.add(view.header.t_received, (view.header, view.columns))
         self._views.add(view.header.t_received, view)

@@ -9,6 +9,7 @@ from gui.labels import set_text
 from gui.map_panel import MapPanel
 from gui.persist import load_bytes, save_bytes
 from gui.picture_panel import PicturePanel
+from gui.play_bar import PlayBar
 from gui.pointer import PointerTexts
 from gui.resolve import Drawing
 from gui.side_tabs import SideTabs
@@ -30,6 +31,7 @@ class Panels(QWidget):
         super().__init__(parent)
         self.header, self.alarm, self.strip = Header(), AlarmBar(), StatusStrip()
         self.raw, self.denoised, self.map = PicturePanel("Raw"), PicturePanel("Denoised"), MapPanel()
+        self.play_bar = PlayBar()
         self.headline, self.timeline, self.tabs = HeadlinePanel(), Timeline(), SideTabs()
         pictures = _splitter(Qt.Orientation.Vertical, (self.raw, 1), (self.denoised, 1))
         plots = _splitter(Qt.Orientation.Vertical, (self.timeline, 3), (self.tabs, 2))
@@ -38,7 +40,7 @@ class Panels(QWidget):
         _column(side, self.headline, plots)
         middle = _splitter(Qt.Orientation.Horizontal, (pictures, 27), (self.map, 46), (side, 32))
         middle.setSizes(_MIDDLE_SIZES)
-        _column(self, self.header, self.alarm, middle, self.strip, margin_px=_GAP_PX)
+        _column(self, self.header, self.alarm, middle, self.play_bar, self.strip, margin_px=_GAP_PX)
         self._splitters = {"pictures": pictures, "plots": plots, "middle": middle}
 
     @property

@@ -27,7 +27,9 @@ def pointer_texts(
 ) -> PointerTexts:
     """Say what each picture shows at `place` (y, x) [px]; without one, how it is drawn."""
     if place is None or frame.raw is None or frame.raw.value_at(*place) is None:
-        return PointerTexts(_how(settings, raw=True), _how(settings, raw=False), frame.text)
+        missing = frame.raw is not None and frame.denoised is None
+        how = "not stored for this frame" if missing else _how(settings, raw=False)
+        return PointerTexts(_how(settings, raw=True), how, frame.text)
     return PointerTexts(
         _value(frame.raw, place, 1, "counts"),
         _value(frame.denoised, place, 2, "× vacuum"),

@@ -49,6 +49,8 @@ class Scene:
         When the newest frame was received [Unix s].
     shown_per_s, screen_latency_ms, silent_s, refused, connected
         See `gui.status_text`.
+    recorded : bool
+        Whether this is a file; there is no live view to go back to.
     """
 
     view: View | None = None
@@ -60,6 +62,7 @@ class Scene:
     silent_s: float = 0.0
     refused: int = 0
     connected: bool = False
+    recorded: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,8 +165,18 @@ class Drawing:
     roi: Corners | None = None
 
 
-def resolve_frame(view: View | None, recent: tuple[View, ...], settings: Settings) -> FrameDrawing:
-    """Decide how a frame is drawn; `recent` are the frames to average, ending with `view`."""
+def resolve_frame(
+    view: View | None, recent: tuple[View, ...], settings: Settings, largest_count: int = 0
+) -> FrameDrawing:
+    """Decide how a frame is drawn.
+
+    Parameters
+    ----------
+    recent : tuple of View
+        The frames to average, ending with `view`.
+    largest_count : int
+        The most atoms any column of the series has had, for the colour scale.
+    """
     if view is None:
         return FrameDrawing()
     raw = _raw_picture(view, recent, settings)
@@ -171,8 +184,8 @@ def resolve_frame(view: View | None, recent: tuple[View, ...], settings: Setting
     return FrameDrawing(
         raw=raw,
         denoised=denoised,
-        backdrop={Backdrop.DENOISED: denoised, Backdrop.RAW: raw, Backdrop.NONE: None}[settings.backdrop],
-        markers=resolve_markers(view.columns, settings) if settings.show_columns else None,
+        backdrop={Backdrop.DENOISED: denoised or raw, Backdrop.RAW: raw}.get(settings.backdrop),
+        markers=resolve_markers(view.columns, settings, largest_count) if settings.show_columns else None,
         headline=_headline(view, settings),
         text=_frame_text(view),
     )
@@ -203,10 +216,10 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
     )
 
 
-def resolve_markers(columns: NDArray[np.void], settings: Settings) -> Markers:
+def resolve_markers(columns: NDArray[np.void], settings: Settings, largest_count: int) -> Markers:
     """Give each column its colour and decide whether its count is sure."""
     counts = columns["count"].astype(np.intp)
-    n_colours = count_scale_length(int(counts.max(initial=0)))
+    n_colours = count_scale_length(max(largest_count, int(counts.max(initial=0))))
     histogram = np.bincount(counts, minlength=n_colours + 1)[1:]
     sure = columns["probability"] >= settings.sure_probability
     return Markers(columns, counts - 1, sure, n_colours, histogram, neighbour_distance_px(columns))
@@ -242,8 +255,10 @@ def _raw_picture(view: View, recent: tuple[View, ...], settings: Settings) -> Pi
     return Picture(pixels, levels, settings.raw_colour_map, h.bin_px, h.raw_low, h.raw_high)
 
 
-def _denoised_picture(view: View, settings: Settings) -> Picture:
+def _denoised_picture(view: View, settings: Settings) -> Picture | None:
     h = view.header
+    if not view.denoised.size:
+        return None
     levels = contrast_of(settings).levels(view.denoised)
     return Picture(
         view.denoised, levels, settings.denoised_colour_map, h.bin_px, h.denoised_low, h.denoised_high
@@ -253,7 +268,9 @@ def _denoised_picture(view: View, settings: Settings) -> Picture:
 def _headline(view: View, settings: Settings) -> Headline:
     h = view.header
     unsure = int((view.columns["probability"] < settings.sure_probability).sum())
-    foreign = h.ood_score >= HIGH_UNFAMILIARITY
+    severity = Severity.WARN if h.ood_score >= HIGH_UNFAMILIARITY else Severity.GOOD
+    if not np.isfinite(h.ood_score):
+        severity = Severity.PLAIN
     return Headline(
         atoms=number_text(round(h.total_atoms)) if np.isfinite(h.total_atoms) else NOTHING,
         atoms_std=f"± {value_text(h.total_atoms_std, 1)}" if np.isfinite(h.total_atoms_std) else "",
@@ -261,7 +278,7 @@ def _headline(view: View, settings: Settings) -> Headline:
         uncertain=f"{number_text(unsure)} uncertain" if unsure else "all sure",
         unfamiliarity=h.ood_score,
         unfamiliarity_text=value_text(h.ood_score, 2),
-        unfamiliarity_severity=Severity.WARN if foreign else Severity.GOOD,
+        unfamiliarity_severity=severity,
     )
 
 
@@ -289,7 +306,7 @@ def _frame_text(view: View) -> str:
 
 
 def _badge(scene: Scene, state: ViewState) -> str:
-    if state.live or scene.view is None:
+    if state.live or scene.view is None or scene.recorded:
         return ""
     behind = scene.newest_t - scene.view.header.t_received
     return f"PAST  −{duration_text(behind)}   press L for live"

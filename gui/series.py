@@ -84,7 +84,7 @@ def resolve_plots(
     pixel_size_A: float,
     n_points: int,
 ) -> tuple[Plot, ...]:
-    """Make the plots that `names` asks for.
+    """Make the plots that `names` asks for, but none of values that are nowhere known.
 
     Parameters
     ----------
@@ -99,7 +99,8 @@ def resolve_plots(
     """
     cursor = _cursor_row(rows, t_cursor)
     x = rows["t"] - t_zero
-    return tuple(_plot(name, PLOT_SPECS[name], rows, x, cursor, pixel_size_A, n_points) for name in names)
+    plots = (_plot(name, PLOT_SPECS[name], rows, x, cursor, pixel_size_A, n_points) for name in names)
+    return tuple(plot for plot in plots if any(np.isfinite(curve.y).any() for curve in plot.curves))
 
 
 def _plot(

@@ -9,6 +9,7 @@ from statistics import median
 
 from gui.feed import Feed
 from gui.history import History
+from gui.player import Player
 from gui.resolve import Scene
 from gui.settings import ViewState
 from streamer.link import RunStatus, View
@@ -30,6 +31,8 @@ class LiveSession:
     clock : callable
         Unix time [s]; compared with the times in the frames.
     """
+
+    player: Player | None = None
 
     def __init__(self, feed: Feed, history: History, clock: Callable[[], float] = time.time) -> None:
         self.history = history

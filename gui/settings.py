@@ -145,6 +145,8 @@ class ViewState:
         Right end of the time axes when the person left the live view [Unix s]; None: live.
     region : Region or None
         Zoom of the linked pictures; None: the whole frame.
+    following : bool
+        Whether the zoom keeps the particle in view by itself.
     chosen : Chosen or None
         The column whose count is followed.
     roi : tuple of (y, x) or None
@@ -158,6 +160,7 @@ class ViewState:
     t: float | None = None
     t_end: float | None = None
     region: Region | None = None
+    following: bool = True
     chosen: Chosen | None = None
     roi: Corners | None = None
     acknowledged: int = 0

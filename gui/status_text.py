@@ -96,6 +96,8 @@ def _loss(name: str, n: int, received: int, severity: Severity) -> Cell:
 def _disk(s: RunStatus) -> Cell:
     if not s.path:
         return Cell("disk", "DISK FREE", NOTHING)
+    if s.state == "ended":
+        return Cell("disk", "FILE", bytes_text(s.bytes_written), "closed")
     detail = f"{bytes_text(s.bytes_written)} written"
     return Cell(
         "disk",

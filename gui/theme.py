@@ -87,6 +87,10 @@ QMenu::item {{ padding: 4px 22px; }}
 QMenu::item:selected {{ background: {theme.accent}; color: {theme.panel}; }}
 QMenu::separator {{ height: 1px; background: {theme.line}; margin: 4px 8px; }}
 QToolTip {{ background: {theme.raised}; color: {theme.text}; border: 1px solid {theme.line}; }}
+QSlider::groove:horizontal {{ height: 4px; background: {theme.raised}; border-radius: 2px; }}
+QSlider::sub-page:horizontal {{ background: {theme.accent}; border-radius: 2px; }}
+QSlider::handle:horizontal {{
+    width: 14px; height: 14px; margin: -5px 0; border-radius: 7px; background: {theme.text}; }}
 QSplitter {{ background: transparent; }}
 QSplitter::handle {{ background: transparent; }}
 QSplitter::handle:hover {{ background: {theme.accent}; }}

@@ -1,5 +1,6 @@
 """The window: parts wired to the commands, a timer that draws the newest; `gui.resolve` decides."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from PySide6.QtWidgets import QFileDialog, QMainWindow, QMenu, QMessageBox
 from gui.actions import ACTIONS
 from gui.commands import Commands
 from gui.export import save_png, save_series, save_svg, series_table
+from gui.file_session import FileSession
 from gui.following import ColumnFollower, RegionFollower, column_plots, region_plots
 from gui.help_overlay import HelpOverlay
 from gui.menus import view_menu
 from gui.panels import Panels
 from gui.persist import load_bytes, save_bytes, save_settings
+from gui.player import Player
 from gui.pointer import pointer_texts
 from gui.resolve import FrameDrawing, resolve, resolve_frame, time_range
 from gui.roi_item import polygon_corners, rectangle_corners
@@ -37,7 +40,7 @@ class AnalysisWindow(QMainWindow):
 
     Parameters
     ----------
-    session : LiveSession
+    session : LiveSession or FileSession
         Closed with the window.
     settings : Model of Settings
         Read when the window opens and followed from then on.
@@ -45,7 +48,9 @@ class AnalysisWindow(QMainWindow):
         Where settings and layout are kept from one window to the next; None: nowhere.
     """
 
-    def __init__(self, session: LiveSession, settings: Model[Settings], ini: QSettings | None = None) -> None:
+    def __init__(
+        self, session: LiveSession | FileSession, settings: Model[Settings], ini: QSettings | None = None
+    ) -> None:
         super().__init__()
         self.setWindowTitle("Atomstream")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -66,6 +71,8 @@ class AnalysisWindow(QMainWindow):
         self._apply_theme()
         self._ini = ini
         self._restore()
+        if session.player is not None:
+            self._start_playing(session.player)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.tick)
         self._timer.start(_TICK_MS)
@@ -102,6 +109,8 @@ class AnalysisWindow(QMainWindow):
         if self.session.take():
             self.commands.new_series()
         self._ticks += 1
+        self._play()
+        self.commands.keep_particle_in_view()
         self.draw()
         if self._ticks % _TIMELINE_EVERY == 0:
             self.draw_timeline()
@@ -126,7 +135,7 @@ class AnalysisWindow(QMainWindow):
         self._frame_of = (view, settings)
         n = settings.average_frames
         recent = () if view is None or n == 1 else tuple(self.session.history.recent(view, n))
-        self._frame = resolve_frame(view, recent, settings)
+        self._frame = resolve_frame(view, recent, settings, self.session.history.largest_count)
 
     def draw_timeline(self) -> None:
         """Draw everything against time, and the power spectrum: less often than the pictures."""
@@ -134,7 +143,8 @@ class AnalysisWindow(QMainWindow):
         if history.newest is None:
             return
         newest, zero = history.newest.header, history.t_first
-        start, end = time_range(zero, newest.t_received, settings.time_window_s, state.t_end, state.t)
+        window_s = settings.time_window_s if self.session.player is None else 0.0
+        start, end = time_range(zero, newest.t_received, window_s, state.t_end, state.t)
         shown = history.between(start - 1.0, end + 1.0)
         n_points = self.panels.timeline.width_px()
         plots = resolve_plots(shown, settings.plots, zero, state.t, newest.pixel_size_A, n_points)
@@ -162,6 +172,38 @@ class AnalysisWindow(QMainWindow):
         self.setStyleSheet(style_sheet(THEMES[name]))
         self.panels.apply_theme(THEMES[name])
         self.help.apply_theme(THEMES[name])
+
+    def _start_playing(self, player: Player) -> None:
+        bar = self.panels.play_bar
+        self.panels.header.show_file()
+        bar.show()
+        bar.play.clicked.connect(self.pause)
+        bar.back.clicked.connect(self.commands.step_back)
+        bar.forward.clicked.connect(self.commands.step_forward)
+        bar.moved.connect(self._move_to)
+        bar.speed_chosen.connect(player.choose_speed)
+        self.commands.go_to(self.session.history.t_first)
+
+    def _play(self) -> None:
+        player, t, rows = self.session.player, self.state.value.t, self.session.history.rows
+        if player is None or t is None or not len(rows):
+            return
+        first, last = float(rows["t"][0]), float(rows["t"][-1])
+        if player.playing:
+            self.commands.play_to(player.advance(t, time.monotonic(), last))
+            t = self.state.value.t or t
+        self.panels.play_bar.draw(t - first, last - first, playing=player.playing)
+
+    def _move_to(self, share: float) -> None:
+        times = self.session.history.rows["t"]
+        self.commands.go_to(float(times[0] + share * (times[-1] - times[0])))
+
+    def pause(self) -> None:
+        """Hold the live picture; or play and stop a file."""
+        if self.session.player is None:
+            self.commands.pause()
+        else:
+            self.session.player.toggle(time.monotonic())
 
     def _scrub(self, seconds: float) -> None:
         self.commands.go_to(self.session.history.t_first + seconds)

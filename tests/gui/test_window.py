@@ -61,7 +61,7 @@ def test_map_shows_every_true_column_at_its_place_in_its_colour(
     send_frames(publisher, window, range(3))
     truth = PARTICLE.columns(2)
     picture = map_picture(window)
-    palette = count_colours(8)
+    palette = count_colours(12)
     assert len(truth) > 20
     for column in truth:
         expected = QColor(*palette[column["count"] - 1].tolist()).name()
@@ -71,7 +71,7 @@ def test_map_shows_every_true_column_at_its_place_in_its_colour(
 def test_map_is_empty_between_columns(open_window: OpenWindow, publisher: Publisher) -> None:
     window = open_window(Settings(backdrop=Backdrop.NONE, sure_probability=0.0))
     send_frames(publisher, window, range(1))
-    palette = {QColor(*colour.tolist()).name() for colour in count_colours(8)}
+    palette = {QColor(*colour.tolist()).name() for colour in count_colours(12)}
     assert not palette & colours_at(map_picture(window), screen_place(window, 6, 6), 5)
 
 
@@ -79,7 +79,7 @@ def test_an_uncertain_column_is_an_open_ring(open_window: OpenWindow, publisher:
     window = open_window(Settings(backdrop=Backdrop.NONE, sure_probability=1.0))
     send_frames(publisher, window, range(1))
     column = PARTICLE.columns(0)[10]
-    colour = QColor(*count_colours(8)[column["count"] - 1].tolist())
+    colour = QColor(*count_colours(12)[column["count"] - 1].tolist())
     marks = window.panels.map.marks
     marks.texts = []  # the number would cover the middle
     marks.update()

@@ -1,0 +1,97 @@
+"""A result file in the window: what a run was, with play, speed and step. No Qt."""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from gui.player import Player
+from gui.recorded import RecordedPast
+from gui.resolve import Scene
+from gui.settings import ViewState
+from streamer.link import RunStatus, View
+from streamer.result_tables import count
+
+__all__ = ["FileSession"]
+
+_RELOAD_S = 2.0
+
+
+class FileSession:
+    """Shows a finished file, or one that is still growing, in place of a `gui.session.LiveSession`.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Raises
+    ------
+    UsageError
+        If it is not a readable result file.
+    """
+
+    connected = True
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self.history = RecordedPast(path)
+        self.player: Player | None = Player()
+        self.status: RunStatus | None = _status(self.history)
+        self._clock = clock
+        self._reloaded = clock()
+        self._size = path.stat().st_size
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return self.history.path.stem
+
+    def take(self) -> bool:
+        """Read a file that has grown; never a new series."""
+        now = self._clock()
+        if now - self._reloaded > _RELOAD_S:
+            self._reloaded = now
+            size = self.history.path.stat().st_size
+            if size != self._size:
+                self._size = size
+                self.history.reload()
+                self.status = _status(self.history)
+        return False
+
+    def scene(self, state: ViewState) -> Scene:
+        """Put together what is known for a person who looks at `state`."""
+        rows = self.history.rows
+        return Scene(
+            view=self.history.at(state.t),
+            status=self.status,
+            newest_t=float(rows["t"][-1]) if len(rows) else math.nan,
+            address=str(self.history.path),
+            connected=True,
+            shown_per_s=math.nan,
+            recorded=True,
+        )
+
+    def drawn(self, view: View | None) -> None:
+        """See `gui.session.LiveSession`; a file has no delay."""
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+def _status(past: RecordedPast) -> RunStatus:
+    """Say of the file what a run says of itself while it goes on."""
+    counts = count(past.tables.ledger)
+    times = past.rows["t"]
+    seconds = float(times[-1] - times[0]) if len(times) > 1 else math.nan
+    rates = [
+        counts[name] / seconds if seconds > 0 else math.nan for name in ("received", "recorded", "analysed")
+    ]
+    latency = [1000 * value for value in past.latency_s] + [math.nan] * 2
+    return RunStatus(
+        state="ended", source=past.source, series_id=past.series_id, n_planned=past.tables.n_planned,
+        received=counts["received"], recorded=counts["recorded"], analysed=counts["analysed"],
+        skipped=counts["skipped"], missing=counts["missing"], damaged=counts["damaged"], bad_messages=0,
+        received_per_s=rates[0], recorded_per_s=rates[1], analysed_per_s=rates[2],
+        latency_p50_ms=latency[0], latency_p99_ms=latency[1], path=str(past.path),
+        bytes_written=past.path.stat().st_size, bytes_free=0, backend=past.backend,
+        note=past.tables.end_reason, t=float(times[-1]) if len(times) else math.nan, t_started=past.t_first,
+    )  # fmt: skip

@@ -1,0 +1,186 @@
+"""A result file as a past: tables are read at once, pictures when they are looked at."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from gui.history import SERIES_DTYPE
+from pipeline.views import at_frame_pixels, binned, to_uint8
+from streamer.link import View, ViewHeader
+from streamer.records import COLUMN_DTYPE
+from streamer.result_tables import Tables, open_result, read_tables
+
+__all__ = ["RecordedPast"]
+
+_KEPT_PICTURES = 32
+_LARGEST_PX = 1024
+_A_PER_NM = 10.0
+
+
+class RecordedPast:
+    """The recorded frames of a result file, also while it is being written. See `gui.past.Past`.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Raises
+    ------
+    UsageError
+        If it is not a readable result file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._views: OrderedDict[int, View] = OrderedDict()
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the tables anew: a file that is being written has grown."""
+        with open_result(self.path) as file:
+            self.tables = read_tables(file)
+            self._height, self._width = file["/entry/stack/intensity"].shape[1:]
+            self.source = _text(file, "/entry/process/source")
+            self.backend = _text(file, "/entry/process/analysis/backend")
+            self.series_id = int(file["/entry/process/series/series_id"][()])
+            self.latency_s = file["/entry/process/latency/received_to_published"][:].tolist()
+            self._pixel_size_A = float(file["/entry/process/series/pixel_size_nm"][()]) * _A_PER_NM
+            self._map_row = _rows_by_frame(file.get("/entry/maps/frame_id"))
+        ledger = self.tables.ledger
+        recorded = np.flatnonzero(ledger["stack_row"] >= 0)
+        self._ledger_row = recorded[np.argsort(ledger["t_received"][recorded], kind="stable")]
+        self.rows = _series(self.tables, self._ledger_row)
+        self.t_first = float(self.rows["t"][0]) if len(self.rows) else math.nan
+
+    @property
+    def newest(self) -> View | None:
+        """The last frame."""
+        return self._view(len(self.rows) - 1) if len(self.rows) else None
+
+    @property
+    def largest_count(self) -> int:
+        """See `gui.past.Past`."""
+        return int(self.tables.columns["count"].max(initial=0))
+
+    def between(self, start: float, end: float) -> NDArray[np.void]:
+        """See `gui.past.Past`."""
+        first, last = self.rows["t"].searchsorted((start, end))
+        return self.rows[first:last]
+
+    def at(self, t: float | None) -> View | None:
+        """See `gui.past.Past`."""
+        return self.newest if t is None or not len(self.rows) else self._view(self._nearest(t))
+
+    def recent(self, view: View, n: int) -> list[View]:
+        """See `gui.past.Past`."""
+        end = self._nearest(view.header.t_received) + 1
+        return [self._view(index) for index in range(max(0, end - n), end)]
+
+    def step(self, t: float, frames: int) -> float:
+        """See `gui.past.Past`."""
+        index = min(max(self._nearest(t) + frames, 0), len(self.rows) - 1)
+        return float(self.rows["t"][index])
+
+    def columns(self, since: float) -> Iterator[tuple[ViewHeader, NDArray[np.void]]]:
+        """See `gui.past.Past`."""
+        for index in range(int(self.rows["t"].searchsorted(since, side="right")), len(self.rows)):
+            if self._result_row(index) >= 0:
+                yield self._header(index, 1, (0.0, 1.0), (0.0, 1.0)), self._columns_of(index)
+
+    def _nearest(self, t: float) -> int:
+        return int(np.argmin(np.abs(self.rows["t"] - t)))
+
+    def _result_row(self, index: int) -> int:
+        row = int(self.tables.ledger["result_row"][self._ledger_row[index]])
+        return row if row < len(self.tables.first_row) else -1
+
+    def _columns_of(self, index: int) -> NDArray[np.void]:
+        row = self._result_row(index)
+        if row < 0:
+            return np.zeros(0, COLUMN_DTYPE)
+        first = int(self.tables.first_row[row])
+        n = int(self.tables.summary["n_columns"][row])
+        table = self.tables.columns
+        columns = np.zeros(max(0, min(n, len(table["y"]) - first)), COLUMN_DTYPE)
+        for name in COLUMN_DTYPE.names or ():
+            columns[name] = table[name][first : first + len(columns)]
+        return columns
+
+    def _view(self, index: int) -> View:
+        if index in self._views:
+            self._views.move_to_end(index)
+            return self._views[index]
+        self._views[index] = view = self._read(index)
+        while len(self._views) > _KEPT_PICTURES:
+            self._views.popitem(last=False)
+        return view
+
+    def _read(self, index: int) -> View:
+        bin_px = -(-max(self._height, self._width) // _LARGEST_PX)
+        ledger_row = self._ledger_row[index]
+        frame_id = int(self.tables.ledger["frame_id"][ledger_row])
+        with open_result(self.path) as file:
+            counts = file["/entry/stack/intensity"][int(self.tables.ledger["stack_row"][ledger_row])]
+            stored = self._map_row.get(frame_id)
+            denoised = None if stored is None else file["/entry/maps/denoised"][stored].astype(np.float32)
+        raw, *raw_levels = to_uint8(binned(counts.astype(np.float32), bin_px))
+        if denoised is None:
+            clean, clean_levels = np.zeros((0, 0), np.uint8), [0.0, 1.0]
+        else:
+            frame_shape = (self._height, self._width)
+            clean, *clean_levels = to_uint8(at_frame_pixels(denoised, frame_shape, bin_px, raw.shape))
+        header = self._header(index, bin_px, tuple(raw_levels), tuple(clean_levels), float(counts.mean()))
+        return View(header, raw, clean, self._columns_of(index))
+
+    def _header(
+        self,
+        index: int,
+        bin_px: int,
+        raw_levels: tuple[float, ...],
+        denoised_levels: tuple[float, ...],
+        mean_counts: float = math.nan,
+    ) -> ViewHeader:
+        row = self.rows[index]
+        t = float(row["t"])
+        return ViewHeader(
+            series_id=self.series_id, frame_id=int(row["frame_id"]), height=self._height, width=self._width,
+            view_height=self._height // bin_px, view_width=self._width // bin_px, bin_px=bin_px,
+            raw_low=raw_levels[0], raw_high=raw_levels[1], denoised_low=denoised_levels[0],
+            denoised_high=denoised_levels[1], pixel_size_A=self._pixel_size_A, t_detector=t, t_received=t,
+            t_published=t, total_atoms=float(row["total_atoms"]),
+            total_atoms_std=float(row["total_atoms_std"]), drift_y_px=float(row["drift_y_px"]),
+            drift_x_px=float(row["drift_x_px"]), ood_score=float(row["ood_score"]), mean_counts=mean_counts,
+        )  # fmt: skip
+
+
+def _series(tables: Tables, ledger_rows: NDArray[np.intp]) -> NDArray[np.void]:
+    """Put the ledger's times and the summary's numbers side by side; NaN where a frame was not analysed."""
+    rows = np.zeros(len(ledger_rows), SERIES_DTYPE)
+    rows["frame_id"] = tables.ledger["frame_id"][ledger_rows]
+    rows["t"] = tables.ledger["t_received"][ledger_rows]
+    result = tables.ledger["result_row"][ledger_rows]
+    known = (result >= 0) & (result < len(tables.summary["frame_id"]))
+    from_summary = result[known]
+    for name in ("total_atoms", "total_atoms_std", "ood_score", "drift_y_px", "drift_x_px", "mean_counts"):
+        rows[name] = math.nan
+    for name in ("total_atoms", "total_atoms_std", "n_columns", "ood_score"):
+        rows[name][known] = tables.summary[name][from_summary]
+    rows["drift_y_px"][known] = tables.summary["drift"][from_summary, 0]
+    rows["drift_x_px"][known] = tables.summary["drift"][from_summary, 1]
+    return rows
+
+
+def _rows_by_frame(frame_ids: h5py.Dataset | None) -> dict[int, int]:
+    if frame_ids is None:
+        return {}
+    return {int(frame_id): row for row, frame_id in enumerate(frame_ids[:]) if frame_id >= 0}
+
+
+def _text(file: h5py.File, path: str) -> str:
+    value = file[path][()]
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
