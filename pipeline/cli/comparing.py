@@ -70,7 +70,9 @@ def _config_as_stored(args: argparse.Namespace, stored: "RunResults", folder: Pa
         args,
         record__path=str(out),
         analysis__enabled=True,
+        record__maps_every=0,
         analysis__policy=args.policy or "wait",
+        analysis__every=1,  # only the frames that were analysed are replayed
         ingest__idle_timeout_s=config.ingest.idle_timeout_s or _SILENCE_S,
         view__bind=args.view or "tcp://127.0.0.1:0",
     )
