@@ -15,6 +15,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 __all__ = ["DiskSpace", "NoRoomError", "free_bytes"]
 
 _STEP_BYTES = 64 * 2**20
@@ -40,7 +42,7 @@ class DiskSpace:
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
-        self._reserve = _fallocate()
+        self._reserve = None if _in_memory(path) else _fallocate()
         self._reserved_to = 0
 
     def ensure(self, end_bytes: int) -> None:
@@ -82,6 +84,14 @@ class DiskSpace:
 def free_bytes(path: Path) -> int:
     """Return the bytes that can still be written where `path` is, or will be."""
     return shutil.disk_usage(path if path.is_dir() else path.parent).free
+
+
+def _in_memory(path: Path) -> bool:
+    """Whether the file lies in a memory file system, where reserving means clearing every page once more."""
+    folder = path.resolve().parent
+    mounts = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    nearest = next((mounts[place] for place in (folder, *folder.parents) if place in mounts), "")
+    return nearest in ("tmpfs", "ramfs")
 
 
 def _fallocate() -> Callable[[int, int, int], int] | None:

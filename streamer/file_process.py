@@ -157,20 +157,22 @@ def _series(start: SeriesStart) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     return {
-        "atomstream": _installed_version(),
+        "atomstream": _version_of("atomstream"),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "h5py": h5py.version.version,
         "hdf5": h5py.version.hdf5_version,
         "pyzmq": zmq.__version__,
         "libzmq": zmq.zmq_version(),
+        "hdf5plugin": _version_of("hdf5plugin"),
+        "dectris-compression": _version_of("dectris-compression"),
         "platform": platform.platform(),
     }
 
 
-def _installed_version() -> str:
+def _version_of(package: str) -> str:
     try:
-        return version("atomstream")
+        return version(package)
     except PackageNotFoundError:
         return "not installed"
 

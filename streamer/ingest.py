@@ -157,7 +157,7 @@ class Ingest:
             if not self._stopped and control.stopping():
                 self._stopped = True
                 self._keeper.stop("stopped on request", self._clock.now())
-            n_messages = 0 if self._stopped else self._take_messages()
+            n_messages = self._take_messages() if self._keeper.accepting else 0
             n_results = self._take_results()
             self._handon.retry()
             self._tick()
@@ -261,7 +261,7 @@ class Ingest:
         """Sleep until something can be done, at most some milliseconds."""
         poller = zmq.Poller()
         poller.register(self._sockets.results, zmq.POLLIN)
-        if not self._handon.blocked and not self._stopped:
+        if not self._handon.blocked and self._keeper.accepting:
             poller.register(self._sockets.detector, zmq.POLLIN)
         elif self._handon.blocked and not self._handon.full:
             poller.register(self._sockets.tasks, zmq.POLLOUT)

@@ -9,7 +9,10 @@
               last planned frame · silence ·     ▼
               a request to stop             FINISHING ── all results are there, or are given up ──► ENDED
 
-Series are told apart by (series id, unique id). What belongs to no running series is counted as a stray.
+Series are told apart by (series id, unique id). What belongs to no running series is counted as a stray. A
+run ends with its series' end message; an acquisition that is started after that belongs to another run.
+Only the end of a series that had no start message does not end the run at once, because those frames may be
+what an earlier acquisition left behind.
 """
 
 from dataclasses import dataclass, field, replace
@@ -114,6 +117,11 @@ class SeriesKeeper:
         return RunState.FINISHING if self._closing else RunState.ENDED
 
     @property
+    def accepting(self) -> bool:
+        """Whether messages from the detector are still wanted."""
+        return self.state in (RunState.WAITING, RunState.RUNNING)
+
+    @property
     def open_series(self) -> list[SeriesRecorder]:
         """All series with an open file."""
         return [c.series for c in self._closing] + ([self.current] if self.current is not None else [])
@@ -145,6 +153,9 @@ class SeriesKeeper:
         if self.current is not None and _same(start.key, self.current.start.key):
             self.current.adopt(start)
             return
+        if self.current is not None and self.current.announced and self._end_at is not None:
+            self._count_stray(f"a start message of series {start.key.series_id}")
+            return
         self._close("another series began" if self._end_at is None else self._end_reason, t_received)
         self._open(SeriesRecorder(start, self._context))
 
@@ -154,7 +165,6 @@ class SeriesKeeper:
         if self.current is None or not _same(end.key, self.current.start.key):
             self._count_stray(f"an end message of series {end.key.series_id}")
         elif self._end_at is None:
-            # Frames without a start may be what an earlier acquisition left; the real one may follow.
             wait_s = _LATE_FRAMES_S if self.current.announced else self._limits.end_timeout_s
             self._end_at, self._end_reason = t_received + wait_s, "end message"
 

@@ -177,6 +177,12 @@ def test_a_new_start_without_an_end_opens_a_second_file(tmp_path: Path) -> None:
         assert file["entry/process/end_reason"][()] == b"another series began"
 
 
+def test_an_acquisition_after_the_end_belongs_to_another_run(tmp_path: Path) -> None:
+    summary = record(tmp_path / "run.nxs", *series_of([0, 2], 3, OTHER), *series_of(range(3), 3))
+    _expect_frames(tmp_path / "run.nxs", [0, 2])
+    assert (summary["n_series"], summary["missing"]) == (1, 1)
+
+
 def test_images_without_a_start_are_kept_under_another_name(tmp_path: Path) -> None:
     leftovers = [frame_of(i, OTHER) for i in (97, 98, 99)]
     summary = record(tmp_path / "run.nxs", *leftovers, SeriesEnd(OTHER), *series_of(range(3), 3))
