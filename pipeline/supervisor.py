@@ -161,11 +161,12 @@ class _Run:
         self._plan.say(f"live view: atomstream gui {self._hub.outer_address}")
         self._start_window()
         self._start_analysers()
-        begin.set()
+        if not self._signals.requested:
+            begin.set()
 
     def watch(self) -> None:
         """Look after the processes until ingest has ended."""
-        while self._ingest.poll(_POLL_S) in (WorkerState.STARTING, WorkerState.RUNNING):
+        while _runs(self._ingest, _POLL_S):
             self._look_after_analysers()
             self._look_after_sender()
             self._look_after_window()
@@ -196,7 +197,7 @@ class _Run:
         if self._window is None or not self._window_stays():
             return
         self._plan.say("the run is over: close the window, or press Ctrl-C, to leave")
-        while self._window.poll(_POLL_S) is WorkerState.RUNNING and not self._signals.requested:
+        while _runs(self._window, _POLL_S) and not self._signals.requested:
             pass
 
     def _window_stays(self) -> bool:
@@ -271,7 +272,7 @@ class _Run:
         self._end_wanted |= time.monotonic() - self._sender_failed_at > _DRAIN_S
 
     def _look_after_window(self) -> None:
-        if self._window is None or self._window.poll() in (WorkerState.STARTING, WorkerState.RUNNING):
+        if self._window is None or _runs(self._window):
             return
         if self._window.state is WorkerState.FAILED:
             self._plan.say(f"window: {self._window.error}; the run goes on")
@@ -296,3 +297,7 @@ class _Run:
     def _note(self, trouble: str) -> None:
         self._troubles.append(trouble)
         self._plan.say(trouble)
+
+
+def _runs(worker: Worker, wait_s: float = 0.0) -> bool:
+    return worker.poll(wait_s) in (WorkerState.STARTING, WorkerState.RUNNING)

@@ -1,7 +1,7 @@
 """The movie as a stream, from a process of its own: what a demonstration takes for its detector."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from multiprocessing.synchronize import Event
@@ -39,10 +39,14 @@ def run_movie(control: Control, stream: MovieStream, begin: Event) -> None:
     """
 
     def wait() -> None:
-        while not begin.wait(_BEGIN_CHECK_S) and not control.stopping():
-            pass
+        while not begin.wait(_BEGIN_CHECK_S):
+            if control.stopping():
+                raise _NeverBegan
 
-    control.finished(stream_movie(control, stream, wait))
+    try:
+        control.finished(stream_movie(control, stream, wait))
+    except _NeverBegan:
+        control.finished({"frames": 0})
 
 
 def stream_movie(
@@ -57,17 +61,21 @@ def stream_movie(
         control.ready(address=f"{sending.scheme}://{endpoint.removeprefix('tcp://')}")
         wait()
 
-    with ExitStack() as stack:
-        truth = stack.enter_context(TruthWriter(Path(stream.truth), movie)) if stream.truth else None
-        frames = _frames(movie, stream.n_frames, truth)
+    with closing(_frames(movie, stream)) as frames:
         return asdict(send_stream(frames, sending, control.stopping, bound))
 
 
-def _frames(movie: Movie, n_frames: int, truth: TruthWriter | None) -> Iterator[NDArray[Any]]:
-    for frame in islice(movie, n_frames or None):
-        if truth is not None:
-            truth.append(frame)
-        yield frame.image
+class _NeverBegan(Exception):
+    """The end was asked for before the first frame."""
+
+
+def _frames(movie: Movie, stream: MovieStream) -> Generator[NDArray[Any]]:
+    """Film, and write the truth down; its file is made with the first frame."""
+    with TruthWriter(Path(stream.truth), movie) if stream.truth else nullcontext() as truth:
+        for frame in islice(movie, stream.n_frames or None):
+            if truth is not None:
+                truth.append(frame)
+            yield frame.image
 
 
 def _about(stream: MovieStream) -> dict[str, Any]:

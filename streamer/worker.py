@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from enum import Enum
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
@@ -203,18 +204,23 @@ def _run_child(target: Callable[..., None], pipe: Connection, stop: Event, args:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     logging.basicConfig(format=f"{multiprocessing.current_process().name}: %(message)s")
-    control = Control(stop, pipe.send)
+
+    def report(message: tuple[str, Any]) -> None:
+        with suppress(BrokenPipeError):  # the parent has gone, so nobody asks any more
+            pipe.send(message)
+
+    control = Control(stop, report)
     try:
         target(control, *args)
     except UsageError as error:
-        pipe.send(("refused", str(error)))
+        report(("refused", str(error)))
         raise SystemExit(1) from None
     except AtomstreamError as error:
-        pipe.send(("failed", str(error)))
+        report(("failed", str(error)))
         raise SystemExit(1) from None
     except Exception as error:
         traceback.print_exc()
-        pipe.send(("failed", f"{type(error).__name__}: {error}"))
+        report(("failed", f"{type(error).__name__}: {error}"))
         raise SystemExit(1) from None
     finally:
         pipe.close()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.options import new_file
 from pipeline.cli.output import print_json, say
 from pipeline.cli.parts import load
 
@@ -77,7 +78,7 @@ def movie_companion(args: "argparse.Namespace", n_frames: int, recording: Path |
     """Return the process that films and sends the movie that the options describe (`options.add_stream`)."""
     from pipeline.supervisor import Companion
 
-    truth = str(load("simulator.truth").truth_path(recording)) if recording else ""
+    truth = str(new_file(load("simulator.truth").truth_path(recording))) if recording else ""
     stream = movie_stream(args, n_frames, truth)
     return Companion(load("simulator.movie_sender").run_movie, (stream,))
 

@@ -182,3 +182,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@needs_sessions
+def test_a_killed_supervisor_leaves_a_closed_file_and_no_process(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+    with running("demo", *SMALL, *ENDLESS, "--out", str(out), cwd=tmp_path) as demo:
+        wait_until(lambda: n_recorded(out) > 20)
+        demo.kill()
+        _, errors = demo.communicate(timeout=PATIENCE_S)  # ends when the last process lets go of stderr
+        wait_until(lambda: process_group_is_gone(demo.pid))
+    assert "Traceback" not in errors
+    with h5py.File(out, "r") as file:
+        assert file["entry/process/state"][()] != b"recording"
+        assert file["entry/stack/intensity"].shape[0] > 20

@@ -15,8 +15,9 @@ import pytest
 
 from pipeline.report import format_summary, summarise
 from pipeline.supervisor import Companion, RunOutcome, RunPlan, supervise
+from streamer.check import check_file, repair
 from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
-from streamer.errors import AtomstreamError, SourceUnreachableError, UsageError
+from streamer.errors import AtomstreamError, SourceUnreachableError, UsageError, WorkerError
 from streamer.records import FrameStatus
 
 from .run_parts import send_and_fail, send_frames, window_closed_after, window_closed_on, window_that_crashes
@@ -88,7 +89,7 @@ def recorded(path: Path) -> int:
         return 0
 
 
-def check_file(path: Path, outcome: RunOutcome, state: str) -> dict[int, int]:
+def expect_closed(path: Path, outcome: RunOutcome, state: str) -> dict[int, int]:
     """Check that a file is closed and whole; returns how many ledger rows have each status."""
     with h5py.File(path, "r") as file:
         n_recorded = outcome.ingest["recorded"]
@@ -110,7 +111,7 @@ def test_a_run_records_and_analyses_every_frame(tmp_path: Path) -> None:
     assert summary["files"] == [str(out)]
     assert 0 < summary["latency_p50_ms"] <= summary["latency_p99_ms"] <= summary["latency_p999_ms"]
     assert all(summary["peak_rss_mib"][name] > 10 for name in ("sender", "ingest", "analyser-1"))
-    assert check_file(out, outcome, "complete") == {FrameStatus.ANALYSED: 150}
+    assert expect_closed(out, outcome, "complete") == {FrameStatus.ANALYSED: 150}
     page = format_summary(summary)
     assert "sent 150   received 150   recorded 150   analysed 150   skipped 0" in page
     assert "nothing was lost" in page
@@ -123,7 +124,7 @@ def test_recording_alone_needs_no_analyser(tmp_path: Path) -> None:
     assert summary["ok"]
     assert summary["recorded"] == 80
     assert "analysed" not in format_summary(summary)
-    assert check_file(out, outcome, "complete") == {FrameStatus.RECORDED: 80}
+    assert expect_closed(out, outcome, "complete") == {FrameStatus.RECORDED: 80}
 
 
 def test_two_analysers_share_the_frames(tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_ctrl_c_ends_the_run_with_a_closed_file(tmp_path: Path) -> None:
     assert summary["ended_early"]
     assert summary["ok"], summary["problems"]
     assert summary["recorded"] > 10
-    check_file(out, outcome, "stopped")
+    expect_closed(out, outcome, "stopped")
 
 
 def test_a_killed_analyser_is_named_and_replaced(tmp_path: Path) -> None:
@@ -165,7 +166,7 @@ def test_a_killed_analyser_is_named_and_replaced(tmp_path: Path) -> None:
     assert not summary["ok"]
     assert summary["problems"][0].startswith("analyser-1: the process ended unexpectedly")
     assert "starting another analyser in its place" in said
-    assert check_file(out, outcome, "complete")[FrameStatus.ANALYSED] == summary["analysed"]
+    assert expect_closed(out, outcome, "complete")[FrameStatus.ANALYSED] == summary["analysed"]
 
 
 def test_the_recording_outlives_all_analysers(tmp_path: Path) -> None:
@@ -186,7 +187,21 @@ def test_the_recording_outlives_all_analysers(tmp_path: Path) -> None:
     assert "no analyser is left: frames are recorded, but no longer analysed" in summary["problems"]
     with h5py.File(out, "r") as file:
         assert file["entry/ledger/reason"][599].decode() == "no analyser is left"
-    check_file(out, outcome, "complete")
+    expect_closed(out, outcome, "complete")
+
+
+def test_a_killed_ingest_is_an_error_and_its_file_can_be_mended(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+
+    def kill_ingest() -> None:
+        wait_until(lambda: recorded(out) > 10)
+        processes()[1].kill()
+
+    with meanwhile(kill_ingest), pytest.raises(WorkerError, match="ingest: the process ended unexpectedly"):
+        supervise(plan_of(out, frames(ENDLESS)))
+    assert processes() == []
+    assert not check_file(out).ok
+    assert repair(out).recorded > 10
 
 
 def test_a_sender_that_fails_leaves_a_closed_file(tmp_path: Path) -> None:
@@ -195,7 +210,7 @@ def test_a_sender_that_fails_leaves_a_closed_file(tmp_path: Path) -> None:
     summary = summarise("demo", outcome)
     assert "sender: the detector caught fire" in summary["problems"]
     assert summary["recorded"] == 40
-    check_file(out, outcome, "stopped")
+    expect_closed(out, outcome, "stopped")
 
 
 def test_networks_that_are_missing_are_one_clear_error(tmp_path: Path) -> None:
