@@ -42,11 +42,11 @@ class SerSeries:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._bytes: NDArray[np.uint8] = _mapped(path)
-        self._offsets = _offsets(path, self._bytes)
+        self._offsets, n_planned = _offsets(path, self._bytes)
         delta_m, self._dtype, self._shape = self._element(0)
         for index in range(len(self._offsets)):
             self._expect_alike(index)
-        self._info = _describe(path, len(self._offsets), self._shape, self._dtype, delta_m)
+        self._info = _describe(path, (len(self._offsets), n_planned), self._shape, self._dtype, delta_m)
 
     @property
     def info(self) -> FileInfo:
@@ -98,10 +98,10 @@ def _mapped(path: Path) -> NDArray[np.uint8]:
         raise FileReadError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _offsets(path: Path, data: NDArray[np.uint8]) -> NDArray[Any]:
-    """Return where the valid elements begin, as bytes from the file's beginning."""
+def _offsets(path: Path, data: NDArray[np.uint8]) -> tuple[NDArray[Any], int]:
+    """Return at which bytes of the file the valid elements begin, and how many elements were planned."""
     try:
-        order, series_id, version, kind, _, _, n_valid = _HEADER.unpack_from(data.data)
+        order, series_id, version, kind, _, n_planned, n_valid = _HEADER.unpack_from(data.data)
         wide = version >= _WIDE_OFFSETS_FROM
         (table,) = struct.unpack_from("<Q" if wide else "<I", data.data, _HEADER.size)
     except struct.error as error:
@@ -115,21 +115,27 @@ def _offsets(path: Path, data: NDArray[np.uint8]) -> NDArray[Any]:
     dtype = np.dtype("<u8" if wide else "<u4")
     if table + n_valid * dtype.itemsize > data.size:
         raise UsageError(f"{path} is truncated: its table of {n_valid} images is not complete")
-    return np.frombuffer(data, dtype, n_valid, table)
+    return np.frombuffer(data, dtype, n_valid, table), n_planned
 
 
 def _describe(
-    path: Path, n_frames: int, shape: tuple[int, int], dtype: np.dtype[Any], steps: tuple[float, float]
+    path: Path,
+    counts: tuple[int, int],
+    shape: tuple[int, int],
+    dtype: np.dtype[Any],
+    steps: tuple[float, float],
 ) -> FileInfo:
+    n_frames, n_planned = counts
     is_length = 0 < max(steps) < _LONGEST_PIXEL_M
-    pixel_size_A = isotropic_angstroms(*(angstroms(step, "m") for step in steps)) if is_length else None
+    aborted = f"the series was aborted after {n_frames} of {n_planned} images"
     return FileInfo(
         path=path,
         format="TIA SER",
         n_frames=n_frames,
         shape=shape,
         dtype=dtype,
-        pixel_size_A=pixel_size_A,
+        pixel_size_A=isotropic_angstroms(*(angstroms(step, "m") for step in steps)) if is_length else None,
         pixel_size_from=f"CalibrationDelta y, x = {steps[0]:g}, {steps[1]:g} m",
         frame_time_from="SER files give whole seconds only",
+        notes=(aborted,) if n_planned > n_frames else (),
     )

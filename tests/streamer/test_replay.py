@@ -3,6 +3,7 @@
 import multiprocessing
 import threading
 from contextlib import closing
+from dataclasses import replace
 from itertools import count
 
 import h5py
@@ -13,12 +14,13 @@ import zmq
 
 from streamer.compression import decode
 from streamer.config import IngestConfig
-from streamer.errors import FileReadError, RunError, UsageError
+from streamer.errors import FileReadError, PayloadError, RunError, UsageError
 from streamer.files import Scaling
 from streamer.records import Compression, Frame, SeriesEnd, SeriesStart
 from streamer.replay import ReplaySettings, _ahead, run_replay, stream_file
 from streamer.sources import Scheme, make_parser, open_receiver, parse_source
 from streamer.worker import Worker
+from tests.streamer import ingest_run
 from tests.streamer.files import writers as w
 
 TIMEOUT_MS = 20_000
@@ -125,6 +127,23 @@ def test_stored_payloads_are_sent_as_they_are(scheme, filters, receiver, tmp_pat
     assert start.n_frames_planned == w.N_FRAMES
     assert start.frame_time_s == pytest.approx(w.FRAME_TIME_S)
     assert start.saturation_value == 60000
+
+
+@pytest.mark.parametrize("scheme", [Scheme.DECTRIS2, Scheme.ATOMSTREAM])
+def test_a_recorded_run_is_sent_as_it_was_received_damage_included(scheme, receiver, tmp_path):
+    frames = [ingest_run.frame_of(i) for i in range(4)]
+    payload = bytearray(frames[2].payload)
+    payload[12:16] = b"\x7f" * 4  # a block too long; the size still fits, so that only decoding shows it
+    frames[2] = replace(frames[2], payload=memoryview(bytes(payload)))
+    path = tmp_path / "run.nxs"
+    ingest_run.record(path, ingest_run.start_of(4), *frames, SeriesEnd(ingest_run.KEY))
+    with Replay(ReplaySettings(path=str(path), rate_hz=0.0, scheme=scheme)) as replay:
+        start, *received, _ = receiver.series(replay.address)
+        assert replay.end().as_stored == 4
+    assert [bytes(f.payload) for f in received] == [bytes(f.payload) for f in frames]
+    assert start.pixel_size_A == 0.25
+    with pytest.raises(PayloadError):
+        decode(received[2])
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

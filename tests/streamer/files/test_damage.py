@@ -56,6 +56,14 @@ def test_a_mib_file_cut_in_a_frame_keeps_the_others_and_says_so(tmp_path):
         assert "cut off" in file.info.notes[0]
 
 
+def test_an_aborted_series_keeps_its_images_and_says_so(tmp_path):
+    frames = w.counted()
+    with closing(open_file(w.write_ser(tmp_path / "a.ser", frames, n_planned=20))) as file:
+        assert file.info.n_frames == w.N_FRAMES
+        assert "aborted after 7 of 20" in file.info.notes[0]
+        np.testing.assert_array_equal(file.frame(6), frames[6])
+
+
 def test_a_damaged_page_is_named(tmp_path):
     path = w.write_tiff(tmp_path / "a.tif", w.counted(), compression="zlib")
     data = bytearray(path.read_bytes())
