@@ -127,7 +127,7 @@ class _Analyser:
         self._sockets, self._engine, self._networks = sockets, engine, networks
         analysis = config.analysis
         self._queue: BatchQueue[Slot] = BatchQueue(analysis.batch_frames, analysis.max_wait_ms / 1000)
-        self._answers = Answers(config, clock)
+        self._answers = Answers(config, clock, networks)
         self._view_clock = ViewClock(config.view.rate_hz)
         self._failed_batches = 0
         self._counts: Counter[str] = Counter()

@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from pipeline.assembly import FrameAssembly
 from pipeline.drift import DriftMeter
+from pipeline.familiarity import noise_of_doses, unfamiliarity
 from pipeline.maps import atom_count_map, to_frame_grid
+from pipeline.networks import Networks
 from streamer.clock import RunClock
 from streamer.config import RunConfig
 from streamer.records import FrameResult, SeriesKey
@@ -23,12 +25,17 @@ class Answers:
     config : RunConfig
     clock : RunClock
         The run's.
+    networks : Networks
+        What they were trained for decides what is unfamiliar.
     """
 
-    def __init__(self, config: RunConfig, clock: RunClock) -> None:
+    def __init__(self, config: RunConfig, clock: RunClock, networks: Networks) -> None:
         self._maps_every = config.record.maps_every if config.record.path else 0
         self._measures_drift = config.analysis.analysers == 1
         self._clock = clock
+        doses = networks.dose_range_e_per_A2
+        self._noise_range = noise_of_doses(doses, networks.pixel_size_A) if doses else None
+        self._judges = config.analysis.backend != "null"
         self._series: SeriesKey | None = None
         self._drift = DriftMeter()
 
@@ -49,6 +56,7 @@ class Answers:
             t_analysed=now,
             t_published=now,
             drift_px=drift_px,
+            ood_score=self._unfamiliarity(frame),
             denoised=denoised,
             atom_count=atoms,
         )
@@ -63,6 +71,11 @@ class Answers:
             self._series, self._drift = key, DriftMeter()
         y, x = self._drift.shift_px(denoised)
         return y * scale[0], x * scale[1]
+
+    def _unfamiliarity(self, frame: FrameAssembly) -> float:
+        if not self._judges:
+            return nan
+        return unfamiliarity(frame.prepared, frame.denoised, frame.peaks, self._noise_range)
 
     def _maps(
         self, frame: FrameAssembly, columns: NDArray[np.void]

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from pipeline.backends import NetworkOutput
 from pipeline.columns import ColumnHeights, measure_columns
+from pipeline.familiarity import PeakSums
 from pipeline.prepare import PreparedFrame
 from pipeline.tiling import Tile, tiles_of
 
@@ -29,6 +30,8 @@ class FrameAssembly:
     ----------
     tiles : list of Tile
         What has to be computed: one tile for all but very large frames.
+    peaks : PeakSums
+        Sums over the column map, for `pipeline.familiarity`.
     failed : bool
         Whether the frame was given up; answers to its other tiles are then ignored.
     """
@@ -37,6 +40,7 @@ class FrameAssembly:
         _, height, width = prepared.frame.shape
         self.prepared = prepared
         self.tiles = tiles_of((height, width))
+        self.peaks = PeakSums()
         self.failed = False
         self._min_distance_px = MIN_COLUMN_DISTANCE_A / network_pixel_A
         self._threshold = threshold
@@ -57,6 +61,7 @@ class FrameAssembly:
             output.column_probability[slot], output.count_logits[slot], self._threshold, self._min_distance_px
         )
         self._parts.append(self._in_core(found, tile))
+        self.peaks.add(output.column_probability[slot])
         self._take_denoised(output.denoised[slot], tile)
         return len(self._parts) == len(self.tiles)
 
