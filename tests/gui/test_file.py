@@ -1,0 +1,114 @@
+"""A real result file in the window: recorded by the program itself, read back, played."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import hdf5plugin  # noqa: F401 - registers the filters
+import numpy as np
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+
+from gui.file_session import FileSession
+from gui.settings import Model, Settings
+from gui.window import AnalysisWindow
+from streamer.errors import UsageError
+from tests.gui.conftest import process_events
+
+N_FRAMES = 12
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A short run of the whole program, with the maps of every third frame."""
+    path = tmp_path_factory.mktemp("run") / "demo.nxs"
+    command = [
+        sys.executable, "-m", "pipeline.cli", "demo", "--headless", "--frames", str(N_FRAMES), "--size",
+        "256", "--maps", "every=3", "--out", str(path), "--json",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1])["analysed"] == N_FRAMES
+    return path
+
+
+@pytest.fixture
+def window(app: QApplication, no_widgets_left: None, recorded: Path) -> AnalysisWindow:
+    made = AnalysisWindow(FileSession(recorded), Model(Settings()))
+    made.stop_timer()
+    made.resize(1280, 800)
+    made.show()
+    made.tick()
+    made.draw_timeline()
+    process_events()
+    yield made
+    made.close()
+
+
+def test_every_recorded_frame_can_be_seen(recorded: Path) -> None:
+    past = FileSession(recorded).history
+    with h5py.File(recorded) as file:
+        frames = file["/entry/stack/intensity"][:]
+        first_row, n_columns = file["/entry/columns/first_row"][:], file["/entry/summary/n_columns"][:]
+        y = file["/entry/columns/y"][:]
+    assert len(past.rows) == N_FRAMES
+    for k, row in enumerate(past.rows):
+        view = past.at(float(row["t"]))
+        assert view is not None
+        assert view.header.frame_id == k
+        h = view.header
+        counts = h.raw_low + view.raw / 255 * (h.raw_high - h.raw_low)
+        within = (frames[k] > h.raw_low) & (frames[k] < h.raw_high)
+        np.testing.assert_allclose(counts[within], frames[k][within], atol=(h.raw_high - h.raw_low) / 254)
+        np.testing.assert_array_equal(view.columns["y"], y[first_row[k] : first_row[k] + n_columns[k]])
+        assert bool(view.denoised.size) is (k % 3 == 0)
+
+
+def test_the_window_opens_at_the_first_frame_and_steps(window: AnalysisWindow) -> None:
+    assert "frame 0 " in window.panels.map.detail.text()
+    assert window.panels.header.light.text() == "SAVED"
+    assert not window.panels.header.live.isVisible()
+    QTest.keyClick(window, Qt.Key.Key_Right)
+    window.tick()
+    assert "frame 1 " in window.panels.map.detail.text()
+    assert window.panels.denoised.detail.text() == "not stored for this frame"
+    assert not window.panels.map.badge.isVisible()
+    marks = window.panels.map.marks.markers
+    assert marks is not None
+    assert len(marks.columns) == window.session.history.rows["n_columns"][1]
+
+
+def test_playing_reaches_the_end_and_stops(window: AnalysisWindow) -> None:
+    player = window.session.player
+    assert player is not None
+    window.panels.play_bar.speed_chosen.emit(10.0)
+    QTest.keyClick(window, Qt.Key.Key_Space)
+    assert player.playing
+    for _ in range(2000):
+        window.tick()
+        process_events()
+        if not player.playing:
+            break
+    assert not player.playing
+    assert f"frame {N_FRAMES - 1} " in window.panels.map.detail.text()
+    assert window.panels.play_bar.play.text() == "Play"
+
+
+def test_dragging_the_slider_moves_through_the_series(window: AnalysisWindow) -> None:
+    window.panels.play_bar.moved.emit(1.0)
+    assert f"frame {N_FRAMES - 1} " in window.panels.map.detail.text()
+    window.panels.play_bar.moved.emit(0.0)
+    assert "frame 0 " in window.panels.map.detail.text()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not HDF5 at all"])
+def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.nxs"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"x\.nxs"):
+        FileSession(path)

@@ -1,0 +1,212 @@
+"""From data and settings to what is drawn, without Qt."""
+
+import math
+
+import msgspec
+import numpy as np
+import pytest
+
+from gui.geometry import (
+    fitting_rectangle,
+    inside,
+    nearest_column,
+    neighbour_distance_px,
+    particle_region,
+    scale_bar,
+    whole_frame,
+)
+from gui.pixels import average, binned, display_bin
+from gui.pointer import pointer_texts
+from gui.resolve import FrameDrawing, Scene, resolve, resolve_frame, time_range
+from gui.settings import Backdrop, Chosen, ContrastMode, Region, Settings, ViewState
+from streamer.records import COLUMN_DTYPE
+from tests.gui.publisher import Particle, make_status, make_view
+
+PARTICLE = Particle(size=128, n_largest=5)
+VIEW = make_view(PARTICLE, 7, size=128, t=1000.0)
+
+
+def columns_at(*places: tuple[float, float]) -> np.ndarray:
+    columns = np.zeros(len(places), COLUMN_DTYPE)
+    columns["y"], columns["x"] = np.array(places).T
+    columns["count"], columns["probability"], columns["track_id"] = 3, 0.9, -1
+    return columns
+
+
+def test_counts_become_colours_and_a_histogram() -> None:
+    markers = resolve_frame(VIEW, (), Settings(sure_probability=0.6)).markers
+    assert markers is not None
+    np.testing.assert_array_equal(markers.colour, VIEW.columns["count"].astype(int) - 1)
+    np.testing.assert_array_equal(markers.sure, VIEW.columns["probability"] >= 0.6)
+    for count in range(1, 6):
+        assert markers.histogram[count - 1] == (VIEW.columns["count"] == count).sum()
+
+
+def test_the_scale_follows_the_largest_count_of_the_series() -> None:
+    markers = resolve_frame(VIEW, (), Settings(), largest_count=15).markers
+    assert markers is not None
+    assert markers.n_colours == 16
+
+
+def test_columns_and_backdrop_can_be_left_out() -> None:
+    frame = resolve_frame(VIEW, (), Settings(show_columns=False, backdrop=Backdrop.NONE))
+    assert frame.markers is None
+    assert frame.backdrop is None
+    assert resolve_frame(VIEW, (), Settings(backdrop=Backdrop.RAW)).backdrop is not None
+
+
+def test_no_frame_draws_nothing_and_says_what_is_waited_for() -> None:
+    frame = resolve_frame(None, (), Settings())
+    texts = [
+        resolve(scene, frame, Settings(), ViewState()).placeholder
+        for scene in (
+            Scene(address="tcp://x:1"),
+            Scene(connected=True),
+            Scene(status=make_status(state="waiting", source="dectris2://d:31001")),
+        )
+    ]
+    assert "tcp://x:1" in texts[0]
+    assert "Connected" in texts[1]
+    assert "dectris2://d:31001" in texts[2]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (Settings(), (0.0, 255.0)),
+        (Settings(contrast=ContrastMode.MANUAL, manual_levels=(0.2, 0.6)), (51.0, 153.0)),
+    ],
+)
+def test_levels_by_policy(settings: Settings, expected: tuple[float, float]) -> None:
+    raw = resolve_frame(VIEW, (), settings).raw
+    assert raw is not None
+    assert raw.levels == pytest.approx(expected)
+
+
+def test_percentile_levels_enclose_the_wanted_share() -> None:
+    raw = resolve_frame(VIEW, (), Settings(contrast=ContrastMode.PERCENTILE, percentiles=(10.0, 90.0))).raw
+    assert raw is not None
+    low, high = raw.levels
+    assert (VIEW.raw < low).mean() == pytest.approx(0.1, abs=0.03)
+    assert (VIEW.raw > high).mean() == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_flat_picture_has_levels_too() -> None:
+    flat = msgspec.structs.replace(VIEW, raw=np.full((128, 128), 7, np.uint8))
+    raw = resolve_frame(flat, (), Settings(contrast=ContrastMode.PERCENTILE)).raw
+    assert raw is not None
+    assert raw.levels[0] < raw.levels[1]
+
+
+def test_the_average_is_of_counts_not_of_grey_values() -> None:
+    header = VIEW.header
+    dark = msgspec.structs.replace(header, raw_low=0.0, raw_high=10.0)
+    bright = msgspec.structs.replace(header, raw_low=10.0, raw_high=30.0)
+    pictures = [np.full((128, 128), value, np.uint8) for value in (255, 0)]  # 10 counts and 10 counts
+    views = tuple(
+        msgspec.structs.replace(VIEW, header=h, raw=p) for h, p in zip((dark, bright), pictures, strict=True)
+    )
+    assert (average(views) == 0).all()  # 10 counts, drawn with the last one's levels
+
+
+def test_binning_averages_instead_of_leaving_pixels_out() -> None:
+    picture = np.array([[0, 100, 9], [200, 100, 9], [7, 7, 7]], np.uint8)
+    np.testing.assert_array_equal(binned(picture, 2), [[100]])
+    assert binned(picture, 1) is picture
+    assert [display_bin(m) for m in (2.0, 1.0, 0.6, 0.5, 0.24)] == [1, 1, 1, 2, 4]
+
+
+def test_the_pointer_reads_counts_position_and_column() -> None:
+    frame = resolve_frame(VIEW, (), Settings())
+    column = VIEW.columns[3]
+    texts = pointer_texts(frame, Settings(), (float(column["y"]), float(column["x"])), 0.12)
+    assert f"{column['count']} atom" in texts.map
+    assert f"{column['y'] * 0.012:.2f}" in texts.map
+    expected = VIEW.raw[round(float(column["y"])), round(float(column["x"]))] / 255 * 14
+    assert texts.raw.startswith(f"{expected:.1f}")
+    away = pointer_texts(frame, Settings(average_frames=4), (-50.0, 0.0), 0.12)
+    assert away.raw == "mean of 4"
+    assert "frame 7" in away.map
+
+
+def test_a_chosen_column_is_ringed_where_it_is_now() -> None:
+    column = VIEW.columns[5]
+    chosen = Chosen(1.0, 1.0, int(column["track_id"]), 0.0, 0.0)
+    scene = Scene(view=VIEW, newest_t=1000.0)
+    drawing = resolve(scene, FrameDrawing(), Settings(), ViewState(chosen=chosen))
+    assert drawing.selected == (column["y"], column["x"])
+
+
+def test_the_past_is_named_and_a_files_is_not() -> None:
+    state = ViewState(t=900.0)
+    for recorded, expected in ((False, "PAST  −1:40"), (True, "")):
+        scene = Scene(view=VIEW, newest_t=VIEW.header.t_received + 100.5, recorded=recorded)
+        assert resolve(scene, FrameDrawing(), Settings(), state).badge.startswith(expected)
+        assert bool(resolve(scene, FrameDrawing(), Settings(), state).badge) is not recorded
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((0.0, 50.0, 120.0, None, None), (0.0, 50.0)),
+        ((0.0, 500.0, 120.0, None, None), (380.0, 500.0)),
+        ((0.0, 500.0, 0.0, None, None), (0.0, 500.0)),
+        ((0.0, 500.0, 120.0, 300.0, 250.0), (180.0, 300.0)),
+        ((0.0, 500.0, 120.0, 300.0, 20.0), (20.0, 140.0)),
+    ],
+)
+def test_time_axes(arguments: tuple[float, ...], expected: tuple[float, float]) -> None:
+    assert time_range(*arguments) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("pixel_size_A", "magnification", "width", "text", "length"),
+    [
+        (0.1, 2.0, 600.0, "1 nm", 200.0),
+        (0.2, 1.0, 300.0, "2 nm", 100.0),
+        (0.1, 40.0, 600.0, "50 pm", 200.0),
+        (math.nan, 1.0, 300.0, "100 px", 100.0),
+        (1e3, 1.0, 300.0, "10 µm", 100.0),
+    ],
+)
+def test_scale_bar(pixel_size_A: float, magnification: float, width: float, text: str, length: float) -> None:
+    bar = scale_bar(pixel_size_A, magnification, width)
+    assert (bar.text, bar.length_screen_px) == (text, pytest.approx(length))
+    assert bar.length_screen_px <= width / 3 + 1e-6
+
+
+def test_linked_panels_show_the_same_square_whatever_their_shape() -> None:
+    region = Region(50.0, 60.0, 40.0)
+    assert fitting_rectangle(region, 200.0, 400.0) == ((30.0, 70.0), (20.0, 100.0))
+    assert whole_frame(100, 200) == Region(49.5, 99.5, 200.0)
+
+
+def test_the_view_follows_the_particle_without_swimming() -> None:
+    grid = [(40.0 + 5 * i, 60.0 + 5 * j) for i in range(5) for j in range(5)]
+    whole = whole_frame(256, 256)
+    first = particle_region(columns_at(*grid), whole, None)
+    assert first is not None
+    assert (first.y, first.x, first.extent_px) == (50.0, 70.0, 25.0)
+    a_little_off = columns_at(*[(y + 1, x) for y, x in grid])
+    assert particle_region(a_little_off, whole, first) is first
+    far_off = columns_at(*[(y + 9, x) for y, x in grid])
+    assert particle_region(far_off, whole, first) == Region(59.0, 70.0, 25.0)
+    assert (
+        particle_region(columns_at(*[(y * 5, x * 2) for y, x in grid]), whole_frame(110, 110), first) is None
+    )
+    assert particle_region(columns_at((1.0, 1.0)), whole, first) is first
+
+
+def test_nearest_column_has_a_reach() -> None:
+    columns = columns_at((10.0, 10.0), (10.0, 20.0))
+    assert nearest_column(columns, 11.0, 18.0, 5.0) == 1
+    assert nearest_column(columns, 11.0, 15.0, 4.0) is None
+    assert nearest_column(columns[:0], 11.0, 15.0, 4.0) is None
+    assert neighbour_distance_px(columns) == 10.0
+    assert math.isnan(neighbour_distance_px(columns[:1]))
+
+
+def test_a_polygon_need_not_be_convex() -> None:
+    corners = ((0.0, 0.0), (0.0, 10.0), (10.0, 10.0), (10.0, 8.0), (2.0, 8.0), (2.0, 0.0))  # an L
+    y, x = np.array([1.0, 5.0, 5.0, 11.0]), np.array([5.0, 9.0, 5.0, 9.0])
+    assert inside(corners, y, x).tolist() == [True, True, False, False]

@@ -1,0 +1,134 @@
+"""Time series: curves of bounded length that hide no extreme; columns and regions followed through time."""
+
+import numpy as np
+import pytest
+
+from gui.following import ColumnFollower, RegionFollower, chosen_column, find_chosen
+from gui.history import SERIES_DTYPE, History
+from gui.player import Player
+from gui.series import decimated, resolve_plots
+from gui.settings import Chosen
+from gui.spectrum import spectrum
+from tests.gui.publisher import Particle, make_view
+
+PARTICLE = Particle(size=128, n_largest=5)
+
+
+def rows_of(n: int) -> np.ndarray:
+    rows = np.zeros(n, SERIES_DTYPE)
+    rows["t"] = 100 + np.arange(n) * 0.1
+    rows["total_atoms"] = 500.0
+    rows["total_atoms_std"] = 4.0
+    rows["n_columns"] = 80
+    rows["ood_score"] = np.nan
+    return rows
+
+
+def test_a_single_spike_survives_decimation() -> None:
+    x = np.arange(100_000.0)
+    y = np.zeros_like(x)
+    y[54_321] = 7.0
+    y[12_345] = -3.0
+    few_x, few_y = decimated(x, y, 400)
+    assert len(few_x) == len(few_y) <= 400
+    assert (few_y.max(), few_y.min()) == (7.0, -3.0)
+
+
+def test_plots_carry_the_band_the_reading_and_nothing_unknown() -> None:
+    rows = rows_of(50)
+    rows["total_atoms"][20] = 512.0
+    plots = resolve_plots(rows, ("atoms", "unfamiliarity", "columns"), 100.0, 102.0, 0.1, 500)
+    assert [plot.name for plot in plots] == ["atoms", "columns"]
+    atoms = plots[0].curves[0]
+    assert plots[0].reading == "512.0 ± 4.0"
+    assert atoms.low is not None
+    assert atoms.high is not None
+    np.testing.assert_allclose(atoms.high - atoms.low, 8.0)
+    assert atoms.x[0] == pytest.approx(0.0)
+
+
+def test_long_series_are_averaged_with_their_band() -> None:
+    plot = resolve_plots(rows_of(10_000), ("atoms",), 100.0, None, 0.1, 300)[0]
+    assert len(plot.curves[0].x) <= 300
+    np.testing.assert_allclose(plot.curves[0].y, 500.0)
+
+
+def test_drift_is_shown_in_nm() -> None:
+    rows = rows_of(5)
+    rows["drift_y_px"] = 10.0
+    plot = resolve_plots(rows, ("drift",), 100.0, None, 0.2, 300)[0]
+    assert plot.curves[0].y[0] == pytest.approx(0.2)
+    assert plot.reading.endswith("nm")
+
+
+def history_of(n: int) -> History:
+    history = History()
+    for k in range(n):
+        history.add(make_view(PARTICLE, k, size=128, t=100.0 + k))
+    return history
+
+
+def test_a_column_is_followed_by_its_track() -> None:
+    history = history_of(30)
+    view = history.at(None)
+    assert view is not None
+    column = view.columns[4]
+    rows = ColumnFollower().follow(chosen_column(view.header, column), history)
+    expected = [
+        next((c["count"] for c in PARTICLE.columns(k) if c["track_id"] == column["track_id"]), 0)
+        for k in range(30)
+    ]
+    assert rows[:, 1].tolist() == expected
+
+
+def test_without_tracks_a_column_is_found_by_place_and_drift() -> None:
+    view = make_view(PARTICLE, 0, size=128)
+    columns = view.columns.copy()
+    columns["track_id"] = -1
+    chosen = Chosen(float(columns["y"][6]) - 5, float(columns["x"][6]), -1, view.header.drift_y_px - 5, 0.0)
+    assert find_chosen(chosen, view.header, columns) == 6
+    gone = Chosen(float(columns["y"][6]) - 25, float(columns["x"][6]) + 13, -1, np.nan, np.nan)
+    assert find_chosen(gone, view.header, columns) is None
+
+
+def test_followers_only_look_at_new_frames_and_start_anew_for_another_choice() -> None:
+    history = history_of(3)
+    view = history.at(None)
+    assert view is not None
+    follower = ColumnFollower()
+    first = chosen_column(view.header, view.columns[0])
+    assert len(follower.follow(first, history)) == 3
+    history.add(make_view(PARTICLE, 3, size=128, t=103.0))
+    assert len(follower.follow(first, history)) == 4
+    second = chosen_column(view.header, view.columns[1])
+    assert follower.follow(second, history)[0, 1] == PARTICLE.columns(0)["count"][1]
+    assert len(follower.follow(None, history)) == 0
+
+
+def test_a_region_of_everything_holds_all_atoms() -> None:
+    history = history_of(4)
+    corners = ((-1.0, -1.0), (-1.0, 200.0), (200.0, 200.0), (200.0, -1.0))
+    rows = RegionFollower().follow(corners, history)
+    assert rows[:, 1].tolist() == [PARTICLE.columns(k)["count"].sum() for k in range(4)]
+    assert rows[:, 2].tolist() == [len(PARTICLE.columns(k)) for k in range(4)]
+
+
+def test_the_spectrum_finds_a_lattice_spacing() -> None:
+    n, period_px, pixel_size_A = 256, 8.0, 0.5
+    wave = 127 + 100 * np.cos(2 * np.pi * np.arange(n) / period_px)
+    shown = spectrum(np.tile(wave, (n, 1)).astype(np.uint8), pixel_size_A)
+    picture = shown.pixels.copy()
+    picture[:, n // 2 - 3 : n // 2 + 4] = 0
+    y, x = np.unravel_index(picture.argmax(), picture.shape)
+    assert shown.spacing_nm(float(y), float(x)) == pytest.approx(period_px * pixel_size_A / 10, rel=0.02)
+
+
+def test_playing_runs_at_its_speed_and_stops_at_the_end() -> None:
+    player = Player()
+    player.choose_speed(2.0)
+    assert player.advance(5.0, 10.0, 100.0) == 5.0
+    player.toggle(10.0)
+    assert player.advance(5.0, 10.1, 100.0) == pytest.approx(5.2)
+    assert player.advance(5.2, 99.0, 100.0) == pytest.approx(5.7)
+    assert player.advance(99.9, 99.2, 100.0) == 100.0
+    assert not player.playing

@@ -1,0 +1,83 @@
+"""What a status says to a person, and what it shouts."""
+
+import pytest
+
+from gui.format import bytes_text, duration_text, number_text, rate_text, value_text
+from gui.status_text import Severity, alarm, recording_light, status_cells
+from streamer.link import RunStatus
+from tests.gui.publisher import make_status
+
+QUIET = {"acknowledged": (0, 0), "silent_s": 0.0, "refused": 0, "connected": True}
+
+
+def text_of(status: RunStatus | None, **fields: object) -> str:
+    found = alarm(status, **(QUIET | fields))  # type: ignore[arg-type]
+    return "" if found is None else found.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"missing": 2}, "2 missing"),
+        ({"damaged": 1, "note": "frame 7"}, "1 damaged (frame 7)"),
+        ({"bad_messages": 3}, "3 unreadable messages"),
+        ({"bytes_free": 2_000_000_000}, "Disk nearly full"),
+        ({"bytes_free": 9_000_000_000, "bytes_written": 40_000_000_000}, "enough for 1:52"),
+    ],
+)
+def test_losses_and_a_full_disk_raise_an_alarm(fields: dict[str, object], expected: str) -> None:
+    assert expected in text_of(make_status(**fields))
+
+
+def test_a_run_that_goes_well_raises_none() -> None:
+    assert text_of(make_status()) == ""
+    assert text_of(None) == ""
+    assert text_of(make_status(skipped=500)) == ""
+
+
+def test_silence_is_an_alarm_until_the_run_has_ended() -> None:
+    assert "Nothing heard" in text_of(make_status(), silent_s=4.0)
+    assert "Connection" in text_of(make_status(), silent_s=4.0, connected=False)
+    assert text_of(make_status(state="ended"), silent_s=400.0) == ""
+
+
+def test_an_acknowledged_loss_is_quiet_until_there_is_another() -> None:
+    assert text_of(make_status(missing=2), acknowledged=(2, 0)) == ""
+    assert "3 missing" in text_of(make_status(missing=3), acknowledged=(2, 0))
+    assert "could not be read" in text_of(make_status(), refused=1)
+    assert text_of(make_status(), refused=1, acknowledged=(0, 1)) == ""
+
+
+def test_cells_are_the_same_before_and_after_the_first_status() -> None:
+    before = [cell.name for cell in status_cells(None, 0.0, float("nan"))]
+    after = {cell.name: cell for cell in status_cells(make_status(missing=1), 24.9, 31.0)}
+    assert before == list(after)
+    assert after["missing"].severity is Severity.BAD
+    assert after["screen"].detail == "31\u2009ms behind"
+
+
+@pytest.mark.parametrize(
+    ("status", "caption", "severity"),
+    [
+        (None, "NO RUN", Severity.PLAIN),
+        (make_status(path=""), "NOT RECORDING", Severity.WARN),
+        (make_status(), "REC", Severity.BAD),
+        (make_status(state="ended"), "SAVED", Severity.GOOD),
+    ],
+)
+def test_the_recording_light(status: RunStatus | None, caption: str, severity: Severity) -> None:
+    light = recording_light(status)
+    assert (light.caption, light.severity) == (caption, severity)
+
+
+def test_numbers_for_people() -> None:
+    assert number_text(1_234_567) == "1\u2009234\u2009567"
+    assert rate_text(24.94) == "24.9/s"
+    assert rate_text(1234.4) == "1\u2009234/s"
+    assert rate_text(float("nan")) == "–"
+    assert bytes_text(812_000_000_000) == "812\u2009GB"
+    assert bytes_text(2_500_000_000_000) == "2.5\u2009TB"
+    assert duration_text(3723) == "1:02:03"
+    assert duration_text(7.9) == "0:07"
+    assert value_text(3.14159, 2, "nm") == "3.14\u2009nm"
+    assert value_text(float("inf")) == "–"
