@@ -1,21 +1,26 @@
-"""Open a window on a running analysis, on this machine or another; it may come and go."""
+"""Open a window on a running analysis, on this machine or another, or on a result file.
+
+A window may come and go at any time; a run does not notice.
+"""
 
 import argparse
 
 from pipeline.cli.output import print_json
 from pipeline.cli.parts import load
 
-HELP = "window on a running analysis"
+HELP = "window on a running analysis, or on a result file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
-    parser.add_argument("address", metavar="tcp://HOST:PORT", help="the address that the run has printed")
+    parser.add_argument(
+        "source", metavar="SOURCE", help="tcp://HOST:PORT, as the run has printed it, or FILE.nxs"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Show the window until it is closed."""
-    status = int(load("gui.app").run(args.address))
+    status = int(load("gui.app").run(args.source))
     if args.json:
         print_json({"verb": args.verb, "ok": status == 0})
     return status

@@ -43,7 +43,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="dectris2://HOST:31001 or atomstream://HOST:PORT",
+        help="dectris2://HOST:31001, dectris1://HOST:9999 or atomstream://HOST:PORT",
     )
     parser.add_argument("--channel", help="a detector's threshold (default: its first)")
     parser.add_argument(
@@ -87,7 +87,9 @@ def add_stream(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dose", type=float, default=300.0, metavar="D", help="e/Å² a frame (default: 300)")
     group.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another movie")
     group.add_argument("--detector", choices=("counting", "integrating"), default="counting")
-    group.add_argument("--wire", choices=("dectris2", "atomstream"), default="dectris2", help="stream format")
+    group.add_argument(
+        "--wire", choices=("dectris2", "dectris1", "atomstream"), default="dectris2", help="stream format"
+    )
     group.add_argument("--compression", choices=("bslz4", "lz4", "none"), default="bslz4")
     group.add_argument("--fault", default="", metavar="drop=0.01,…", help="faults to inject on the way")
 
