@@ -187,7 +187,8 @@ def _faulty(frame: Frame, kind: FaultKind | None, plan: FaultPlan, encode_messag
 
 
 def _truncated(parts: Parts) -> Parts:
-    return (*parts[:-1], bytes(parts[-1][: len(parts[-1]) // 2]))
+    longest = max(range(len(parts)), key=lambda n: len(parts[n]))
+    return tuple(part[: len(part) // 2] if n == longest else part for n, part in enumerate(parts))
 
 
 def _stray(frame: Frame) -> Frame:

@@ -22,7 +22,7 @@ from streamer.dectris_v2_image import (
 from streamer.dectris_v2_usual import read_usual_image
 from streamer.errors import MessageError, MessageTooLargeError, UnknownEncodingError
 from streamer.pixels import checked_shape, pixel_dtype
-from streamer.plain import plain, positive
+from streamer.plain import count, optional_count, plain, positive, text
 from streamer.records import SeriesEnd, SeriesKey, SeriesStart, StreamMessage
 
 __all__ = ["DectrisV2Parser"]
@@ -46,6 +46,13 @@ class DectrisV2Parser:
         self._channel = channel
         self._message_limit_bytes = message_limit_bytes
         self._frame_limit_bytes = frame_limit_bytes
+
+    def split(self, parts: Sequence[memoryview]) -> Sequence[Sequence[memoryview]]:
+        """Return the stream's messages within one ZeroMQ message.
+
+        A detector sends each as a message of its own; tickit, in a hurry, as several parts of one.
+        """
+        return (parts,) if len(parts) == 1 else [(part,) for part in parts]
 
     def parse(self, parts: Sequence[memoryview]) -> StreamMessage:
         """Parse one message; a frame's payload is a view into ``parts[0]``.
@@ -92,17 +99,17 @@ def _read_end(view: memoryview, at: int, entries: int) -> SeriesEnd:
 def _read_start(view: memoryview, channel: str, limit_bytes: int) -> SeriesStart:
     fields = _decode(view)
     dtype = pixel_dtype(fields["image_dtype"]) if fields.get("image_dtype") is not None else None
-    size = [_count(required(fields, name, "start"), name) for name in ("image_size_y", "image_size_x")]
-    series_id = _count(required(fields, "series_id", "start"), "series_id")
+    size = [count(required(fields, name, "start"), name) for name in ("image_size_y", "image_size_x")]
+    series_id = count(required(fields, "series_id", "start"), "series_id")
     return SeriesStart(
-        key=SeriesKey(series_id, _text(fields.get("series_unique_id"))),
-        n_frames_planned=_count(fields.get("number_of_images") or 0, "number_of_images"),
+        key=SeriesKey(series_id, text(fields.get("series_unique_id"))),
+        n_frames_planned=count(fields.get("number_of_images") or 0, "number_of_images"),
         shape=checked_shape(size[0], size[1], dtype.itemsize if dtype else 1, limit_bytes),
         dtype=dtype,
         channel=channel or _first_text(fields.get("channels")),
         pixel_size_A=_pixel_size_A(fields.get("user_data")),
         frame_time_s=positive(fields.get("frame_time")),
-        saturation_value=_optional_count(fields.get("saturation_value")),
+        saturation_value=optional_count(fields.get("saturation_value")),
         header=bytes(view),
         extra=plain({name: value for name, value in fields.items() if name != "type"}),
     )
@@ -139,22 +146,5 @@ def _pixel_size_A(user_data: object) -> float | None:
     return positive(user_data.get("pixel_size_A")) if isinstance(user_data, Mapping) else None
 
 
-def _count(value: object, name: str) -> int:
-    count = _optional_count(value)
-    if count is None:
-        raise MessageError(f"{name!r} is {value!r:.60}, expected an unsigned integer")
-    return count
-
-
-def _optional_count(value: object) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63:
-        return value
-    return None
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else ""
-
-
 def _first_text(values: object) -> str:
-    return _text(values[0]) if isinstance(values, list | tuple) and values else ""
+    return text(values[0]) if isinstance(values, list | tuple) and values else ""

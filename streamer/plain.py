@@ -1,14 +1,16 @@
-"""What of a foreign header is worth keeping: the values that JSON (and MessagePack) can hold."""
+"""Values of foreign headers: which can be kept, and what a field must be to be believed."""
 
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
-__all__ = ["plain", "positive"]
+from streamer.errors import MessageError
+
+__all__ = ["count", "optional_count", "plain", "positive", "text"]
 
 
 def plain(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the entries that JSON can hold, at any depth; bytes, arrays, dates and the like are left out."""
+    """Return the entries that JSON and MessagePack can hold; bytes, arrays, dates and so on are left out."""
     return {str(name): _plain_value(value) for name, value in values.items() if _is_plain(value)}
 
 
@@ -17,6 +19,26 @@ def positive(value: object) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value > 0:
         return float(value)
     return None
+
+
+def optional_count(value: object) -> int | None:
+    """Return an integer from 0 to 2**63 - 1; None for anything else, which counts as not given."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63:
+        return value
+    return None
+
+
+def count(value: object, name: str) -> int:
+    """Return an integer from 0 to 2**63 - 1, or raise a `MessageError` that names the field."""
+    number = optional_count(value)
+    if number is None:
+        raise MessageError(f"{name!r} is {value!r:.60}, expected an unsigned integer")
+    return number
+
+
+def text(value: object) -> str:
+    """Return a text; an empty one for anything else."""
+    return value if isinstance(value, str) else ""
 
 
 def _plain_value(value: Any) -> Any:

@@ -11,6 +11,8 @@ from typing import Protocol
 import zmq
 
 from streamer.config import IngestConfig
+from streamer.dectris_v1 import DectrisV1Parser
+from streamer.dectris_v1_encode import DectrisV1Encoder
 from streamer.dectris_v2 import DectrisV2Parser
 from streamer.dectris_v2_encode import DectrisV2Encoder
 from streamer.errors import SourceUnreachableError, UsageError
@@ -64,10 +66,17 @@ class Source:
 
 
 class Parser(Protocol):
-    """Turns received messages into records; one instance serves one source, on one thread."""
+    """Turns received messages into records; one instance serves one source, on one thread.
+
+    The receiver splits each ZeroMQ message, and parses what it is split into one by one, so that damage to
+    one of the stream's messages costs no other.
+    """
+
+    def split(self, parts: Sequence[memoryview]) -> Sequence[Sequence[memoryview]]:
+        """Divide the parts of one ZeroMQ message into the stream's own messages: nearly always one."""
 
     def parse(self, parts: Sequence[memoryview]) -> StreamMessage | None:
-        """Parse the parts of one ZeroMQ message.
+        """Parse the parts of one of the stream's messages.
 
         Returns None where the stream's own message is not complete yet. A frame's payload is a view into one
         of the parts. Raises `MessageError` for a damaged message, after which the next one can be parsed.
@@ -114,20 +123,26 @@ def make_parser(source: Source, channel: str = "", limits: IngestConfig | None =
         The largest message and frame accepted.
     """
     limits = limits or IngestConfig()
-    if source.scheme is Scheme.DECTRIS1:
-        raise UsageError(f"{source} cannot be read yet: set the detector's stream format to cbor (Stream V2)")
     if channel and source.scheme is not Scheme.DECTRIS2:
         raise UsageError(f"{source} carries one channel; {channel!r} can be chosen from dectris2:// only")
-    if source.scheme is Scheme.DECTRIS2:
-        return DectrisV2Parser(channel, limits.message_limit_bytes, limits.frame_limit_bytes)
-    return AtomstreamParser(limits.message_limit_bytes, limits.frame_limit_bytes)
+    match source.scheme:
+        case Scheme.DECTRIS2:
+            return DectrisV2Parser(channel, limits.message_limit_bytes, limits.frame_limit_bytes)
+        case Scheme.DECTRIS1:
+            return DectrisV1Parser(limits.message_limit_bytes, limits.frame_limit_bytes)
+        case Scheme.ATOMSTREAM:
+            return AtomstreamParser(limits.message_limit_bytes, limits.frame_limit_bytes)
 
 
 def make_encoder(scheme: Scheme, series_date_s: float) -> Encoder:
     """Make the encoder for a stream; DECTRIS's times are written relative to `series_date_s` [Unix s]."""
-    if scheme is Scheme.DECTRIS1:
-        raise UsageError("a dectris1 stream cannot be sent yet: choose dectris2 or atomstream")
-    return DectrisV2Encoder(series_date_s) if scheme is Scheme.DECTRIS2 else AtomstreamEncoder()
+    match scheme:
+        case Scheme.DECTRIS2:
+            return DectrisV2Encoder(series_date_s)
+        case Scheme.DECTRIS1:
+            return DectrisV1Encoder(series_date_s)
+        case Scheme.ATOMSTREAM:
+            return AtomstreamEncoder()
 
 
 def open_receiver(

@@ -106,6 +106,10 @@ class AtomstreamParser:
         self._message_limit_bytes = message_limit_bytes
         self._frame_limit_bytes = frame_limit_bytes
 
+    def split(self, parts: Sequence[memoryview]) -> Sequence[Sequence[memoryview]]:
+        """Return the stream's messages within one ZeroMQ message: always one."""
+        return (parts,)
+
     def parse(self, parts: Sequence[memoryview]) -> StreamMessage:
         """Parse one message; a frame's payload is ``parts[1]`` as it came.
 

@@ -14,15 +14,10 @@ from streamer.config import IngestConfig
 from streamer.pixels import nodata_mask
 from streamer.records import Compression, Frame, SeriesEnd, SeriesStart, StreamMessage
 from streamer.sources import make_parser, open_receiver, parse_source
-from tests.integration.make_tickit_venv import is_made
+from tests.integration.make_venvs import TICKIT
 from tests.integration.tickit_detector import TickitDetector, running_detector
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not is_made(), reason="tickit-devices is not installed: run tests/integration/make_tickit_venv.py"
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(TICKIT.missing), reason=TICKIT.missing)]
 
 N_FRAMES = 5
 
@@ -45,8 +40,8 @@ def take_series(detector: TickitDetector, source: str, stream_format: str) -> li
             try:
                 while True:
                     parts = [memoryview(part) for part in receiver.recv_multipart(copy=False)]
-                    if (message := parser.parse(parts)) is not None:
-                        received.append(message)
+                    messages = (parser.parse(piece) for piece in parser.split(parts))
+                    received += [message for message in messages if message is not None]
             except zmq.Again:
                 exposed.result()
     return received
@@ -74,14 +69,29 @@ def test_a_stream_v2_series(detector: TickitDetector) -> None:
         assert (frame.header.shape, frame.header.dtype) == ((4362, 4148), np.dtype("<u2"))
         assert frame.header.compression is Compression.BSLZ4
     assert len(frames) == N_FRAMES
-    check_image(frames[0])
+    check_image(frames[0], n_masked=1_253_075, n_counts=13_712)
 
 
-def check_image(frame: StreamMessage) -> None:
+def test_a_stream_v1_series(detector: TickitDetector) -> None:
+    received = take_series(detector, f"dectris1://127.0.0.1:{detector.legacy_port}", "legacy")
+    start, *frames, end, end_again = received
+    assert isinstance(start, SeriesStart)
+    assert (start.shape, start.n_frames_planned) == ((4362, 4148), N_FRAMES)
+    assert isinstance(end, SeriesEnd)
+    assert end == end_again == SeriesEnd(start.key)
+    assert len(frames) == N_FRAMES
+    for n, frame in enumerate(frames):
+        assert isinstance(frame, Frame)
+        assert (frame.header.key, frame.header.frame_id) == (start.key, n)
+        assert frame.header.shape == (4362, 4148)
+    check_image(frames[0], n_masked=1_253_074, n_counts=9_876)
+
+
+def check_image(frame: StreamMessage, n_masked: int, n_counts: int) -> None:
     """Compare the image with an independent decoder's, and with the figures known of it."""
     assert isinstance(frame, Frame)
     image = decode(frame)
     assert np.array_equal(image, decode_independently(frame.payload, frame.header.shape))
     mask = nodata_mask(image)
-    assert np.count_nonzero(mask) == 1_253_075
-    assert image[~mask].sum() == 13_712
+    assert np.count_nonzero(mask) == n_masked
+    assert image[~mask].sum() == n_counts

@@ -14,10 +14,11 @@ from typing import Any
 
 import psutil
 
-from tests.integration.make_tickit_venv import TICKIT_PYTHON
+from tests.integration.make_venvs import TICKIT
 
 _API = "api/1.8.0"
 _START_S = 60.0
+_COMMAND = Path(__file__).parent / "run_tickit.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def running_detector(folder: Path) -> Iterator[TickitDetector]:
     config.write_text(json.dumps([_component(detector)]), encoding="utf-8")  # JSON is YAML
     with (
         (folder / "tickit.log").open("wb") as log,
-        subprocess.Popen([TICKIT_PYTHON, "-m", "tickit", "all", config], stdout=log, stderr=log) as process,
+        subprocess.Popen([TICKIT.python, _COMMAND, "all", config], stdout=log, stderr=log) as process,
     ):
         try:
             _wait_until_up(detector, process, folder / "tickit.log")

@@ -18,7 +18,7 @@ from tests.streamer.frames import KEY, make_frame, make_image
 IMAGE = make_image((40, 30))
 FRAMES = [make_frame(IMAGE, frame_id=n, t=float(n)) for n in range(5)]
 SERIES: list[StreamMessage] = [SeriesStart(KEY, 5, IMAGE.shape, IMAGE.dtype), *FRAMES, SeriesEnd(KEY)]
-SCHEMES = [Scheme.DECTRIS2, Scheme.ATOMSTREAM]
+SCHEMES = list(Scheme)
 
 
 def send(

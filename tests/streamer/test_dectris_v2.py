@@ -412,6 +412,15 @@ def test_a_damaged_message_is_named(message: bytes, error: type[MessageError], t
         parse(message)
 
 
+def test_several_messages_in_one() -> None:
+    """Tickit sends a start and its first image as two parts of one ZeroMQ message."""
+    parser = DectrisV2Parser("", LIMIT, LIMIT)
+    parts = [memoryview(dumps(start_fields())), memoryview(dumps(image_fields())), memoryview(GOLDEN_END)]
+    kinds = [type(parser.parse(piece)) for piece in parser.split(parts)]
+    assert kinds == [SeriesStart, Frame, SeriesEnd]
+    assert parser.split(parts[:1]) == (parts[:1],)
+
+
 def test_the_limits() -> None:
     message = dumps(image_fields())
     with pytest.raises(MessageTooLargeError, match="the limit is 100: raise message_limit_bytes"):
