@@ -25,7 +25,7 @@ class ForeignVenv:
     @property
     def python(self) -> Path:
         """The environment's interpreter."""
-        return self._folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        return self.folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
     @property
     def missing(self) -> str:
@@ -38,18 +38,19 @@ class ForeignVenv:
         """Make the environment unless it is there."""
         if not self.missing:
             return
-        venv.create(self._folder, with_pip=True, clear=True)
+        venv.create(self.folder, with_pip=True, clear=True)
         pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *self.requirements], check=True)
         self._done.touch()
 
     @property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """Where it is."""
         return _ROOT / f".venv-{self.name}"
 
     @property
     def _done(self) -> Path:
-        return self._folder / ".complete"
+        return self.folder / ".complete"
 
 
 TICKIT = ForeignVenv("tickit", ("tickit-devices==0.4.1", "cbor2<6"))
