@@ -17,6 +17,7 @@ import numpy as np
 import psutil
 import zmq
 
+from streamer.compression import decoder_name
 from streamer.counters import PERCENTILES, Counters
 from streamer.records import AnalyserInfo, SeriesStart
 from streamer.swmr import Column, ColumnSpec, SwmrFile, text, texts
@@ -165,7 +166,7 @@ def _versions() -> dict[str, str]:
         "pyzmq": zmq.__version__,
         "libzmq": zmq.zmq_version(),
         "hdf5plugin": _version_of("hdf5plugin"),
-        "dectris-compression": _version_of("dectris-compression"),
+        "decoder": decoder_name(),
         "platform": platform.platform(),
     }
 

@@ -75,6 +75,8 @@ class HandOn(Generic[Owner]):
 
         The payload is passed on without a copy; ZeroMQ holds the received message until it is sent.
         """
+        if self.full and self._policy is Policy.LATEST:
+            return Offer.SKIPPED
         key = (frame.header.key, frame.header.frame_id)
         parts = encode_task(frame, start, t_received)
         if self._send(key, owner, parts):

@@ -7,6 +7,7 @@ frame that comes very late, a result after a long queue) goes to the file direct
 """
 
 from enum import Enum
+from functools import lru_cache
 from math import nan
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ WINDOW_ROWS = 4096
 
 _MISSING = int(FrameStatus.MISSING)
 _RECORDED = int(FrameStatus.RECORDED)
+_SKIPPED = int(FrameStatus.SKIPPED)
 _GROUPS = {
     "frame": ("frame_id", "t_detector", "t_received", "t_recorded", "stack_row"),
     "status": ("status",),
@@ -167,7 +169,7 @@ class Ledger:
 
     def skip(self, frame_id: int, reason: str) -> None:
         """Note that a recorded frame is deliberately not analysed."""
-        self._set(frame_id, status=int(FrameStatus.SKIPPED), reason=_reason(reason))
+        self._set(frame_id, status=_SKIPPED, reason=_reason(reason))
 
     def explain(self, frame_id: int, reason: str) -> None:
         """Give a reason without changing the status."""
@@ -266,6 +268,7 @@ def _blank(name: str, n_rows: int) -> "NDArray[Any]":
     return np.full(n_rows, 0 if spec.fill is None else spec.fill, spec.dtype)
 
 
+@lru_cache(maxsize=64)
 def _reason(reason: str) -> np.bytes_:
     ascii_only = reason.encode("ascii", "replace").decode()
     return text(ascii_only, int(_REASON_BYTES[1:]) - 1)
