@@ -10,6 +10,7 @@ to the analysers, `RecordConfig.flush_frames` results, and half a megabyte of le
 """
 
 import logging
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -149,6 +150,7 @@ class Ingest:
         self._board = StatusBoard(config, clock, notes)
         self._notes = notes
         self._next_status = 0.0
+        self._split: deque[Sequence[memoryview]] = deque()  # of one ZeroMQ message that held several
         self._stopped = False
 
     def run(self, control: Control) -> None:
@@ -174,17 +176,31 @@ class Ingest:
         for n_taken in range(_BURST_MESSAGES):
             if self._handon.blocked:
                 return n_taken
-            parts = _receive(self._sockets.detector)
+            parts = self._next_message()
             if not parts:
                 return n_taken
             self._take(parts, self._clock.now())
         return _BURST_MESSAGES
+
+    def _next_message(self) -> Sequence[memoryview]:
+        """Return the parts of the stream's next message; none if nothing has come."""
+        if not self._split:
+            parts = _receive(self._sockets.detector)
+            messages = self._parser.split(parts) if parts else ()
+            if len(messages) == 1:
+                return messages[0]
+            self._split.extend(messages)
+        return self._split.popleft() if self._split else ()
 
     def _take(self, parts: Sequence[memoryview], t_received: float) -> None:
         try:
             message = self._parser.parse(parts)
         except MessageError as error:
             self._keeper.take_damaged(error, t_received)
+            return
+        except Exception as error:  # a fault of ours in one message must not cost the frames after it
+            _log.exception("the parser failed")
+            self._keeper.take_damaged(MessageError(f"the parser failed: {error!r}"), t_received)
             return
         if isinstance(message, Frame):
             self._take_frame(message, t_received)

@@ -88,6 +88,10 @@ class Detector:
         for message in messages:
             self._socket.send_multipart([bytes(part) for part in self._encoder.encode(message)])
 
+    def send_as_one(self, *messages: StreamMessage) -> None:
+        """Send them as the parts of a single ZeroMQ message."""
+        self._socket.send_multipart([bytes(self._encoder.encode(message)[0]) for message in messages])
+
     @staticmethod
     def v2_encoder() -> Encoder:
         return make_encoder(Scheme.DECTRIS2, T0)

@@ -39,6 +39,11 @@ def _answer_in_order(analyser: Analyser, n_frames: int) -> list[Task]:
     return tasks
 
 
+def _answer_one_by_one(analyser: Analyser, n_frames: int) -> None:
+    for _ in range(n_frames):
+        analyser.answer(result_of(analyser.next_task()))
+
+
 def test_wait_hands_every_frame_on_with_its_payload(tmp_path: Path) -> None:
     with running(tmp_path / "run.nxs", WAIT) as (detector, run, analyser):
         end = analyser()
@@ -93,10 +98,19 @@ def test_wait_stops_taking_in_while_the_analyser_is_busy(tmp_path: Path) -> None
         for task in held:
             end.answer(result_of(task))
         _answer_in_order(end, 4)
-        for _ in range(22):
-            end.answer(result_of(end.next_task()))
+        _answer_one_by_one(end, 22)
         summary = run.finish()
     assert (summary["analysed"], summary["skipped"], summary["lost"]) == (30, 0, 0)
+
+
+def test_wait_loses_nothing_of_several_messages_in_one(tmp_path: Path) -> None:
+    """A detector in a hurry sends several CBOR items as the parts of one ZeroMQ message."""
+    with running(tmp_path / "run.nxs", WAIT) as (detector, run, analyser):
+        detector.send_as_one(*series_of(range(12), 12))
+        wait_for_rows(tmp_path / "run.nxs", "entry/ledger/frame_id", 1)
+        _answer_one_by_one(analyser(), 12)
+        summary = run.finish()
+    assert (summary["recorded"], summary["analysed"], summary["lost"]) == (12, 12, 0)
 
 
 def test_wait_waits_for_the_first_analyser(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Any mixture of faults: nothing that arrived whole is lost, and the account adds up."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import h5py
 import hdf5plugin  # noqa: F401 - registers the filters
 import numpy as np
@@ -8,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streamer.check import check_file
-from streamer.records import FrameStatus, SeriesEnd, SeriesKey
-from tests.streamer.ingest_run import KEY, Detector, frame_of, image_of, record, start_of
+from streamer.dectris_v2 import DectrisV2Parser
+from streamer.records import Frame, FrameStatus, SeriesEnd, SeriesKey, StreamMessage
+from tests.streamer.ingest_run import KEY, Detector, frame_of, image_of, record, series_of, start_of
 
 OTHER = SeriesKey(6, "stray")
 N_IDS = 12
@@ -30,6 +34,21 @@ def _message(kind: str, frame_id: int) -> bytes:
         frame = frame_of(frame_id, shape=(8, 8))
     whole = b"".join(Detector.v2_encoder().encode(frame))
     return {"truncated": whole[:-50], "garbage": whole[::-1]}.get(kind, whole)
+
+
+def test_a_fault_of_the_parser_costs_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse = DectrisV2Parser.parse
+
+    def parse_or_fail(parser: DectrisV2Parser, parts: Sequence[memoryview]) -> StreamMessage:
+        message = parse(parser, parts)
+        if isinstance(message, Frame) and message.header.frame_id == 1:
+            raise ZeroDivisionError("a fault of ours")
+        return message
+
+    monkeypatch.setattr(DectrisV2Parser, "parse", parse_or_fail)
+    summary = record(tmp_path / "run.nxs", *series_of(range(3), 3))
+    assert (summary["recorded"], summary["missing"]) == (2, 1)
+    assert summary["bad_messages"] == {"bad message": 1}
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
