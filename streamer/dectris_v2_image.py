@@ -54,7 +54,7 @@ Reader = Callable[[memoryview, int], tuple[Any, int]]
 _TYPED_ARRAYS = {64: "uint8", 68: "uint8", 69: "uint16", 70: "uint32"}
 _COMPRESSED = 56500
 _ROW_MAJOR, _COLUMN_MAJOR = 40, 1040
-_MAX_ENTRIES = 1000
+_MAX_ENTRIES = 64
 _MAX_DATE_BYTES = 64
 
 
@@ -102,8 +102,7 @@ def read_fields(
     view: memoryview, at: int, entries: int, readers: Mapping[str, Reader], fields: dict[str, Any]
 ) -> int:
     """Read a map's entries into `fields` and skip the unknown ones; return the position after them."""
-    if entries > _MAX_ENTRIES:
-        raise UnknownEncodingError(f"a message of {entries} entries, expected at most {_MAX_ENTRIES}")
+    _expect_few(entries, "entries")
     seen: set[str] = set()
     for _ in range(entries):
         name, at = read_text(view, at)
@@ -147,6 +146,7 @@ def make_frame(
 def _find_channels(view: memoryview, at: int) -> tuple[dict[str, int], int]:
     """Return where each channel's array begins."""
     entries, at = read_expected(view, at, MAP)
+    _expect_few(entries, "channels")
     channels: dict[str, int] = {}
     for _ in range(entries):
         name, at = read_text(view, at)
@@ -215,6 +215,12 @@ def _read_compression(view: memoryview, at: int, dtype: np.dtype[Any]) -> tuple[
     if algorithm == Compression.BSLZ4 and item_bytes != dtype.itemsize:
         raise UnknownEncodingError(f"bslz4 with elements of {item_bytes} bytes for pixels of {dtype}")
     return Compression(algorithm), at
+
+
+def _expect_few(entries: int, name: str) -> None:
+    """Bound the time that one message can take."""
+    if entries > _MAX_ENTRIES:
+        raise UnknownEncodingError(f"a message of {entries} {name}, expected at most {_MAX_ENTRIES}")
 
 
 def _expect_items(view: memoryview, at: int, count: int, rule: str) -> int:

@@ -341,6 +341,7 @@ DAMAGED_IMAGES = [
     ({"data": nested(40, [13, 24], 69, bytes(623))}, PayloadError, "623 bytes of pixels, expected 624"),
     ({"data": nested(40, [13, 24], 69, [1, 2])}, MessageError, "expected a byte string.*got an array"),
     ({"data": {}}, MissingFieldError, "without a channel"),
+    ({"data": {str(n): 0 for n in range(65)}}, UnknownEncodingError, "65 channels, expected at most 64"),
     ({"data": [1]}, MessageError, "expected a map"),
     ({"data": {5: 1}}, MessageError, "expected a text string"),
     ({"data": ...}, MissingFieldError, "without 'data'"),
