@@ -5,7 +5,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from pipeline.supervisor import RunOutcome
+from pipeline.plan import RunOutcome
 from streamer.records import Policy
 
 __all__ = ["format_summary", "problems_of", "summarise"]

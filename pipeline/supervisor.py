@@ -20,78 +20,31 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
 from multiprocessing.synchronize import Event
-from typing import Any
 
 import msgspec
 
 from pipeline.analyser import run_analyser
 from pipeline.crew import Crew
 from pipeline.hub import ViewHub
+from pipeline.plan import Companion, RunOutcome, RunPlan
 from pipeline.progress import RunProgress
 from pipeline.signals import StopSignals
 from pipeline.standin import StandIn, report_lost
 from streamer.clock import RunClock
-from streamer.config import RunConfig
 from streamer.errors import WorkerError
 from streamer.ingest import run_ingest
 from streamer.sources import parse_source, wait_reachable
 from streamer.worker import Worker, WorkerState
 
-__all__ = ["Companion", "RunOutcome", "RunPlan", "supervise"]
+__all__ = ["supervise"]
 
 _POLL_S = 0.1
 _READY_TIMEOUT_S = 180.0  # a cold cache of compiled networks takes its time
 _DRAIN_S = 2.0  # for what a sender that failed still has under way
 _END_S = 60.0  # for ingest to wait for results and close its file, on a slow disk too
 _CLOSE_S = 15.0  # for all others
-
-
-@dataclass(frozen=True, slots=True)
-class Companion:
-    """A process that a command adds to a run: ``target(control, *args, extra)`` is called in it.
-
-    A sender's `extra` is an event it waits for before the first frame, and its ``ready`` holds ``address``,
-    the source's. A window's `extra` is the address it subscribes to.
-    """
-
-    target: Callable[..., None]
-    args: tuple[Any, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunPlan:
-    """What is to run.
-
-    `say` takes lines for the user. With `ends_with_window`, closing the window ends the run; with
-    `window_stays`, a run that has ended by itself waits until its window is closed, so that its last results
-    can be looked at.
-    """
-
-    config: RunConfig
-    say: Callable[[str], None]
-    sender: Companion | None = None
-    window: Companion | None = None
-    ends_with_window: bool = False
-    window_stays: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOutcome:
-    """What the processes said of themselves, and what went wrong without ending the run.
-
-    `ended_early` says that the user ended it, by Ctrl-C or by closing the window.
-    """
-
-    config: RunConfig
-    ingest: dict[str, Any]
-    analysers: tuple[dict[str, Any], ...]
-    sender: dict[str, Any] | None
-    peak_rss_bytes: dict[str, int]
-    ended_early: bool
-    troubles: tuple[str, ...]
-    elapsed_s: float
+_ENDED = "ended before the run did"
 
 
 def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outcome: None) -> RunOutcome:
@@ -172,7 +125,7 @@ class _Run:
             self._look_after_window()
             self._crew.sample_memory()
             self._progress.update()
-            if self._end_wanted or self._signals.requested:
+            if self._ending():
                 self._ask_for_the_end()
         self._ingest.raise_error()
 
@@ -187,7 +140,7 @@ class _Run:
             analysers=tuple({**w.info, **w.summary} for w in self._analysers),
             sender=self._sender.summary if self._sender else None,
             peak_rss_bytes=self._crew.peak_rss_bytes,
-            ended_early=self._end_wanted or self._signals.requested,
+            ended_early=self._ending(),
             troubles=tuple(dict.fromkeys(self._troubles)),
             elapsed_s=self._clock.now() - self._clock.wall_at_start_s,
         )
@@ -200,8 +153,11 @@ class _Run:
         while _runs(self._window, _POLL_S) and not self._signals.requested:
             pass
 
+    def _ending(self) -> bool:
+        return self._end_wanted or self._signals.requested
+
     def _window_stays(self) -> bool:
-        return self._plan.window_stays and not self._end_wanted and not self._signals.requested
+        return self._plan.window_stays and not self._ending()
 
     def _start_sender(self, sender: Companion, begin: Event) -> None:
         self._sender = self._crew.start("sender", sender.target, *sender.args, begin)
@@ -247,16 +203,18 @@ class _Run:
         worker.raise_error()
 
     def _look_after_analysers(self) -> None:
-        for analyser in list(self._analysers):
-            if analyser.poll() is WorkerState.FAILED:
-                self._analysers.remove(analyser)
-                self._note(f"{analyser.name}: {analyser.error}; the recording goes on")
-                report_lost(self._ingest.info["results"], f"{analyser.name} died")
+        for analyser in [a for a in self._analysers if not _runs(a)]:
+            self._analysers.remove(analyser)
+            report_lost(self._ingest.info["results"], f"{analyser.name} died")
+            if not self._ending():
+                self._note(f"{analyser.name}: {analyser.error or _ENDED}; the recording goes on")
                 self._replace(analyser)
         if self._analysers_started and not self._analysers and self._stand_in is None:
-            self._note("no analyser is left: frames are recorded, but no longer analysed")
-            info = self._ingest.info
-            self._stand_in = StandIn(info["tasks"], info["results"], "no analyser is left")
+            self._stand_in = StandIn(
+                self._ingest.info["tasks"], self._ingest.info["results"], "no analyser is left"
+            )
+            if not self._ending():
+                self._note("no analyser is left: frames are recorded, but no longer analysed")
 
     def _replace(self, analyser: Worker) -> None:
         if not analyser.refused and self._analysers_started == self._config.analysis.analysers:

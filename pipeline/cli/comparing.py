@@ -13,7 +13,7 @@ from streamer.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from pipeline.compare import RunResults
-    from pipeline.supervisor import RunOutcome
+    from pipeline.plan import RunOutcome
     from streamer.replay import ReplaySettings
 
 __all__ = ["compare_again"]
@@ -28,8 +28,9 @@ def compare_again(args: argparse.Namespace, settings: "ReplaySettings") -> int:
     The second result file is kept where ``--out`` says; otherwise it is temporary.
     """
     from pipeline.compare import compare, format_comparison, read_results
+    from pipeline.plan import Companion, RunPlan
     from pipeline.report import format_summary, summarise
-    from pipeline.supervisor import Companion, RunPlan, supervise
+    from pipeline.supervisor import supervise
     from streamer.replay import run_replay
 
     stored = read_results(args.file)

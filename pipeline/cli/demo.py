@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demonstration."""
-    from pipeline.supervisor import RunPlan
+    from pipeline.plan import RunPlan
 
     if args.frames is not None and args.frames < 1:
         raise UsageError(f"--frames {args.frames}: expected at least 1")

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Record until the series ends, the source falls silent, or Ctrl-C."""
-    from pipeline.supervisor import RunPlan
+    from pipeline.plan import RunPlan
     from streamer.sources import parse_source
 
     parse_source(args.source)

@@ -170,7 +170,7 @@ def _about(info: "FileInfo", settings: "ReplaySettings") -> str:
 
 
 def _analyse(args: argparse.Namespace, settings: "ReplaySettings", info: "FileInfo") -> int:
-    from pipeline.supervisor import Companion, RunPlan
+    from pipeline.plan import Companion, RunPlan
     from streamer.replay import run_replay
 
     config = run_config(args)

@@ -13,7 +13,7 @@ from pipeline.cli.parts import load
 if TYPE_CHECKING:
     import argparse
 
-    from pipeline.supervisor import Companion, RunOutcome, RunPlan
+    from pipeline.plan import Companion, RunOutcome, RunPlan
 
 __all__ = ["movie_companion", "movie_stream", "run_and_report", "window_companion"]
 
@@ -57,7 +57,7 @@ def run_and_report(
 
 def window_companion(headless: bool) -> "Companion | None":
     """Return the window of a run, or None where none is wanted or no display is there to show it."""
-    from pipeline.supervisor import Companion
+    from pipeline.plan import Companion
 
     if headless:
         return None
@@ -76,7 +76,7 @@ def _has_display() -> bool:
 
 def movie_companion(args: "argparse.Namespace", n_frames: int, recording: Path | None) -> "Companion":
     """Return the process that films and sends the movie that the options describe (`options.add_stream`)."""
-    from pipeline.supervisor import Companion
+    from pipeline.plan import Companion
 
     truth = str(new_file(load("simulator.truth").truth_path(recording))) if recording else ""
     stream = movie_stream(args, n_frames, truth)

@@ -53,7 +53,7 @@ def _dataset(args: argparse.Namespace) -> int:
 
 
 def _record(args: argparse.Namespace) -> int:
-    from pipeline.supervisor import RunPlan
+    from pipeline.plan import RunPlan
 
     out = new_file(args.movie)
     config = run_config(args, record__path=str(out), analysis__enabled=False, ingest__idle_timeout_s=30.0)

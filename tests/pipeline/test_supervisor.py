@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +14,9 @@ import h5py
 import psutil
 import pytest
 
+from pipeline.plan import Companion, RunOutcome, RunPlan
 from pipeline.report import format_summary, summarise
-from pipeline.supervisor import Companion, RunOutcome, RunPlan, supervise
+from pipeline.supervisor import supervise
 from streamer.check import check_file, repair
 from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
 from streamer.errors import AtomstreamError, SourceUnreachableError, UsageError, WorkerError
@@ -167,6 +169,22 @@ def test_a_killed_analyser_is_named_and_replaced(tmp_path: Path) -> None:
     assert summary["problems"][0].startswith("analyser-1: the process ended unexpectedly")
     assert "starting another analyser in its place" in said
     assert expect_closed(out, outcome, "complete")[FrameStatus.ANALYSED] == summary["analysed"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM that a process can answer")
+def test_an_analyser_that_was_told_to_go_is_replaced_too(tmp_path: Path) -> None:
+    out = tmp_path / "run.nxs"
+
+    def terminate_the_analyser() -> None:
+        wait_until(lambda: recorded(out) > 10)
+        processes()[2].terminate()
+
+    with meanwhile(terminate_the_analyser):
+        outcome = supervise(plan_of(out, frames(600)))
+    summary = summarise("demo", outcome)
+    assert summary["recorded"] == 600
+    assert summary["analysed"] > 550
+    assert summary["problems"][0].startswith("analyser-1: ended before the run did")
 
 
 def test_the_recording_outlives_all_analysers(tmp_path: Path) -> None:
