@@ -26,6 +26,7 @@ LIBVER = ("v110", "v110")
 """HDF5 format that has SWMR and that HDF5 1.10 to 2.0 read; "latest" would need 2.0 to be read."""
 
 _CHUNK_BYTES = 8192
+_CACHE_BYTES = 8 * _CHUNK_BYTES  # HDF5's default of 8 MiB for each dataset would add up
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,7 @@ class SwmrFile:
             maxshape=(None, *spec.row_shape),
             chunks=(_chunk_rows(spec), *spec.row_shape),
             fillvalue=spec.fill,
+            rdcc_nbytes=_CACHE_BYTES,
             **spec.filters,
         )
         self.attributes(path, **_described(spec))
