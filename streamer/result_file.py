@@ -60,6 +60,7 @@ class ResultWriter:
             self._space.ensure(self._file.size_bytes)
         except BaseException:
             self.abandon()
+            path.unlink(missing_ok=True)  # there is nothing in it yet
             raise
         self.ledger = self._layout.ledger
         self._end_bytes = self._file.size_bytes
@@ -177,13 +178,18 @@ class ResultWriter:
 
     def _chunk(self, frame: Frame) -> tuple[memoryview | bytes, int]:
         compression, payload = frame.header.compression, frame.payload
-        if compression is self._stack_compression:
-            n_bytes, block_bytes = FILTER_HEADER.unpack_from(payload)
-            if n_bytes == self._frame_bytes and block_bytes:
-                return payload, 0
-        elif compression is Compression.NONE:
+        if compression is self._stack_compression and self._is_chunk(payload):
+            return payload, 0
+        if compression is Compression.NONE and len(payload) == self._frame_bytes:
             return payload, _WITHOUT_FILTER
         return decode(frame).tobytes(), _WITHOUT_FILTER
+
+    def _is_chunk(self, payload: memoryview) -> bool:
+        """Whether HDF5's filter will find in the payload's header what it needs."""
+        if len(payload) <= FILTER_HEADER.size:
+            return False
+        n_bytes, block_bytes = FILTER_HEADER.unpack_from(payload)
+        return bool(n_bytes == self._frame_bytes and block_bytes)
 
     def _flush_frames(self) -> None:
         if self._frame_ids:

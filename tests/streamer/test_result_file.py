@@ -82,6 +82,29 @@ def test_a_payload_with_an_empty_header_is_stored_so_that_hdf5_reads_it(writer: 
         np.testing.assert_array_equal(file["entry/stack/intensity"][0], image_of(0))
 
 
+@pytest.mark.parametrize("compression", list(Compression))
+def test_a_payload_of_the_wrong_length_never_becomes_a_chunk(
+    writer: ResultWriter, compression: Compression
+) -> None:
+    frame = frame_of(0, compression=compression)
+    for length in (0, 5, 12):
+        with pytest.raises(PayloadError):
+            writer.append_frame(replace(frame, payload=frame.payload[:length]), 0.0)
+    assert writer.n_frames == 0
+
+
+def test_a_file_that_cannot_be_laid_out_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(space: DiskSpace, end_bytes: int) -> None:
+        raise NoRoomError(28, "the disk is full")
+
+    monkeypatch.setattr(DiskSpace, "ensure", refuse)
+    with pytest.raises(NoRoomError):
+        ResultWriter(tmp_path / "run.nxs", SPEC)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_payload_that_must_be_decoded_and_cannot_be_leaves_no_trace(writer: ResultWriter) -> None:
     frame = frame_of(0, compression=Compression.LZ4)
     with pytest.raises(PayloadError):
