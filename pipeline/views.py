@@ -13,7 +13,7 @@ from streamer.records import FrameResult
 __all__ = ["ViewClock", "make_view"]
 
 _LOW_HIGH_PERCENT = (0.5, 99.5)
-_SAMPLE_PX = 20_000  # pixels that levels are estimated from
+_SAMPLE_PX = 10_000  # pixels that levels are estimated from
 
 
 class ViewClock:
