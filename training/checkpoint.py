@@ -48,7 +48,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint (tensors and plain values only; nothing in it is executed)."""
     values = torch.load(path, weights_only=True)
     model = values.pop("model")
-    return Checkpoint(ModelConfig(model["task"], tuple(model["widths"])), **values)
+    model["widths"] = tuple(model["widths"])
+    return Checkpoint(ModelConfig(**model), **values)
 
 
 def current_commit() -> str:

@@ -21,10 +21,15 @@ CLASSES = 12
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Task ("heights" or "denoise") and the channels at 1/2, 1/4, 1/8 and 1/16 of the frame's size."""
+    """Task ("heights" or "denoise"), channels at 1/2 to 1/16 of the frame's size, and blocks at 1/16.
+
+    Most of the depth is at 1/16, where it is cheap: what a column's brightness means depends on the optics
+    and on the particle around it, and it is there that a network sees them.
+    """
 
     task: str = "heights"
     widths: tuple[int, int, int, int] = (32, 48, 72, 96)
+    bottom_blocks: int = 6
 
 
 class Residual(nn.Module):
@@ -52,13 +57,14 @@ def he_convolution(width: int, gain: float) -> nn.Conv2d:
 class UNet(nn.Module):
     """The trunk: input frames (N, 2, H, W) to features (N, widths[0], H / 2, W / 2)."""
 
-    def __init__(self, widths: tuple[int, int, int, int]) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        widths = config.widths
         pairs = list(pairwise(widths))
         self.stem = nn.Conv2d(5, widths[0], 3, padding=1)
         self.encoders = nn.ModuleList(Residual(width) for width in widths[:-1])
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
-        self.bottom = nn.Sequential(Residual(widths[-1]), Residual(widths[-1]))
+        self.bottom = nn.Sequential(*(Residual(widths[-1]) for _ in range(config.bottom_blocks)))
         self.ups = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
         self.decoders = nn.ModuleList(Residual(width) for width in widths[:-1])
 
@@ -85,13 +91,14 @@ class HeightNet(nn.Module):
     (N, 12, H / 2, W / 2).
     """
 
-    def __init__(self, widths: tuple[int, int, int, int]) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.trunk = UNet(widths)
-        self.column = nn.Conv2d(widths[0], 4, 3, padding=1)
+        width = config.widths[0]
+        self.trunk = UNet(config)
+        self.column = nn.Conv2d(width, 4, 3, padding=1)
         self.column.bias = nn.Parameter(torch.full((4,), -2.0))  # few pixels are columns
-        self.hidden = nn.Conv2d(widths[0], widths[0], 3, padding=1)
-        self.count = nn.Conv2d(widths[0], CLASSES, 1)
+        self.hidden = nn.Conv2d(width, width, 3, padding=1)
+        self.count = nn.Conv2d(width, CLASSES, 1)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Compute both maps."""
@@ -102,10 +109,10 @@ class HeightNet(nn.Module):
 class DenoiseNet(nn.Module):
     """Denoiser: returns the noise-free frame (N, 1, H, W) in units of the vacuum level."""
 
-    def __init__(self, widths: tuple[int, int, int, int]) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.trunk = UNet(widths)
-        self.head = nn.Conv2d(widths[0], 4, 3, padding=1)
+        self.trunk = UNet(config)
+        self.head = nn.Conv2d(config.widths[0], 4, 3, padding=1)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Compute the frame."""
@@ -115,4 +122,4 @@ class DenoiseNet(nn.Module):
 def make_model(config: ModelConfig) -> HeightNet | DenoiseNet:
     """Build the network of a configuration."""
     networks: dict[str, type[HeightNet | DenoiseNet]] = {"heights": HeightNet, "denoise": DenoiseNet}
-    return networks[config.task](config.widths)
+    return networks[config.task](config)

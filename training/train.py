@@ -29,7 +29,7 @@ class TrainConfig:
     """Everything that determines a run, but the data file's content (its hash goes into the checkpoint).
 
     ``shapes`` are (frames, size) of the batches, taken in turn. ``initial`` is a checkpoint whose weights a
-    new run begins with; empty for random ones.
+    new run begins with, where it has them; empty for random ones.
     """
 
     data: str = "data/ceria.h5"
@@ -110,7 +110,7 @@ def main(config: TrainConfig) -> Path:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     if config.initial:
-        network.load_state_dict(load_checkpoint(Path(config.initial)).average)
+        network.load_state_dict(load_checkpoint(Path(config.initial)).average, strict=False)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     first_step, checkpoint = 0, start_or_resume(config)
     if checkpoint is not None:
