@@ -33,6 +33,8 @@ ACTIONS = (
     ActionSpec("next_average", "Average raw frames for display", ("V",), "Pictures"),
     ActionSpec("next_colour_map", "Colour map of the pictures", ("M",), "Pictures"),
     ActionSpec("clear_selection", "Clear the chosen column and region", ("Esc",), "Pictures"),
+    ActionSpec("open_file", "Open a result file", ("Ctrl+O",), "Window"),
+    ActionSpec("connect_to_run", "Connect to a run", ("Ctrl+K",), "Window"),
     ActionSpec("export_png", "Save the window as PNG", ("Ctrl+P",), "Window"),
     ActionSpec("export_svg", "Save the map as SVG", ("Ctrl+Shift+P",), "Window"),
     ActionSpec("export_csv", "Save the series as CSV", ("Ctrl+S",), "Window"),

@@ -3,10 +3,12 @@
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from PySide6.QtCore import QTimer
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QMessageBox
 
 from gui.feed import Feed
 from gui.file_session import FileSession
@@ -15,11 +17,13 @@ from gui.persist import default_ini, load_settings, open_ini
 from gui.session import LiveSession
 from gui.settings import Model
 from gui.window import AnalysisWindow
+from streamer.errors import UsageError
 from streamer.worker import Control
 
-__all__ = ["application", "run", "run_window"]
+__all__ = ["application", "give_way", "open_window", "run", "run_window"]
 
 _STOP_CHECK_MS = 100
+_NICE = 5
 
 
 def run(address_or_file: str, *, stop: Callable[[], bool] | None = None, ini: Path | None = None) -> int:
@@ -44,11 +48,9 @@ def run(address_or_file: str, *, stop: Callable[[], bool] | None = None, ini: Pa
     UsageError
         If the address is none, or the file cannot be read.
     """
-    session = _session(address_or_file)
     app = application()
-    settings = open_ini(default_ini() if ini is None else ini)
-    window = AnalysisWindow(session, Model(load_settings(settings)), settings)
-    window.show()
+    give_way()
+    open_window(address_or_file, default_ini() if ini is None else ini)
     timer = QTimer()
     if stop is not None:
         timer.timeout.connect(lambda: app.closeAllWindows() if stop() else None)
@@ -57,6 +59,35 @@ def run(address_or_file: str, *, stop: Callable[[], bool] | None = None, ini: Pa
     timer.stop()
     app.closeAllWindows()
     return status
+
+
+def open_window(address_or_file: str, ini: Path) -> AnalysisWindow:
+    """Open one more window.
+
+    Raises
+    ------
+    UsageError
+        If the address is none, or the file cannot be read.
+    """
+    settings = open_ini(ini)
+    window = AnalysisWindow(_session(address_or_file), Model(load_settings(settings)), settings)
+    window.open_wanted.connect(lambda wanted: _open_or_tell(window, wanted, ini))
+    window.show()
+    return window
+
+
+def _open_or_tell(parent: AnalysisWindow, wanted: str, ini: Path) -> None:
+    try:
+        open_window(wanted, ini)
+    except UsageError as error:
+        QMessageBox.warning(parent, "Not opened", str(error))
+
+
+def give_way() -> None:
+    """Lower this process' priority: where processors are short, the run comes before its picture."""
+    process = psutil.Process()
+    with suppress(psutil.Error, OSError):
+        process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if psutil.WINDOWS else _NICE)
 
 
 def _session(address_or_file: str) -> LiveSession | FileSession:

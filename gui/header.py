@@ -28,6 +28,9 @@ class Header(QWidget):
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.live = QPushButton("Live")
         self.live.setToolTip("Show the newest frame (L)")
+        self.open_menu = QToolButton()
+        self.open_menu.setText("Open")
+        self.open_menu.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.view_menu = QToolButton()
         self.view_menu.setText("View")
         self.view_menu.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
@@ -44,7 +47,7 @@ class Header(QWidget):
             row.addWidget(widget)
         row.addSpacing(10)
         row.addWidget(self.title, 1)
-        for button in (self.live, self.view_menu, self.export_menu, self.help):
+        for button in (self.live, self.open_menu, self.view_menu, self.export_menu, self.help):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             row.addWidget(button)
 

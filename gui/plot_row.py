@@ -51,8 +51,9 @@ class PlotRow(QWidget):
         self.box.mouseClickEvent = self._mouse
         self._band = _new_band(self.box, theme) if has_band else None
         colours = (theme.accent, theme.second)
-        self._curves = [pg.PlotDataItem(pen=pg.mkPen(colours[k], width=1.6)) for k in range(n_curves)]
-        self.line = pg.InfiniteLine(angle=90, pen=pg.mkPen(theme.mark, width=1.5))
+        width = 1.6 * self.devicePixelRatioF()  # pyqtgraph's pens are in physical pixels
+        self._curves = [pg.PlotDataItem(pen=pg.mkPen(colours[k], width=width)) for k in range(n_curves)]
+        self.line = pg.InfiniteLine(angle=90, pen=pg.mkPen(theme.mark, width=width))
         for item in (*self._curves, self.line):
             self.box.addItem(item, ignoreBounds=True)
         self._lay_out()

@@ -55,7 +55,8 @@ class RoiItem:
         self._corners = corners
         if corners is None:
             return
-        pen, hover = pg.mkPen(colour, width=2), pg.mkPen("w", width=2)
+        width = 2 * self._box.getViewWidget().devicePixelRatioF()
+        pen, hover = pg.mkPen(colour, width=width), pg.mkPen("w", width=width)
         self._item = (
             _rectangle(corners, pen, hover) if _is_rectangle(corners) else _polygon(corners, pen, hover)
         )

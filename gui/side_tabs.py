@@ -33,6 +33,8 @@ class SideTabs(QTabWidget):
         self.addTab(self._column_page, "Column")
         self.addTab(self._region_page, "Region")
         self.addTab(self.spectrum, "FFT")
+        self.setCurrentWidget(self.spectrum)
+        self._shown = (False, False)
 
     def apply_theme(self, theme: Theme) -> None:
         """Hand the plots and the picture their colours."""
@@ -46,13 +48,23 @@ class SideTabs(QTabWidget):
         x_range: tuple[float, float],
         cursor_s: float | None,
     ) -> None:
-        """Show both sets of plots; where there are none, the hint how to get some."""
+        """Show both sets of plots; where there are none, the hint how to get some.
+
+        The tab of a column or a region that has just been chosen comes to the front.
+        """
+        self._bring_forward((bool(column), bool(region)))
         for page, timeline, plots in (
             (self._column_page, self.column, column),
             (self._region_page, self.region, region),
         ):
             page.show_content(bool(plots))
             timeline.draw(plots, x_range, cursor_s)
+
+    def _bring_forward(self, there: tuple[bool, bool]) -> None:
+        for page, now, before in zip((self._column_page, self._region_page), there, self._shown, strict=True):
+            if now and not before:
+                self.setCurrentWidget(page)
+        self._shown = there
 
 
 class _Page(QWidget):

@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QSettings, Qt, QTimer
+from PySide6.QtCore import QSettings, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
-from PySide6.QtWidgets import QFileDialog, QMainWindow, QMenu, QMessageBox
+from PySide6.QtWidgets import QMainWindow, QMenu
 
 from gui.actions import ACTIONS
 from gui.commands import Commands
+from gui.dialogs import ask_for_address, ask_for_result_file, save_as
 from gui.export import save_png, save_series, save_svg, series_table
 from gui.file_session import FileSession
 from gui.following import ColumnFollower, RegionFollower, column_plots, region_plots
@@ -25,7 +26,6 @@ from gui.series import resolve_plots
 from gui.session import LiveSession
 from gui.settings import Model, Settings, ViewState
 from gui.theme import THEMES, style_sheet
-from streamer.errors import UsageError
 from streamer.link import View
 
 __all__ = ["AnalysisWindow"]
@@ -46,7 +46,14 @@ class AnalysisWindow(QMainWindow):
         Read when the window opens and followed from then on.
     ini : QSettings or None
         Where settings and layout are kept from one window to the next; None: nowhere.
+
+    Signals
+    -------
+    open_wanted(str)
+        An address or a file for a further window.
     """
+
+    open_wanted = Signal(str)
 
     def __init__(
         self, session: LiveSession | FileSession, settings: Model[Settings], ini: QSettings | None = None
@@ -94,7 +101,8 @@ class AnalysisWindow(QMainWindow):
         parts.header.live.clicked.connect(commands.go_live)
         parts.header.help.clicked.connect(self.toggle_help)
         parts.header.view_menu.setMenu(view_menu(self, self.settings))
-        parts.header.export_menu.setMenu(self._export_menu())
+        parts.header.export_menu.setMenu(self._menu("export_png", "export_svg", "export_csv"))
+        parts.header.open_menu.setMenu(self._menu("open_file", "connect_to_run"))
         for spec in ACTIONS:
             for keys in spec.keys:
                 QShortcut(QKeySequence(keys), self).activated.connect(self.action(spec.method))
@@ -225,15 +233,15 @@ class AnalysisWindow(QMainWindow):
 
     def export_png(self) -> None:
         """Ask where to, and save the window as a picture."""
-        self._export("PNG (*.png)", ".png", lambda path: save_png(self, path))
+        save_as(self, f"{self.session.name}.png", "PNG", lambda path: save_png(self, path))
 
     def export_svg(self) -> None:
         """Ask where to, and save the map as vectors."""
-        self._export("SVG (*.svg)", ".svg", lambda path: save_svg(self.panels.map.canvas, path))
+        save_as(self, f"{self.session.name}.svg", "SVG", lambda path: save_svg(self.panels.map.canvas, path))
 
     def export_csv(self) -> None:
         """Ask where to, and save all series as a table."""
-        self._export("CSV (*.csv)", ".csv", self.write_csv)
+        save_as(self, f"{self.session.name}.csv", "CSV", self.write_csv)
 
     def write_csv(self, path: Path) -> None:
         """Write the history's numbers, the chosen column and the region, one row a frame."""
@@ -242,22 +250,23 @@ class AnalysisWindow(QMainWindow):
         region = self._region.follow(state.roi, history)
         save_series(path, *series_table(history.rows, column, region))
 
-    def _export_menu(self) -> QMenu:
+    def _menu(self, *methods: str) -> QMenu:
         menu = QMenu(self)
         for spec in ACTIONS:
-            if spec.method.startswith("export_"):
+            if spec.method in methods:
                 entry = menu.addAction(f"{spec.text} …\t{spec.keys[0]}")
                 entry.triggered.connect(self.action(spec.method))
         return menu
 
-    def _export(self, kind: str, suffix: str, save: Callable[[Path], None]) -> None:
-        name, _ = QFileDialog.getSaveFileName(self, "Save", self.session.name + suffix, kind)
-        if not name:
-            return
-        try:
-            save(Path(name).with_suffix(suffix))
-        except UsageError as error:
-            QMessageBox.warning(self, "Not saved", str(error))
+    def open_file(self) -> None:
+        """Ask for a result file and show it in a window of its own."""
+        if wanted := ask_for_result_file(self):
+            self.open_wanted.emit(wanted)
+
+    def connect_to_run(self) -> None:
+        """Ask for a run's address and show it in a window of its own."""
+        if wanted := ask_for_address(self):
+            self.open_wanted.emit(wanted)
 
     def _restore(self) -> None:
         self.resize(*_SIZE_PX)

@@ -86,6 +86,7 @@ def main() -> None:
         ("live-1920x1080", (1920, 1080), dict(settings=dark)),
         ("live-2560x1440", (2560, 1440), dict(settings=dark)),
         ("light-1920x1080", (1920, 1080), dict(settings=light, prepare=closer_look)),
+        ("high-dpi-1280x800", (1280, 800), dict(settings=dark, prepare=closer_look)),
         ("help-1280x800", (1280, 800), dict(settings=dark, prepare=show_help)),
         ("past-1280x800", (1280, 800), dict(settings=dark, prepare=zoomed_past)),
         ("loss-1280x800", (1280, 800), dict(settings=dark, status=loss)),

@@ -1,0 +1,45 @@
+"""Questions to the person: which file, which address, where to save."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from PySide6.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
+
+from streamer.errors import UsageError
+
+__all__ = ["ask_for_address", "ask_for_result_file", "save_as"]
+
+
+def ask_for_result_file(parent: QWidget) -> str:
+    """Return the path of the file that was chosen, empty if none."""
+    name, _ = QFileDialog.getOpenFileName(parent, "Open", "", "Result files (*.nxs);;All files (*)")
+    return name
+
+
+def ask_for_address(parent: QWidget) -> str:
+    """Return the address that was typed, empty if none."""
+    question = "Address that the run has printed:"
+    text, given = QInputDialog.getText(parent, "Connect", question, text="tcp://")
+    return text.strip() if given else ""
+
+
+def save_as(parent: QWidget, proposed: str, kind: str, save: Callable[[Path], None]) -> None:
+    """Ask where to, and save; a failure is told, not raised.
+
+    Parameters
+    ----------
+    proposed : str
+        File name with its suffix, which the file will have whatever is typed.
+    kind : str
+        What the dialog calls such files.
+    save : callable
+        Writes the file.
+    """
+    suffix = Path(proposed).suffix
+    name, _ = QFileDialog.getSaveFileName(parent, "Save", proposed, f"{kind} (*{suffix})")
+    if not name:
+        return
+    try:
+        save(Path(name).with_suffix(suffix))
+    except UsageError as error:
+        QMessageBox.warning(parent, "Not saved", str(error))
