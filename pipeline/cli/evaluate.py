@@ -14,21 +14,27 @@ HELP = "accuracy of networks on held-out particles"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     parser.add_argument("--data", type=Path, default=Path("data/ceria.h5"), metavar="FILE.h5")
-    parser.add_argument("--heights", type=Path, metavar="FILE.onnx", help="default: the shipped network")
-    parser.add_argument("--denoise", type=Path, metavar="FILE.onnx", help="default: the shipped network")
+    parser.add_argument("--models", type=Path, metavar="FOLDER", help="networks (default: the shipped ones)")
+    parser.add_argument("--material", default="ceria")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), metavar="FOLDER")
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, and print where the report is."""
-    for path in (args.data, args.heights, args.denoise):
-        if path is not None and not path.exists():
-            raise UsageError(f"there is no file {path}")
+    if not args.data.exists():
+        raise UsageError(f"there is no {args.data}; make it: atomstream simulate --dataset {args.data}")
+    from pipeline.networks import find_networks
+
     evaluate = load("training.evaluate", "train")
-    given = {name: getattr(args, name) for name in ("data", "heights", "denoise", "split", "out")}
+    networks = find_networks(args.models, args.material)
     config = replace(
-        evaluate.EvaluateConfig(), **{name: str(value) for name, value in given.items() if value is not None}
+        evaluate.EvaluateConfig(),
+        heights=str(networks.heights.path),
+        denoise=str(networks.denoise.path),
+        data=str(args.data),
+        split=args.split,
+        out=str(args.out),
     )
     report = evaluate.main(config)
     say(f"report in {report}")

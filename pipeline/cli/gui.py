@@ -7,6 +7,8 @@ import argparse
 
 from pipeline.cli.output import print_json
 from pipeline.cli.parts import load
+from pipeline.cli.running import has_display
+from streamer.errors import RunError
 
 HELP = "window on a running analysis, or on a result file"
 
@@ -20,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the window until it is closed."""
+    if not has_display():
+        raise RunError("no display is found to show a window on (DISPLAY and WAYLAND_DISPLAY are not set)")
     status = int(load("gui.app").run(args.source))
     if args.json:
         print_json({"verb": args.verb, "ok": status == 0})

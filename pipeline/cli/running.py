@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pipeline.plan import Companion, RunOutcome, RunPlan
 
-__all__ = ["movie_companion", "movie_stream", "run_and_report", "window_companion"]
+__all__ = ["has_display", "movie_companion", "movie_stream", "run_and_report", "window_companion"]
 
 
 def run_and_report(
@@ -61,13 +61,13 @@ def window_companion(headless: bool) -> "Companion | None":
 
     if headless:
         return None
-    if not _has_display():
+    if not has_display():
         say("no display is found: running without a window (--headless says so beforehand)")
         return None
     return Companion(load("gui.app").run_window)
 
 
-def _has_display() -> bool:
+def has_display() -> bool:
     """Whether a window can be opened: always on Windows and macOS; elsewhere if a display server is named."""
     if sys.platform in ("win32", "darwin"):
         return True

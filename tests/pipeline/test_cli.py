@@ -77,7 +77,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["simulate"], "one of the arguments"),
         (["simulate", "--movie", "a.nxs", "--dataset", "b.h5"], "not allowed with"),
         (["train", "--data", "nowhere.h5"], "there is no nowhere.h5"),
-        (["evaluate", "--data", "nowhere.h5"], "there is no file nowhere.h5"),
+        (["evaluate", "--data", "nowhere.h5"], "there is no nowhere.h5"),
         (["export", "nowhere.pt", "--out", "x.onnx"], "there is no checkpoint nowhere.pt"),
         (["gui", "nonsense"], "nonsense"),
     ],
