@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +18,9 @@ import zmq
 from streamer.check import check_file, repair
 from streamer.clock import RunClock
 from streamer.config import AnalysisConfig, RecordConfig, RunConfig, SourceConfig
-from streamer.disk_space import DiskSpace
 from streamer.errors import RecordingError, UsageError
 from streamer.ingest import run_ingest
-from streamer.records import SeriesEnd
+from streamer.records import Frame, SeriesEnd
 from streamer.result_tables import FileState, file_state
 from streamer.worker import Worker
 from tests.streamer.ingest_run import (
@@ -170,58 +169,97 @@ def test_another_process_reads_the_frames_while_they_are_written(tmp_path: Path)
     assert eval(seen) == [(i, int(image_of(i).sum())) for i in range(30)]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MiB of its own."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+_ROOM_MIB = 24  # for about 80 frames of 275 kB; the tests send 120
+_FRAMES = 120
+_LARGE = frame_of(0, shape=(1024, 1024))
+
+
+def _large(frame_id: int) -> Frame:
+    return replace(_LARGE, header=replace(_LARGE.header, frame_id=frame_id))
+
+
+def _mount(options: list[str], folder: Path) -> None:
+    """Mount a file system for the tests; skip where that is not possible."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("mounting a small file system needs root on Linux")
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], capture_output=True, check=False
-    )
+    made = subprocess.run(["mount", *options, str(folder)], capture_output=True, check=False)
     if made.returncode:
         pytest.skip(f"a small file system cannot be mounted here: {made.stderr.decode().strip()}")
+
+
+@pytest.fixture(params=["tmpfs", "ext4"])
+def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A small file system: one whose space is looked up, and one where it is reserved."""
+    folder, image = tmp_path / "disk", tmp_path / "image"
+    folder.mkdir()
+    if request.param == "tmpfs":
+        _mount(["-t", "tmpfs", "-o", f"size={_ROOM_MIB}m", "tmpfs"], folder)
+    else:
+        if shutil.which("mkfs.ext4") is None:
+            pytest.skip("mkfs.ext4 is not installed")
+        with image.open("wb") as file:
+            file.truncate((_ROOM_MIB + 2) * 2**20)
+        subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", str(image)], check=True)
+        _mount(["-o", "loop", str(image)], folder)
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.fixture
+def file_limit() -> Iterator[Callable[[], None]]:
+    """Let no file of this process grow beyond 24 MiB; the value lifts the limit."""
+    resource = pytest.importorskip("resource", reason="limits on a file's size are POSIX's")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def lift() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_ROOM_MIB * 2**20, before[1]))
+    yield lift
+    lift()
+
+
 def test_a_write_that_fails_inside_hdf5_ends_the_recording_and_nothing_else(
-    small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, file_limit: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when another program fills the disk, or a network volume goes away."""
-    monkeypatch.setattr(DiskSpace, "ensure", lambda self, end_bytes: None)
-    large = frame_of(0, shape=(1024, 1024))
-    frames = [replace(large, header=replace(large.header, frame_id=i)) for i in range(120)]
-    summary = record(small_disk / "run.nxs", start_of(120, shape=(1024, 1024)), *frames, SeriesEnd(KEY))
-    assert "No space left on device" in summary["recording_error"]
-    assert (summary["received"], summary["lost"]) == (120, 120 - summary["recorded"])
+    """As when a quota is used up, or a network volume goes away: nothing could be reserved or looked up."""
+    path = tmp_path / "run.nxs"
+    summary = record(
+        path, start_of(_FRAMES, shape=(1024, 1024)), *(_large(i) for i in range(_FRAMES)), SeriesEnd(KEY)
+    )
+    file_limit()
+    assert "File too large" in summary["recording_error"]
+    assert (summary["received"], summary["lost"]) == (_FRAMES, _FRAMES - summary["recorded"])
 
     # The writer, this process, still lives: a reader is told to wait.
     with pytest.raises(UsageError, match="being written"):
-        repair(small_disk / "run.nxs")
+        repair(path)
     monkeypatch.setattr("streamer.result_tables._is_running", lambda pid, started: False)
-    with pytest.raises(RecordingError, match="its disk is full"):
-        repair(small_disk / "run.nxs")
-    shutil.copy(small_disk / "run.nxs", tmp_path / "run.nxs")
-    report = repair(tmp_path / "run.nxs")
+    report = repair(path)
     assert report.problems == ()
     assert 50 < report.recorded <= summary["recorded"]
-    with h5py.File(tmp_path / "run.nxs") as file:
+    with h5py.File(path) as file:
         np.testing.assert_array_equal(file["entry/stack/intensity"][50], image_of(0, (1024, 1024)))
+
+
+def test_a_repair_that_has_no_room_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _killed_recording(tmp_path / "run.nxs", 9, 1)
+    before = (tmp_path / "run.nxs").read_bytes()
+    monkeypatch.setattr("streamer.repair.free_bytes", lambda path: 2**20)
+    with pytest.raises(RecordingError, match="its disk is full"):
+        repair(tmp_path / "run.nxs")
+    assert (tmp_path / "run.nxs").read_bytes() == before
 
 
 def test_a_full_disk_ends_the_recording_and_nothing_else(
     small_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = small_disk / "run.nxs"
-    n_frames = 120  # of 275 kB: more than the disk holds
-    large = frame_of(0, shape=(1024, 1024))
     with running(path, AnalysisConfig(queue_frames=20)) as (detector, run, analyser):
         end = analyser()
-        detector.send(start_of(n_frames, shape=(1024, 1024)))
-        for i in range(n_frames):
-            detector.send(replace(large, header=replace(large.header, frame_id=i)))
+        detector.send(start_of(_FRAMES, shape=(1024, 1024)))
+        for i in range(_FRAMES):
+            detector.send(_large(i))
             if i >= 10:
                 end.answer(result_of(end.next_task()))
         detector.send(SeriesEnd(KEY))
@@ -230,9 +268,9 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(
         summary = run.finish()
     assert "RECORDING HAS STOPPED" in caplog.text
     assert "disk is full" in summary["recording_error"]
-    assert (summary["received"], summary["analysed"]) == (n_frames, n_frames), "the analysis went on"
+    assert (summary["received"], summary["analysed"]) == (_FRAMES, _FRAMES), "the analysis went on"
     assert 50 < summary["recorded"] < 90
-    assert summary["lost"] == summary["unrecorded"] == n_frames - summary["recorded"]
+    assert summary["lost"] == summary["unrecorded"] == _FRAMES - summary["recorded"]
     report = check_file(path)
     assert report.state == "failed"
     assert report.recorded == report.decoded == summary["recorded"]
