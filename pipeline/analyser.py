@@ -23,7 +23,8 @@ from pipeline.batching import BatchQueue
 from pipeline.engine import Engine, Slot
 from pipeline.networks import Networks, find_networks
 from pipeline.prepare import prepare
-from pipeline.views import ViewClock, make_view
+from pipeline.views import make_view
+from pipeline.windows import Windows
 from streamer import link
 from streamer.clock import RunClock
 from streamer.config import RunConfig
@@ -63,7 +64,7 @@ def run_analyser(
     tasks_address, results_address : str
         Where ingest hands frames on (PULL here) and takes results back (PUSH here).
     view_address : str
-        The view hub's inner address (PUB here).
+        The view hub's inner address (XPUB here).
 
     Raises
     ------
@@ -100,7 +101,7 @@ def _connected(config: RunConfig, tasks: str, results: str, view: str) -> Iterat
     with zmq.Context() as context, ExitStack() as stack:
         opened = []
         for kind, address, messages in (
-            (zmq.PULL, tasks, queue), (zmq.PUSH, results, 2 * queue), (zmq.PUB, view, _VIEW_QUEUE),
+            (zmq.PULL, tasks, queue), (zmq.PUSH, results, 2 * queue), (zmq.XPUB, view, _VIEW_QUEUE),
         ):  # fmt: skip
             socket = stack.enter_context(context.socket(kind))
             socket.set(zmq.RCVHWM, messages)
@@ -128,7 +129,7 @@ class _Analyser:
         analysis = config.analysis
         self._queue: BatchQueue[Slot] = BatchQueue(analysis.batch_frames, analysis.max_wait_ms / 1000)
         self._answers = Answers(config, clock, networks)
-        self._view_clock = ViewClock(config.view.rate_hz)
+        self._windows = Windows(sockets.view, config.view.rate_hz)
         self._failed_batches = 0
         self._counts: Counter[str] = Counter()
 
@@ -221,9 +222,10 @@ class _Analyser:
 
     def _give_up(self, slots: list[Slot], error: BackendError) -> None:
         """Fail a batch's frames; too many batches in a row, and the engine is broken."""
-        _log.warning("%s", error)
         self._failed_batches += 1
         self._counts["failed_batches"] += 1
+        if self._counts["failed_batches"] <= _FAILED_BATCHES:  # the ledger names every frame
+            _log.warning("%s", error)
         for frame in {id(slot.frame): slot.frame for slot in slots if not slot.frame.failed}.values():
             frame.failed = True
             self._fail(frame.prepared.header, f"backend: {error}")
@@ -240,10 +242,9 @@ class _Analyser:
                 self._publish_frame(slot.frame)
 
     def _publish_frame(self, frame: FrameAssembly) -> None:
-        """Send a complete frame's result, then (if one is due) its picture: save first, show second."""
+        """Send a complete frame's result, then its picture if one is due: save first, show second."""
         result = self._answers.answer(frame)
         self._counts["analysed"] += 1
         self.send(link.encode_result(result))
-        if self._view_clock.due(self._clock.now()):
-            view = make_view(frame.prepared, frame.denoised, result, self._config.view.size_px)
-            self._sockets.view.send_multipart(link.encode_view(view))
+        if self._windows.want_picture(self._clock.now()):
+            self._windows.show(make_view(frame.prepared, frame.denoised, result, self._config.view.size_px))

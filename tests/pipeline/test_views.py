@@ -1,14 +1,17 @@
 """Pictures for windows, and the maps that are stored."""
 
+import time
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import zmq
 from numpy.typing import NDArray
 
 from pipeline.maps import atom_count_map, to_frame_grid
 from pipeline.prepare import prepare
 from pipeline.views import ViewClock, make_view, to_uint8
+from pipeline.windows import Windows
 from streamer.link import View
 from streamer.records import COLUMN_DTYPE, FrameResult, SeriesKey
 from tests.pipeline.test_prepare import TARGET_A, task
@@ -92,6 +95,42 @@ def test_pictures_come_at_most_as_often_as_asked() -> None:
     assert all(b - a > 0.06 for a, b in pairwise(shown))
     assert clock.due(20.0)
     assert not clock.due(20.05)
+
+
+def test_no_picture_is_made_while_nobody_looks() -> None:
+    with zmq.Context() as context:
+        publisher, window = context.socket(zmq.XPUB), context.socket(zmq.SUB)
+        with publisher, window:
+            publisher.bind("tcp://127.0.0.1:0")
+            window.connect(publisher.getsockopt_string(zmq.LAST_ENDPOINT))
+            windows = Windows(publisher, 1e9)
+            wanted = Wanted(windows)
+            assert not wanted.becomes(True, within_s=0.2)
+            window.subscribe(b"status")
+            assert not wanted.becomes(True, within_s=0.2)
+            window.subscribe(b"view")
+            assert wanted.becomes(True)
+            window.unsubscribe(b"view")
+            assert wanted.becomes(False)
+            window.subscribe(b"")
+            assert wanted.becomes(True)
+
+
+class Wanted:
+    """Asks until the answer is the one expected, or time is up."""
+
+    def __init__(self, windows: Windows) -> None:
+        self._windows = windows
+        self._now_s = 0.0
+
+    def becomes(self, expected: bool, within_s: float = 10.0) -> bool:
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            self._now_s += 1.0
+            if self._windows.want_picture(self._now_s) is expected:
+                return True
+            time.sleep(0.005)
+        return False
 
 
 def test_the_count_map_shows_each_column_at_its_place() -> None:
