@@ -2,7 +2,7 @@
 # make test: static checks and every test that this machine can run
 # Both build the virtual environment they need; nothing has to be installed beforehand but Python 3.11+.
 
-PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,13 +11,18 @@ PACKAGES := streamer pipeline gui simulator training
 FAST := $(if $(shell command -v cc),fast,)
 comma := ,
 
-.PHONY: demo test check format bench gpu-test clean screenshots
+.PHONY: demo test foreign check format bench gpu-test clean screenshots
 
 demo: $(VENV)/.runtime
 	$(BIN)/atomstream demo $(DEMO)
 
 test: $(VENV)/.develop check
+	@$(MAKE) --no-print-directory foreign || echo "tests against other people's detector simulators will be skipped"
 	$(BIN)/python -m pytest $(PYTEST)
+
+# Other people's senders and receivers, each in an environment of its own: the tests talk to them.
+foreign: $(VENV)/.develop
+	$(BIN)/python tests/integration/make_venvs.py
 
 check: $(VENV)/.develop
 	$(BIN)/ruff check .

@@ -62,6 +62,7 @@ STATUS_TOPIC = b"status"
 Buffer = bytes | memoryview | NDArray[Any]
 _DTYPES = {name: np.dtype(name) for name in ("|u1", "<u2", "<u4")}
 _encode = msgspec.msgpack.Encoder().encode
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class TaskHeader(msgspec.Struct, frozen=True, array_like=True, tag="task"):
@@ -332,7 +333,7 @@ _Header = TypeVar("_Header", TaskHeader, ResultHeader, FailureHeader, ViewHeader
 def _decode_short(part: memoryview) -> FrameFailure | AnalyserInfo | AnalyserLost:
     try:
         h = _short.decode(part)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise MessageError(f"neither a failure nor an introduction: {error}") from error
     if isinstance(h, FailureHeader):
         return FrameFailure(h.frame_id, SeriesKey(h.series_id, h.unique_id), h.reason)
@@ -344,7 +345,7 @@ def _decode_short(part: memoryview) -> FrameFailure | AnalyserInfo | AnalyserLos
 def _decode(part: memoryview, kind: type[_Header]) -> _Header:
     try:
         return msgspec.msgpack.decode(part, type=kind)
-    except msgspec.MsgspecError as error:
+    except _UNREADABLE as error:
         raise MessageError(f"not a {kind.__name__}: {error}") from error
 
 

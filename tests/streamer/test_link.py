@@ -1,5 +1,6 @@
 """Messages between our own processes: what is sent comes back; garbage is a MessageError and no more."""
 
+import contextlib
 from math import isnan, nan
 
 import msgpack
@@ -121,6 +122,14 @@ def test_unknown_pixel_type_is_refused() -> None:
 def test_garbage_is_only_ever_a_message_error(decode, parts) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(MessageError):
         decode(_views(parts))
+
+
+@given(flip=st.data())
+def test_a_flipped_byte_is_only_ever_a_message_error(flip) -> None:  # type: ignore[no-untyped-def]
+    message = bytearray(memoryview(link.encode_failure(FrameFailure(7, KEY, "damaged payload"))[0]))
+    message[flip.draw(st.integers(0, len(message) - 1))] ^= flip.draw(st.integers(1, 255))
+    with contextlib.suppress(MessageError):
+        link.decode_result([memoryview(bytes(message))])
 
 
 @given(cut=st.data())
