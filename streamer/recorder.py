@@ -1,17 +1,15 @@
 """One series: its account and its file, kept in step."""
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isnan, nan
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from streamer.account import SeriesAccount
 from streamer.clock import RunClock
 from streamer.config import RunConfig, to_toml
-from streamer.disk_space import NoRoomError
 from streamer.errors import GeometryError, MessageError
 from streamer.file_layout import FileSpec
 from streamer.notes import Notes
@@ -22,19 +20,16 @@ from streamer.records import (
     FrameFailure,
     FrameHeader,
     FrameResult,
+    FrameStatus,
     SeriesStart,
 )
 from streamer.result_file import ResultWriter
+from streamer.series_file import SeriesFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["RunContext", "SeriesRecorder"]
-
-_DISK_ERRORS = (OSError, RuntimeError, ValueError)  # what h5py raises when HDF5 cannot write
-
-_log = logging.getLogger(__name__)
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +49,7 @@ class SeriesRecorder:
     """Takes in what comes of one series.
 
     The file is made when the first frame tells its geometry and compression. If it cannot be made or written,
-    recording ends with a note, `recording_error` is set, and everything else goes on.
+    recording ends with a note, `recording_error` says why, and everything else goes on.
 
     Parameters
     ----------
@@ -69,16 +64,25 @@ class SeriesRecorder:
         self.start = start
         self.announced = announced
         self.account = SeriesAccount(context.config.ingest.max_gap_frames)
-        self.recording_error = ""
-        self.path: Path | None = None
         self.size_bytes = 0
         self.t_first = self.t_last = nan
         self._context = context
         self._first: FrameHeader | None = None
-        self._writer: ResultWriter | None = None
+        self._file = SeriesFile(self._last_words, self._given_up)
         self._analyser: AnalyserInfo | None = None
+        self._in_hand = 0  # id of the frame that is being written
         self._pending = 0  # what a flush would show
         self._next_flush = 0.0
+
+    @property
+    def path(self) -> "Path | None":
+        """The file, if there is or was one."""
+        return self._file.path
+
+    @property
+    def recording_error(self) -> str:
+        """Why recording failed; empty if it did not."""
+        return self._file.error
 
     @property
     def complete(self) -> bool:
@@ -129,7 +133,7 @@ class SeriesRecorder:
 
     def take_result(self, result: FrameResult) -> None:
         """Store a frame's result."""
-        row = self._guarded(lambda writer: self._append_result(writer, result), -1)
+        row = self._file.do(lambda writer: self._append_result(writer, result), -1)
         self.account.result(result, row)
         self._pending += 1
 
@@ -141,7 +145,7 @@ class SeriesRecorder:
     def take_analyser(self, info: AnalyserInfo) -> None:
         """Name the engine and networks in the file."""
         self._analyser = info
-        self._guarded(lambda writer: writer.put_analyser(info), None)
+        self._file.do(lambda writer: writer.put_analyser(info), None)
 
     def skip(self, frame_id: int, reason: str) -> None:
         """Note that a recorded frame is deliberately not analysed."""
@@ -160,7 +164,7 @@ class SeriesRecorder:
     def note(self, kind: str, line: str) -> None:
         """Warn, in the run's log and in the file's."""
         if self._context.notes.add(kind, line):
-            self._guarded(lambda writer: writer.note(self._context.clock.now(), line), None)
+            self._file.do(lambda writer: writer.note(self._context.clock.now(), line), None)
         self._pending += 1
 
     def flush_if_due(self, now: float) -> None:
@@ -171,13 +175,13 @@ class SeriesRecorder:
 
     def flush(self, now: float) -> None:
         """Show readers everything taken so far."""
-        self._guarded(self._flush, None)
+        self._file.do(self._flush, None)
         self._pending = 0
         self._next_flush = now + self._context.config.record.flush_interval_s
 
     def beat(self, now: float) -> None:
         """Say in the file that its writer is alive."""
-        self._guarded(lambda writer: writer.beat(now), None)
+        self._file.do(lambda writer: writer.beat(now), None)
         self.flush(now)
 
     def finish(self, reason: str, stopped: bool) -> None:
@@ -196,20 +200,18 @@ class SeriesRecorder:
         if n_absent:
             self.note("planned frames missing", f"the last {n_absent} planned frames never came: lost, or the"
                       " acquisition was ended early")  # fmt: skip
-        self._guarded(lambda writer: self._finish(writer, reason, "stopped" if stopped else "complete"), None)
-        self._writer = None
+        state = "stopped" if stopped else "complete"
+        self._file.close(lambda writer: self._finish(writer, reason, state))
 
     def _begin(self, header: FrameHeader, t_received: float) -> None:
         """Take the first frame's geometry for the series', and make its file."""
         self._first = header
         self.t_first = self.t_last = t_received
-        try:
-            self._writer = self._context.new_file(self._spec(header, t_received), self.announced)
-        except _DISK_ERRORS as error:
-            self._fail(error)
-        if self._writer is not None:
-            self.path = self._writer.path
-            self.account.ledger.attach(self._writer.ledger)
+        writer = self._file.open(
+            lambda: self._context.new_file(self._spec(header, t_received), self.announced)
+        )
+        if writer is not None:
+            self.account.ledger.attach(writer.ledger)
         if self._analyser is not None:
             self.take_analyser(self._analyser)
         self._compare_with_announcement(header)
@@ -241,16 +243,12 @@ class SeriesRecorder:
 
     def _write(self, frame: Frame, t_received: float) -> int:
         """Append the frame to the file and return its row; -1 if there is no file."""
-        if self._writer is not None:
-            try:
-                return self._writer.append_frame(frame, self._time_s(frame.header, t_received))
-            except MessageError:
-                raise
-            except _DISK_ERRORS as error:
-                self.account.ledger.explain(frame.header.frame_id, f"not recorded: {error}")
-                self._fail(error)
-        self.account.counters.unrecorded += bool(self.recording_error)
-        return -1
+        time_s = self._time_s(frame.header, t_received)
+        self._in_hand = frame.header.frame_id
+        row = self._file.do(lambda writer: writer.append_frame(frame, time_s), -1)
+        if row < 0 and self._file.error:
+            self.account.counters.unrecorded += 1
+        return row
 
     def _time_s(self, header: FrameHeader, t_received: float) -> float:
         """Return the time since the first frame, by the detector's clock where both frames have it."""
@@ -277,35 +275,14 @@ class SeriesRecorder:
         now = self._context.clock.now()
         writer.finish(state, reason, now, account.total(), account.latency.percentiles_s())
 
-    def _guarded(self, action: Callable[[ResultWriter], _T], otherwise: _T) -> _T:
-        """Do something with the file, if there is one; a failure ends recording, and nothing else."""
-        if self._writer is None:
-            return otherwise
-        try:
-            return action(self._writer)
-        except _DISK_ERRORS as error:
-            self._fail(error)
-            return otherwise
+    def _last_words(self, writer: ResultWriter, error: str) -> None:
+        if self.account.ledger.status(self._in_hand) is FrameStatus.MISSING:
+            self.account.ledger.explain(self._in_hand, f"not recorded: {error}")
+        self._finish(writer, error, "failed")
 
-    def _fail(self, error: Exception) -> None:
-        """Give the file up, loudly."""
-        writer, self._writer = self._writer, None
-        self.recording_error = str(error)
-        _log.error("RECORDING HAS STOPPED", exc_info=error)
-        self._context.notes.add("recording", f"RECORDING HAS STOPPED, {self.path}: {error}")
-        if writer is not None:
-            self._close_failed(writer, error)
+    def _given_up(self, error: str) -> None:
         self.account.ledger.detach()
-
-    def _close_failed(self, writer: ResultWriter, error: Exception) -> None:
-        """Close the file properly if HDF5 has not failed itself; what was flushed is safe anyway."""
-        try:
-            if isinstance(error, NoRoomError):
-                self._finish(writer, self.recording_error, "failed")
-                return
-        except _DISK_ERRORS as second:
-            _log.error("the file could not be closed", exc_info=second)
-        writer.abandon()
+        self._context.notes.add("recording", f"RECORDING HAS STOPPED, {self.path}: {error}")
 
 
 def _header_of(start: SeriesStart) -> FrameHeader:
