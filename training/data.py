@@ -19,6 +19,7 @@ from pipeline.preprocess import normalise
 from simulator.dataset import SPLITS
 from simulator.optics import Optics, image_intensity
 from simulator.waves import unpack
+from training.model import CELL_PX
 
 COLUMN_SIGMA_PX = 2.0
 """Standard deviation of the target at a column's centre [px], 0.4 Å."""
@@ -73,7 +74,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Network input (N, 2, H, W), noise-free frame and column target (N, 1, H, W), count (N, H/2, W/2)."""
+    """Network input (N, 2, H, W), noise-free frame and column target (N, 1, H, W), count (N, H/4, W/4)."""
 
     frames: Tensor
     clean: Tensor
@@ -196,7 +197,7 @@ def make_batch(scene: Scene, config: DrawConfig, rng: np.random.Generator) -> Ba
         torch.from_numpy(prepared.frames),
         clean[:, None],
         scene.column[:, None],
-        scene.count[:, ::2, ::2].long(),
+        scene.count[:, CELL_PX // 2 :: CELL_PX, CELL_PX // 2 :: CELL_PX].long(),
     )
 
 
