@@ -35,6 +35,11 @@ def newest_id(window: AnalysisWindow) -> int:
     return -1 if newest is None else newest.header.frame_id
 
 
+def newest_series(window: AnalysisWindow) -> int:
+    newest = window.session.history.newest
+    return -1 if newest is None else newest.header.series_id
+
+
 def screen_place(window: AnalysisWindow, y: float, x: float) -> QPoint:
     """Where recorded pixel (y, x) is in the map's viewport."""
     panel = window.panels.map
@@ -226,6 +231,7 @@ def test_the_window_reconnects_to_a_run_that_comes_back(
         again.wait_subscriber()
         again.send(make_status(state="running"))
         send_frames(again, window, range(3), series_id=2)
+        show_until(window, lambda: newest_series(window) == 2 and newest_id(window) == 2)
         assert window.session.connected
         assert not window.panels.alarm.isVisible()
         assert len(window.session.history.rows) == 3
