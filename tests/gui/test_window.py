@@ -328,7 +328,7 @@ def test_every_action_works_with_and_without_data(open_window: OpenWindow, publi
     window = open_window()
     for _ in range(2):
         for spec in ACTIONS:
-            if not spec.method.startswith("export_"):
+            if not spec.method.startswith(("export_", "open_", "connect_")):  # these ask the person
                 window.action(spec.method)()
                 process_events()
         send_frames(publisher, window, range(3))
