@@ -112,8 +112,8 @@ def application() -> QApplication:
     if isinstance(existing, QApplication):
         return existing
     app = QApplication(sys.argv[:1])
-    app.setApplicationName("Atomstream")
-    app.setOrganizationName("atomstream")
+    app.setApplicationName("atomstream")
+    app.setApplicationDisplayName("Atomstream")
     app.setStyle("Fusion")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, lambda *_: app.quit())

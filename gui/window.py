@@ -59,7 +59,7 @@ class AnalysisWindow(QMainWindow):
         self, session: LiveSession | FileSession, settings: Model[Settings], ini: QSettings | None = None
     ) -> None:
         super().__init__()
-        self.setWindowTitle("Atomstream")
+        self.setWindowTitle("Atom counts")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.session = session
         self.settings = settings
