@@ -1,8 +1,9 @@
 """The analyser: frames from ingest in, results back to ingest, pictures to windows.
 
-One thread does everything but the networks. While the backend computes a batch, the next is received, decoded
-and prepared; as soon as an answer is there the next batch is started, and only then are the columns of the
-one before found and its results sent. A frame that cannot be analysed becomes a `FrameFailure` that says why.
+One thread does everything but the networks. While the backend computes one batch and holds another, the next
+is received, decoded and prepared; as soon as an answer is there that batch is started, and only then are the
+columns of the finished one found and its results sent. A frame that cannot be analysed becomes a
+`FrameFailure` that says why.
 """
 
 import logging
@@ -188,31 +189,21 @@ class _Analyser:
         return size or self._networks.pixel_size_A
 
     def _advance(self) -> None:
-        """Collect the batch that is being computed, start the next if it is due, then publish the first."""
-        due = self._queue.closes_in_s(self._clock.now()) == 0
-        if not (due or self._engine.busy):
-            return
-        done, output = self._finish()
-        following = self._queue.take() if due else []
-        if following and self._engine.fits(following[0].tile.shape):
-            self._start(following)
-            following = []
-        self._publish(done, output)
-        if following:  # of another shape: loading the networks ends the validity of `output`
-            self._start(following)
+        """Start the next batch if it is due and there is room; else finish the oldest, start, then publish.
 
-    def _finish(self) -> tuple[list[Slot], NetworkOutput | None]:
-        if not self._engine.busy:
-            return [], None
-        slots = self._engine.slots
-        try:
-            output = self._engine.finish()
-        except BackendError as error:
-            self._give_up(slots, error)
-            return [], None
-        self._failed_batches = 0
-        self._counts["batches"] += 1
-        return slots, output
+        Loading the networks for another shape needs an idle engine and ends the validity of its answers.
+        """
+        due = self._queue.closes_in_s(self._clock.now()) == 0
+        fits = due and self._engine.fits(self._queue.next_shape)
+        if fits and not self._engine.full:
+            self._start(self._queue.take())
+        elif self._engine.busy:
+            done, answer = self._engine.finish()
+            if fits:
+                self._start(self._queue.take())
+            self._publish(done, answer)
+        elif due:
+            self._start(self._queue.take())
 
     def _start(self, slots: list[Slot]) -> None:
         try:
@@ -236,9 +227,14 @@ class _Analyser:
         self._counts["failed"] += 1
         self.send(link.encode_failure(FrameFailure.of(header, reason)))
 
-    def _publish(self, slots: list[Slot], output: NetworkOutput | None) -> None:
+    def _publish(self, slots: list[Slot], answer: NetworkOutput | BackendError) -> None:
+        if isinstance(answer, BackendError):
+            self._give_up(slots, answer)
+            return
+        self._failed_batches = 0
+        self._counts["batches"] += 1
         for place, slot in enumerate(slots):
-            if output is not None and not slot.frame.failed and slot.frame.put(slot.tile, output, place):
+            if not slot.frame.failed and slot.frame.put(slot.tile, answer, place):
                 self._publish_frame(slot.frame)
 
     def _publish_frame(self, frame: FrameAssembly) -> None:

@@ -45,6 +45,11 @@ class BatchQueue(Generic[Item]):
         """Whether a whole batch waits, so that nothing more should be fetched."""
         return len(self._waiting) >= self._capacity
 
+    @property
+    def next_shape(self) -> tuple[int, int]:
+        """Shape of the next batch's items; at least one must wait."""
+        return self._waiting[0].shape
+
     def add(self, item: Item, shape: tuple[int, int], now_s: float) -> None:
         """Append an item of `shape` (height, width)."""
         self._waiting.append(_Waiting(item, shape, now_s))

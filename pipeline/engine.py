@@ -1,12 +1,14 @@
 """A backend with its input buffers: fills batches, and loads the networks again when the shape changes."""
 
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from pipeline.assembly import FrameAssembly
-from pipeline.backends import Backend, BatchShape, NetworkOutput
+from pipeline.backends import IN_FLIGHT, Backend, BatchShape, NetworkOutput
 from pipeline.tiling import Tile
+from streamer.errors import BackendError
 from streamer.records import AnalyserInfo
 
 if TYPE_CHECKING:
@@ -23,9 +25,9 @@ class Slot(NamedTuple):
 
 
 class Engine:
-    """Runs batches of at most `frames` slots, one at a time.
+    """Runs batches of at most `frames` slots; up to `IN_FLIGHT` of them at a time, the oldest finished first.
 
-    Two input buffers take turns: while one is being computed, the other may be filled.
+    There is one input buffer more than that: while the others are being computed, it may be filled.
 
     Parameters
     ----------
@@ -37,8 +39,6 @@ class Engine:
 
     Attributes
     ----------
-    slots : list of Slot
-        The batch that is being computed; empty: none.
     loads : int
         How often the networks were loaded.
     """
@@ -47,30 +47,36 @@ class Engine:
         self._backend = backend
         self._frames = frames
         self._channels = channels
-        self._buffers: list[NDArray[np.float32]] = []
-        self.slots: list[Slot] = []
+        self._buffers: deque[NDArray[np.float32]] = deque()
+        self._in_flight: deque[list[Slot]] = deque()
         self.loads = 0
 
     @property
     def busy(self) -> bool:
         """Whether a batch is being computed."""
-        return bool(self.slots)
+        return bool(self._in_flight)
+
+    @property
+    def full(self) -> bool:
+        """Whether a batch must be finished before another can be started."""
+        return len(self._in_flight) >= IN_FLIGHT
 
     def fits(self, shape: tuple[int, int]) -> bool:
         """Whether the networks are loaded for tiles of `shape` (height, width)."""
         return bool(self._buffers) and self._buffers[0].shape[2:] == shape
 
     def load(self, shape: tuple[int, int]) -> AnalyserInfo:
-        """Load the networks for tiles of `shape`; no batch may be on its way.
+        """Load the networks for tiles of `shape`; no batch may be in flight.
 
         Raises
         ------
         BackendError
             If they cannot be loaded.
         """
-        self._buffers = []
+        self._buffers.clear()
         info = self._backend.load(BatchShape(self._frames, *shape))
-        self._buffers = [np.zeros((self._frames, self._channels, *shape), np.float32) for _ in range(2)]
+        batch = (self._frames, self._channels, *shape)
+        self._buffers.extend(np.zeros(batch, np.float32) for _ in range(IN_FLIGHT + 1))
         self.loads += 1
         return info
 
@@ -84,19 +90,19 @@ class Engine:
         """
         if not self.fits(slots[0].tile.shape):
             self.load(slots[0].tile.shape)
-        self._buffers.reverse()
         for place, slot in enumerate(slots):
             self._buffers[0][place] = slot.frame.input_of(slot.tile)
         self._backend.submit(self._buffers[0])
-        self.slots = slots
+        self._buffers.rotate(-1)
+        self._in_flight.append(slots)
 
-    def finish(self) -> NetworkOutput:
-        """Wait for the batch; its answer may be read until the next `finish` or `load`.
+    def finish(self) -> tuple[list[Slot], NetworkOutput | BackendError]:
+        """Wait for the oldest batch; return it with its answer, or with the error that took it.
 
-        Raises
-        ------
-        BackendError
-            If the engine failed.
+        The answer may be read until the next `finish` or `load`.
         """
-        self.slots = []
-        return self._backend.collect()
+        slots = self._in_flight.popleft()
+        try:
+            return slots, self._backend.collect()
+        except BackendError as error:
+            return slots, error

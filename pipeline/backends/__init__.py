@@ -1,6 +1,6 @@
 """Network backends: the same two networks, run by different engines behind one Protocol."""
 
-from pipeline.backends.protocol import Backend, BatchShape, NetworkOutput
+from pipeline.backends.protocol import IN_FLIGHT, Backend, BatchShape, NetworkOutput
 from pipeline.backends.registry import BACKENDS, make_backend
 
-__all__ = ["BACKENDS", "Backend", "BatchShape", "NetworkOutput", "make_backend"]
+__all__ = ["BACKENDS", "IN_FLIGHT", "Backend", "BatchShape", "NetworkOutput", "make_backend"]

@@ -3,18 +3,20 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backends.protocol import BatchShape, NetworkOutput
+from pipeline.backends.protocol import IN_FLIGHT, BatchShape, NetworkOutput
 from streamer.errors import BackendError
 
 __all__ = ["check_batch", "check_collect", "check_output", "check_shapes"]
 
 
-def check_batch(frames: NDArray[np.float32], shape: BatchShape | None, channels: int, pending: bool) -> None:
+def check_batch(frames: NDArray[np.float32], shape: BatchShape | None, channels: int, in_flight: int) -> None:
     """Raise a `BackendError` unless this batch can be submitted now."""
     if shape is None:
         raise BackendError("a batch was submitted before the networks were loaded; call load() first")
-    if pending:
-        raise BackendError("a batch was submitted while another is being computed; call collect() first")
+    if in_flight >= IN_FLIGHT:
+        raise BackendError(
+            f"a batch was submitted while {in_flight} are being computed; call collect() first"
+        )
     expected = (shape.frames, channels, shape.height, shape.width)
     if frames.shape != expected or frames.dtype != np.float32 or not frames.flags.c_contiguous:
         raise BackendError(
@@ -23,9 +25,9 @@ def check_batch(frames: NDArray[np.float32], shape: BatchShape | None, channels:
         )
 
 
-def check_collect(pending: bool) -> None:
+def check_collect(in_flight: int) -> None:
     """Raise a `BackendError` unless there is a batch to collect."""
-    if not pending:
+    if not in_flight:
         raise BackendError("there is no batch to collect; call submit() first")
 
 

@@ -17,7 +17,7 @@ class NullBackend:
     def __init__(self, networks: Networks, threads: int = 0) -> None:
         self._networks = networks
         self._shape: BatchShape | None = None
-        self._pending = False
+        self._in_flight = 0
         self._vacuum: NetworkOutput | None = None
 
     def load(self, shape: BatchShape) -> AnalyserInfo:
@@ -32,17 +32,17 @@ class NullBackend:
 
     def submit(self, frames: NDArray[np.float32]) -> None:
         """Check the batch as any backend does, and compute nothing."""
-        check_batch(frames, self._shape, self._networks.channels, self._pending)
-        self._pending = True
+        check_batch(frames, self._shape, self._networks.channels, self._in_flight)
+        self._in_flight += 1
 
     def collect(self) -> NetworkOutput:
         """Return vacuum."""
-        check_collect(self._pending)
-        self._pending = False
+        check_collect(self._in_flight)
+        self._in_flight -= 1
         assert self._vacuum is not None  # noqa: S101  submit() saw to it
         return self._vacuum
 
     def close(self) -> None:
         """Release the answer."""
         self._vacuum = self._shape = None
-        self._pending = False
+        self._in_flight = 0

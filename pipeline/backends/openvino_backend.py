@@ -1,10 +1,12 @@
 """OpenVINO: the engine for CPUs, part of every installation.
 
-Both networks of a batch are started together and share the threads; while they compute, no thread of ours is
-needed, and the interpreter is free. Two sets of requests take turns, so that the answer to one batch can be
-read while the next is computed. Choices and their measurements: docs/analysis.md.
+Each network is compiled for two streams of half the cores, and both networks of a batch are started together:
+up to four requests share the cores, each without waiting for a thread on another core. While they compute, no
+thread of ours is needed, and the interpreter is free. One set of requests more than may be in flight takes
+turns, so that an answer can be read meanwhile. The measurements behind this: docs/analysis.md.
 """
 
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.checks import check_batch, check_collect, check_output, check_shapes
-from pipeline.backends.protocol import BatchShape, NetworkOutput
+from pipeline.backends.protocol import IN_FLIGHT, BatchShape, NetworkOutput
 from pipeline.backends.quiet_openvino import ov
 from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks
 from streamer.errors import BackendError
@@ -22,6 +24,7 @@ from streamer.records import AnalyserInfo
 __all__ = ["OpenVinoBackend"]
 
 _DEVICE = "CPU"
+_STREAMS = 2  # of each network
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +54,20 @@ class OpenVinoBackend:
         self._core = ov.Core()
         self._precision = precision or self._fastest_precision()
         self._shape: BatchShape | None = None
-        self._turns: list[_Requests] = []
-        self._pending: _Requests | None = None
-        self._frames: NDArray[np.float32] | None = None
+        self._turns: deque[_Requests] = deque()
+        self._in_flight: deque[tuple[_Requests, NDArray[np.float32]]] = deque()
 
     def load(self, shape: BatchShape) -> AnalyserInfo:
         """Compile both networks and run each set of requests once."""
         self.close()
         try:
             compiled = [self._compile(n, shape) for n in (self._networks.denoise, self._networks.heights)]
-            self._turns = [_requests(*compiled) for _ in range(2)]
+            self._turns.extend(_requests(*compiled) for _ in range(IN_FLIGHT + 1))
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load the networks for {shape}: {error}") from error
         self._shape = shape
         vacuum = np.zeros((shape.frames, self._networks.channels, shape.height, shape.width), np.float32)
-        for _ in self._turns:
+        for _ in range(len(self._turns)):
             self.submit(vacuum)
             check_shapes(self.collect(), shape, self._networks.max_count)
         device = str(self._core.get_property(_DEVICE, "FULL_DEVICE_NAME")).strip()
@@ -73,7 +75,7 @@ class OpenVinoBackend:
 
     def submit(self, frames: NDArray[np.float32]) -> None:
         """Start both networks on `frames`, in place."""
-        check_batch(frames, self._shape, self._networks.channels, self._pending is not None)
+        check_batch(frames, self._shape, self._networks.channels, len(self._in_flight))
         requests = self._turns[0]
         try:
             for request in (requests.heights, requests.denoise):
@@ -81,13 +83,13 @@ class OpenVinoBackend:
                 request.start_async()
         except RuntimeError as error:
             raise BackendError(f"OpenVINO refused a batch: {error}") from error
-        self._pending, self._frames = requests, frames
+        self._turns.rotate(-1)
+        self._in_flight.append((requests, frames))
 
     def collect(self) -> NetworkOutput:
         """Wait for both networks."""
-        check_collect(self._pending is not None)
-        requests, self._pending = self._turns[0], None
-        self._turns.reverse()
+        check_collect(len(self._in_flight))
+        requests, _ = self._in_flight.popleft()
         try:
             requests.heights.wait()
             requests.denoise.wait()
@@ -97,17 +99,18 @@ class OpenVinoBackend:
 
     def close(self) -> None:
         """Wait for what still runs and drop the compiled networks."""
-        if self._pending is not None:
+        while self._in_flight:
+            requests, _ = self._in_flight.popleft()
             with suppress(RuntimeError):
-                self._pending.heights.wait()
-                self._pending.denoise.wait()
-        self._pending = self._shape = self._frames = None
-        self._turns = []
+                requests.heights.wait()
+                requests.denoise.wait()
+        self._shape = None
+        self._turns.clear()
 
     def _compile(self, network: NetworkFile, shape: BatchShape) -> Any:
         model = self._core.read_model(network.path)
         model.reshape({INPUT_NAME: [shape.frames, network.channels, shape.height, shape.width]})
-        options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self._precision}
+        options = {"NUM_STREAMS": str(_STREAMS), "INFERENCE_PRECISION_HINT": self._precision}
         if self._threads:
             options["INFERENCE_NUM_THREADS"] = str(self._threads)
         return self._core.compile_model(model, _DEVICE, options)

@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 from streamer.records import AnalyserInfo
 
-__all__ = ["Backend", "BatchShape", "NetworkOutput"]
+__all__ = ["IN_FLIGHT", "Backend", "BatchShape", "NetworkOutput"]
+
+IN_FLIGHT = 2
+"""Batches that may be submitted and not yet collected: one keeps the engine busy while another waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class NetworkOutput:
     """Both networks' answer to one batch.
 
     The arrays belong to the backend: they may be read until the next `Backend.collect` or `Backend.load`
-    begins, so while the following batch is being computed.
+    begins, so while the batches after it are being computed.
 
     Attributes
     ----------
@@ -47,12 +50,12 @@ class Backend(Protocol):
     """An engine that runs the denoiser and the column-height network on batches.
 
     Called by one thread, the analyser's: `load` before the stream starts, and again when the frames' shape
-    changes (nothing is being computed then); `submit` and `collect` in turn, at most one batch between them;
-    `close` at the end, also after an error (use `contextlib.closing`). Between `submit` and `collect` the
-    engine computes while the caller receives and prepares the next batch, so `submit` returns at once and the
-    engine's threads do not need the interpreter.
+    changes (nothing is being computed then); `submit` and `collect`, the oldest batch first, with at most
+    `IN_FLIGHT` batches between them; `close` at the end, also after an error (use `contextlib.closing`).
+    Between `submit` and `collect` the engine computes while the caller receives and prepares the next batch,
+    so `submit` returns at once and the engine's threads do not need the interpreter.
 
-    After a `BackendError` from `submit` or `collect` the batch is given up and the next may be submitted.
+    After a `BackendError` from `submit` or `collect` that batch is given up; others are not touched.
     """
 
     def load(self, shape: BatchShape) -> AnalyserInfo:
@@ -70,17 +73,17 @@ class Backend(Protocol):
         Parameters
         ----------
         frames : numpy.ndarray of float32, shape (N, C, H, W), C-contiguous
-            What `pipeline.preprocess.normalise` made, of the shape loaded; it must not change until `collect`
-            has returned.
+            What `pipeline.preprocess.normalise` made, of the shape loaded; it must not change until this
+            batch is collected.
 
         Raises
         ------
         BackendError
-            If nothing is loaded, a batch is still to be collected, or the shape or type is another.
+            If nothing is loaded, `IN_FLIGHT` batches wait to be collected, or shape or type are others.
         """
 
     def collect(self) -> NetworkOutput:
-        """Wait for the batch that was submitted.
+        """Wait for the oldest batch that was submitted.
 
         Raises
         ------

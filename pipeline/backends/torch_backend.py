@@ -5,6 +5,7 @@ is imported when a `TorchBackend` is made, never before. Why the files are inter
 docs/decisions/torch-backend-interprets-onnx.md.
 """
 
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -48,7 +49,7 @@ class TorchBackend:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._runs: list[Run] = []
         self._shape: BatchShape | None = None
-        self._pending: Future[NetworkOutput] | None = None
+        self._in_flight: deque[Future[NetworkOutput]] = deque()
         self._thread: ThreadPoolExecutor | None = None
 
     def load(self, shape: BatchShape) -> AnalyserInfo:
@@ -73,16 +74,15 @@ class TorchBackend:
 
     def submit(self, frames: NDArray[np.float32]) -> None:
         """Hand the batch to the thread; PyTorch releases the interpreter while it computes."""
-        check_batch(frames, self._shape, self._networks.channels, self._pending is not None)
+        check_batch(frames, self._shape, self._networks.channels, len(self._in_flight))
         if self._thread is not None:
-            self._pending = self._thread.submit(self._compute, frames)
+            self._in_flight.append(self._thread.submit(self._compute, frames))
 
     def collect(self) -> NetworkOutput:
         """Wait for the thread; the answer is a copy in host memory."""
-        check_collect(self._pending is not None)
-        pending, self._pending = self._pending, None
+        check_collect(len(self._in_flight))
         try:
-            return check_output(pending.result())  # type: ignore[union-attr]
+            return check_output(self._in_flight.popleft().result())
         except RuntimeError as error:
             if isinstance(error, BackendError):
                 raise
@@ -92,8 +92,9 @@ class TorchBackend:
         """Join the thread and drop the weights."""
         if self._thread is not None:
             self._thread.shutdown()
-        self._thread = self._pending = self._shape = None
+        self._thread = self._shape = None
         self._runs = []
+        self._in_flight.clear()
 
     def _compute(self, frames: NDArray[np.float32]) -> NetworkOutput:
         import torch
