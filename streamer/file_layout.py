@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from math import nan
 from typing import Any
 
+import h5py
 import hdf5plugin
 import numpy as np
 
 from streamer.file_process import ProcessRecord, iso_time, lay_out_process
 from streamer.file_views import lay_out_emd, lay_out_hyperspy
 from streamer.records import Compression, SeriesStart
-from streamer.swmr import Column, ColumnSpec, SwmrFile
+from streamer.swmr import Column, ColumnSpec, NumberAttribute, SwmrFile
 
 __all__ = [
     "COLUMNS",
@@ -92,9 +93,9 @@ class FileSpec:
         (height, width) of the frames [px].
     dtype : numpy.dtype
     compression : Compression
-        Of the first frame; decides the stack's filter.
+        Decides the stack's filter.
     t_start : float
-        Zero of the stack's time axis [Unix s].
+        Zero of the stack's time axis [Unix s], until `ResultWriter.begin` sets it.
     source, configuration : str
         The source's address, and the run's configuration as TOML.
     maps : bool
@@ -128,6 +129,8 @@ class Layout:
     intensity: Column
     time: Column
     indices_image: Column
+    start_time: h5py.Dataset
+    t_start: NumberAttribute
     ledger: dict[str, Column]
     columns: dict[str, Column]
     first_row: Column
@@ -138,7 +141,7 @@ class Layout:
 
 def lay_out(file: SwmrFile, spec: FileSpec) -> Layout:
     """Make every group, dataset, link and attribute the file will ever have."""
-    _lay_out_entry(file, spec)
+    start_time = _lay_out_entry(file, spec)
     intensity, time, indices = _lay_out_stack(file, spec)
     file.group("/entry/ledger", "NXcollection")
     file.group("/entry/columns", "NXcollection")
@@ -150,6 +153,8 @@ def lay_out(file: SwmrFile, spec: FileSpec) -> Layout:
         intensity=intensity,
         time=time,
         indices_image=indices,
+        start_time=start_time,
+        t_start=file.number(f"{STACK}/time", "t_start_unix_s"),
         ledger=_columns(file, "/entry/ledger", LEDGER),
         columns=_columns(file, "/entry/columns", COLUMNS),
         first_row=file.column("/entry/columns", FIRST_ROW),
@@ -162,15 +167,15 @@ def lay_out(file: SwmrFile, spec: FileSpec) -> Layout:
     return layout
 
 
-def _lay_out_entry(file: SwmrFile, spec: FileSpec) -> None:
+def _lay_out_entry(file: SwmrFile, spec: FileSpec) -> h5py.Dataset:
     file.attributes("/", NX_class="NXroot", default="entry", authoring_program="atomstream")
     file.group("/entry", "NXentry", default="stack")
     file.value("/entry/definition", "NXem")
     file.value("/entry/title", spec.title)
-    file.value("/entry/start_time", iso_time(spec.t_start))
     file.group("/entry/measurement", "NXem_measurement")
     file.group("/entry/measurement/event1", "NXem_event_data")
     file.group("/entry/measurement/event1/image1", "NXimage")
+    return file.value("/entry/start_time", iso_time(spec.t_start))
 
 
 def _lay_out_stack(file: SwmrFile, spec: FileSpec) -> tuple[Column, Column, Column]:
@@ -187,7 +192,7 @@ def _lay_out_stack(file: SwmrFile, spec: FileSpec) -> tuple[Column, Column, Colu
     intensity = file.column(STACK, frames)
     file.attributes(f"{STACK}/intensity", interpretation="image")
     time = file.column(STACK, ColumnSpec("time", "<f8", "s", nan, long_name="time"))
-    file.attributes(f"{STACK}/time", name="time", start=iso_time(spec.t_start), t_start_unix_s=spec.t_start)
+    file.attributes(f"{STACK}/time", name="time", t_start_unix_s=spec.t_start)
     indices = ColumnSpec("indices_image", "<i8", fill=-1, long_name="frame id of each row")
     for name, n_pixels in zip(("axis_j", "axis_i"), spec.shape, strict=True):
         _lay_out_axis(file, name, n_pixels, spec.pixel_size_nm)

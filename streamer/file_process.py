@@ -6,6 +6,7 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from math import nan
 from pathlib import Path
@@ -178,6 +179,7 @@ def _version_of(package: str) -> str:
         return "not installed"
 
 
+@cache
 def _git_commit() -> str:
     """Return the commit of the source tree this runs from; empty for an installed package."""
     root = Path(__file__).resolve().parent.parent

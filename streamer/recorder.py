@@ -48,8 +48,9 @@ class RunContext:
 class SeriesRecorder:
     """Takes in what comes of one series.
 
-    The file is made when the first frame tells its geometry and compression. If it cannot be made or written,
-    recording ends with a note, `recording_error` says why, and everything else goes on.
+    The file is made as soon as the start message tells its geometry, so that no frame waits for it, and
+    made again if the first frame turns out to be otherwise. If it cannot be made or written, recording ends
+    with a note, `recording_error` says why, and everything else goes on.
 
     Parameters
     ----------
@@ -73,6 +74,8 @@ class SeriesRecorder:
         self._in_hand = 0  # id of the frame that is being written
         self._pending = 0  # what a flush would show
         self._next_flush = 0.0
+        if announced and start.dtype is not None:
+            self._make_file(_header_of(start))
 
     @property
     def path(self) -> "Path | None":
@@ -204,26 +207,32 @@ class SeriesRecorder:
         self._file.close(lambda writer: self._finish(writer, reason, state))
 
     def _begin(self, header: FrameHeader, t_received: float) -> None:
-        """Take the first frame's geometry for the series', and make its file."""
+        """Take the first frame's geometry for the series', and have a file for it."""
         self._first = header
         self.t_first = self.t_last = t_received
-        writer = self._file.open(
-            lambda: self._context.new_file(self._spec(header, t_received), self.announced)
-        )
-        if writer is not None:
-            self.account.ledger.attach(writer.ledger)
-        if self._analyser is not None:
-            self.take_analyser(self._analyser)
+        if not self._file.do(lambda writer: writer.fits(header), False):
+            self._file.discard()
+            self._make_file(header)
+        t_start = t_received if isnan(header.t_detector) else header.t_detector
+        self._file.do(lambda writer: writer.begin(t_start), None)
         self._compare_with_announcement(header)
 
-    def _spec(self, header: FrameHeader, t_received: float) -> FileSpec:
+    def _make_file(self, header: FrameHeader) -> None:
+        if self._file.error:
+            return
+        self._file.open(lambda: self._context.new_file(self._spec(header), self.announced))
+        self._file.do(lambda writer: self.account.ledger.attach(writer.ledger), None)
+        if self._analyser is not None:
+            self.take_analyser(self._analyser)
+
+    def _spec(self, header: FrameHeader) -> FileSpec:
         config = self._context.config
         return FileSpec(
             start=self.start,
             shape=header.shape,
             dtype=header.dtype,
             compression=header.compression,
-            t_start=t_received if isnan(header.t_detector) else header.t_detector,
+            t_start=self._context.clock.now(),
             source=config.source.address,
             configuration=to_toml(config),
             maps=config.analysis.enabled and config.record.maps_every > 0,

@@ -23,7 +23,7 @@ from streamer.file_views import HYPERSPY_FRAME_AXIS
 from streamer.records import FrameStatus
 from streamer.result_tables import Table, count
 from streamer.superblock import clear_marks, is_marked_open
-from streamer.swmr import LIBVER, Column, IntegerAttribute, text
+from streamer.swmr import LIBVER, Column, NumberAttribute, text
 
 __all__ = ["repair_file"]
 
@@ -68,7 +68,7 @@ def _mend(file: h5py.File) -> None:
     _put(file, "t_end", file[f"{PROCESS}/t_heartbeat"][()])
     _put(file, "end_reason", text(_END_REASON))
     _put(file, "state", text("repaired"))
-    IntegerAttribute(file[HYPERSPY_FRAME_AXIS], "size").put(n_frames)
+    NumberAttribute(file[HYPERSPY_FRAME_AXIS], "size").put(n_frames)
 
 
 def _cut_stack(file: h5py.File) -> int:

@@ -16,10 +16,12 @@ import numpy as np
 from streamer.compression import FILTER_HEADER, decode
 from streamer.counters import Counters
 from streamer.disk_space import DiskSpace
+from streamer.errors import RecordingError
 from streamer.file_layout import FileSpec, lay_out
+from streamer.file_process import iso_time
 from streamer.file_views import HYPERSPY_FRAME_AXIS
-from streamer.records import AnalyserInfo, Compression, Frame, FrameResult
-from streamer.swmr import SwmrFile
+from streamer.records import AnalyserInfo, Compression, Frame, FrameHeader, FrameResult
+from streamer.swmr import SwmrFile, text
 
 __all__ = ["ResultWriter"]
 
@@ -74,6 +76,18 @@ class ResultWriter:
     def size_bytes(self) -> int:
         """Size of the file."""
         return self._end_bytes
+
+    def fits(self, header: FrameHeader) -> bool:
+        """Whether the file was laid out for frames such as this one."""
+        spec = self._spec
+        filters = (header.compression is Compression.LZ4) == (self._stack_compression is Compression.LZ4)
+        return filters and (header.shape, header.dtype) == (spec.shape, spec.dtype)
+
+    def begin(self, t_start: float) -> None:
+        """Set the zero of the time axis [Unix s], as the first frame tells it."""
+        self._layout.start_time[()] = text(iso_time(t_start))
+        self._layout.t_start.put(t_start)
+        self._layout.start_time.flush()
 
     def append_frame(self, frame: Frame, time_s: float) -> int:
         """Store a frame, and return its row in the stack.
@@ -167,10 +181,17 @@ class ResultWriter:
         process.put("t_end", t_end)
         process.put("end_reason", reason)
         process.put("state", state)
-        self._file.integer(HYPERSPY_FRAME_AXIS, "size").put(self.n_frames)
+        self._file.number(HYPERSPY_FRAME_AXIS, "size").put(self.n_frames)
         self.flush()
         self._file.close()
         self._space.give_back()
+
+    def discard(self) -> None:
+        """Remove the file; only for one without frames, which was laid out on a wrong announcement."""
+        if self.n_frames:
+            raise RecordingError(f"{self.path} holds {self.n_frames} frames and is not removed")
+        self._file.close()
+        self.path.unlink()
 
     def abandon(self) -> None:
         """Let go of a file that cannot be written any more; what was flushed stays readable."""

@@ -47,19 +47,18 @@ class ResultFiles:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._n_files = {"": 0, "-nostart": 0}
 
     def new(self, spec: FileSpec, announced: bool) -> ResultWriter | None:
-        """Make the next file; a name that is taken by now is passed over."""
+        """Make the next file, under the first name that is not taken."""
         if self._path is None:
             return None
         kind = "" if announced else "-nostart"
-        for _ in range(_MOST_SIBLINGS):
-            self._n_files[kind] += 1
-            number = self._n_files[kind]
+        for number in range(1, _MOST_SIBLINGS):
             name = f"{self._path.stem}{kind}{f'-{number}' if number > 1 else ''}{self._path.suffix}"
+            path = self._path.with_name(name)
             try:
-                return ResultWriter(self._path.with_name(name), spec)
-            except FileExistsError:
+                if not path.exists():  # HDF5 makes a new file or none; this only finds a free name
+                    return ResultWriter(path, spec)
+            except FileExistsError:  # another program was faster
                 continue
         raise RecordingError(f"no free name beside {self._path}")

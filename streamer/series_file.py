@@ -47,7 +47,7 @@ class SeriesFile:
         self._last_words = last_words
         self._given_up = given_up
 
-    def open(self, make: "Callable[[], ResultWriter | None]") -> "ResultWriter | None":
+    def open(self, make: "Callable[[], ResultWriter | None]") -> None:
         """Make the file, if one is wanted and can be made."""
         try:
             self._writer = make()
@@ -55,7 +55,11 @@ class SeriesFile:
             self._fail(error)
         if self._writer is not None:
             self.path = self._writer.path
-        return self._writer
+
+    def discard(self) -> None:
+        """Remove a file without frames, in order to make another."""
+        self.do(lambda writer: writer.discard(), None)
+        self._writer = None
 
     def do(self, action: "Callable[[ResultWriter], _T]", otherwise: _T) -> _T:
         """Do something with the file; return `otherwise` if there is none, or none any more.

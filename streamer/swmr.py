@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import RecordingError
 
-__all__ = ["LIBVER", "Column", "ColumnSpec", "IntegerAttribute", "SwmrFile", "text", "texts"]
+__all__ = ["LIBVER", "Column", "ColumnSpec", "NumberAttribute", "SwmrFile", "text", "texts"]
 
 LIBVER = ("v110", "v110")
 """HDF5 format that has SWMR and that HDF5 1.10 to 2.0 read; "latest" would need 2.0 to be read."""
@@ -124,16 +124,16 @@ class Column:
         return space
 
 
-class IntegerAttribute:
-    """An integer attribute that is overwritten in its place: no change of the file's structure."""
+class NumberAttribute:
+    """A number among the attributes, overwritten in its place: no change of the file's structure."""
 
     def __init__(self, owner: h5py.Group, name: str) -> None:
         self._owner = owner
         self._name = name.encode()
 
-    def put(self, value: int) -> None:
-        """Overwrite the value."""
-        h5py.h5a.open(self._owner.id, self._name).write(np.array(value, "<i8"))
+    def put(self, value: float) -> None:
+        """Overwrite the value; it is converted to the type the attribute was made with."""
+        h5py.h5a.open(self._owner.id, self._name).write(np.array(value))
 
 
 class SwmrFile:
@@ -219,9 +219,9 @@ class SwmrFile:
         self._expect_layout_phase(path)
         self._file[path] = h5py.SoftLink(target)
 
-    def integer(self, path: str, name: str) -> "IntegerAttribute":
+    def number(self, path: str, name: str) -> NumberAttribute:
         """Return an attribute, made before, whose value can be overwritten during the SWMR phase."""
-        return IntegerAttribute(self._file[path], name)
+        return NumberAttribute(self._file[path], name)
 
     def show_to_readers(self) -> None:
         """End the layout and begin the SWMR phase."""

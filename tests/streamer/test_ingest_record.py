@@ -133,6 +133,20 @@ def test_times_and_start_are_those_of_the_source(tmp_path: Path) -> None:
         np.testing.assert_allclose(stack["axis_i"][:3], [0, 0.025, 0.05])
 
 
+def test_the_file_is_laid_out_before_the_first_frame(tmp_path: Path) -> None:
+    """Making it takes as long as some hundred frames of a fast stream."""
+    path = tmp_path / "run.nxs"
+    with running(path) as (detector, run, _):
+        detector.send(start_of(1))
+        wait_for_rows(path, "entry/ledger/frame_id", 0)
+        detector.send(frame_of(0), SeriesEnd(KEY))
+        run.finish()
+    _expect_frames(path, [0])
+    with h5py.File(path) as file:
+        assert file["entry/start_time"][()] == b"2023-11-14T22:13:20.000000+00:00", "the first frame's time"
+        assert file["entry/stack/time"].attrs["t_start_unix_s"] == T0
+
+
 def test_strays_of_another_series_are_counted_and_not_recorded(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
     frames = [frame_of(i) for i in range(4)]

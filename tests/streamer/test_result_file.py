@@ -115,6 +115,13 @@ def test_a_payload_that_must_be_decoded_and_cannot_be_leaves_no_trace(writer: Re
         assert file["entry/stack/intensity"].shape[0] == 1
 
 
+def test_a_file_with_frames_is_never_discarded(writer: ResultWriter) -> None:
+    writer.append_frame(frame_of(0), 0.0)
+    with pytest.raises(RecordingError, match="holds 1 frames"):
+        writer.discard()
+    assert writer.path.exists()
+
+
 def test_the_pixel_size_is_optional(tmp_path: Path) -> None:
     start = replace(start_of(1), pixel_size_A=None, frame_time_s=None)
     writer = ResultWriter(tmp_path / "run.nxs", replace(SPEC, start=start))
