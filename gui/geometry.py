@@ -22,6 +22,7 @@ __all__ = [
 _A_PER_NM = 10.0
 _FEWEST_COLUMNS = 8
 _AIR = 1.25
+_ISOLATED = 3.0  # times the median distance to the nearest neighbour
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,8 @@ def particle_region(columns: NDArray[np.void], whole: Region, now: Region | None
     """
     if len(columns) < _FEWEST_COLUMNS:
         return now
+    distances = _to_nearest_px(columns)
+    columns = columns[distances <= _ISOLATED * np.median(distances)]  # a false column far out is no particle
     (y0, x0), (y1, x1) = ([float(f(columns[axis])) for axis in ("y", "x")] for f in (np.min, np.max))
     wanted = Region((y0 + y1) / 2, (x0 + x1) / 2, _AIR * max(y1 - y0, x1 - x0, 1.0))
     if wanted.extent_px > 0.85 * whole.extent_px:
@@ -104,9 +107,12 @@ def neighbour_distance_px(columns: NDArray[np.void]) -> float:
     """Return the median distance of each column to its nearest neighbour [px]; NaN for fewer than two."""
     if len(columns) < 2:
         return math.nan
+    return float(np.median(_to_nearest_px(columns)))
+
+
+def _to_nearest_px(columns: NDArray[np.void]) -> NDArray[np.float64]:
     positions = np.stack([columns["y"], columns["x"]], axis=1)
-    distances = np.asarray(KDTree(positions).query(positions, k=2)[0])
-    return float(np.median(distances[:, 1]))
+    return np.asarray(KDTree(positions).query(positions, k=2)[0])[:, 1]
 
 
 def nearest_column(columns: NDArray[np.void], y: float, x: float, within_px: float) -> int | None:

@@ -187,6 +187,7 @@ def test_the_view_follows_the_particle_without_swimming() -> None:
     first = particle_region(columns_at(*grid), whole, None)
     assert first is not None
     assert (first.y, first.x, first.extent_px) == (50.0, 70.0, 25.0)
+    assert particle_region(columns_at(*grid, (200.0, 9.0), (5.0, 240.0)), whole, None) == first
     a_little_off = columns_at(*[(y + 1, x) for y, x in grid])
     assert particle_region(a_little_off, whole, first) is first
     far_off = columns_at(*[(y + 9, x) for y, x in grid])
