@@ -23,7 +23,7 @@ from training.model import CELL_PX
 
 COLUMN_SIGMA_PX = 2.0
 """Standard deviation of the target at a column's centre [px], 0.4 Å."""
-DISC_RADIUS_PX = 4.0
+DISC_RADIUS_PX = 3.0
 """Radius around a column's centre within which the count is learned [px]."""
 
 
@@ -139,15 +139,24 @@ def draw_targets(
 
 
 def crop_and_turn(scene: Scene, rows: NDArray[np.intp], size: int, rng: np.random.Generator) -> Scene:
-    """Cut a random square out of each chosen image and turn or mirror it in one of eight ways."""
+    """Cut a square about a random column of each chosen image, and turn or mirror it in one of eight ways."""
     parts = []
     for row in rows:
-        top, left = 2 * rng.integers(0, (scene.intensity.shape[-1] - size) // 2 + 1, 2)
+        top, left = random_corner(scene.count[int(row)], size, rng)
         turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-        window = (int(row), slice(int(top), int(top) + size), slice(int(left), int(left) + size))
+        window = (int(row), slice(top, top + size), slice(left, left + size))
         cut = (scene.intensity[window], scene.column[window], scene.count[window])
         parts.append([turned(image, turns, mirror) for image in cut])
     return Scene(*(torch.stack(images) for images in zip(*parts, strict=True)))
+
+
+def random_corner(count: Tensor, size: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Return the top left pixel of a square with a random column somewhere inside; both are even."""
+    marked = np.flatnonzero(count.numpy())
+    pixel = marked[rng.integers(len(marked))]
+    middle = np.array(divmod(int(pixel), count.shape[1])) + rng.integers(-size // 3, size // 3 + 1, 2)
+    corner = np.clip(middle - size // 2, 0, count.shape[0] - size) // 2 * 2
+    return int(corner[0]), int(corner[1])
 
 
 def turned(image: Tensor, turns: int, mirror: bool) -> Tensor:

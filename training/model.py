@@ -92,8 +92,10 @@ class Counter(nn.Module):
     """Counts atoms from the 8.8 Å around a place: the same three layers at every fourth pixel.
 
     What tells eight atoms from nine is the fine shape of a column and its neighbours, not only its
-    brightness, which falls again beyond five atoms. One wide layer over the whole neighbourhood learns that many times
-    faster than stacked small convolutions, and while it learns it need only be computed at columns.
+    brightness, which falls again beyond five atoms. One wide layer over the whole neighbourhood sees that
+    shape at once, and while it learns it need only be computed at columns, so that a batch can come from
+    many different particles. (Batches of twelve large crops left it at 43 % of counts right where 64 small ones
+    reached 54 % in fewer steps, at 1000 e/Å².)
     """
 
     def __init__(self, width: int) -> None:
