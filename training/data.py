@@ -19,11 +19,10 @@ from pipeline.preprocess import normalise
 from simulator.dataset import SPLITS
 from simulator.optics import Optics, image_intensity
 from simulator.waves import unpack
-from training.model import CELL_PX
 
 COLUMN_SIGMA_PX = 2.0
 """Standard deviation of the target at a column's centre [px], 0.4 Å."""
-DISC_RADIUS_PX = 3.0
+DISC_RADIUS_PX = 4.0
 """Radius around a column's centre within which the count is learned [px]."""
 
 
@@ -74,7 +73,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Network input (N, 2, H, W), noise-free frame and column target (N, 1, H, W), count (N, H/4, W/4)."""
+    """Network input (N, 2, H, W), noise-free frame and column target (N, 1, H, W), count (N, H/2, W/2)."""
 
     frames: Tensor
     clean: Tensor
@@ -206,7 +205,7 @@ def make_batch(scene: Scene, config: DrawConfig, rng: np.random.Generator) -> Ba
         torch.from_numpy(prepared.frames),
         clean[:, None],
         scene.column[:, None],
-        scene.count[:, CELL_PX // 2 :: CELL_PX, CELL_PX // 2 :: CELL_PX].long(),
+        scene.count[:, ::2, ::2].long(),
     )
 
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from pipeline.preprocess import PIXEL_SIZE_A
 from training.checkpoint import Checkpoint, load_checkpoint
-from training.model import CELL_PX, CLASSES, DenoiseNet, HeightNet, make_model
+from training.model import CLASSES, DenoiseNet, HeightNet, make_model
 
 OPSET = 18
 OUTPUTS = {"heights": ["column_probability", "count_logits"], "denoise": ["denoised"]}
@@ -42,9 +42,7 @@ class ShippedHeights(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Compute column probability and calibrated logits."""
         column, count = self.network(frames)
-        return column.sigmoid(), F.interpolate(
-            count / self.temperature, scale_factor=float(CELL_PX), mode="nearest"
-        )
+        return column.sigmoid(), F.interpolate(count / self.temperature, scale_factor=2.0, mode="nearest")
 
 
 def shipped(network: HeightNet | DenoiseNet, temperature: float) -> nn.Module:

@@ -1,11 +1,8 @@
-"""The networks: a U-Net without normalisation layers, as column-height network and as denoiser.
+"""The networks: a U-Net with group normalisation, as column-height network and as denoiser.
 
 Both take the output of ``pipeline.preprocess.normalise``, (N, 2, H, W) float32 with H and W multiples of 16.
 The frame is first folded to half its size (four pixels become four channels), which costs no information and
-makes everything behind it cheaper. There is no normalisation layer: statistics over a batch or a frame would
-make a column's count depend on what else is in the picture, while vacuum level and noise are known and given.
-Residual branches start small instead. (Branches that start at zero, with a learned factor, were tried: the
-network then stays close to linear for a thousand steps.)
+makes everything behind it cheaper.
 """
 
 from dataclasses import dataclass
@@ -17,134 +14,77 @@ from torch.nn import functional as F
 
 CLASSES = 12
 """Classes of the column-height network: class k stands for k + 1 atoms."""
-CELL_PX = 4
-"""The counts are computed once in a square of this side [px]."""
-CELLS = 11
-"""Squares along a side of the neighbourhood that a count is computed from."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Task ("heights" or "denoise"), the U-Net's channels at 1/2 to 1/16 of the size and blocks at 1/16.
-
-    ``counter_width`` is the width of the layers that count.
-    """
+    """Task ("heights" or "denoise") and the channels at 1/2, 1/4, 1/8 and 1/16 of the frame's size."""
 
     task: str = "heights"
-    widths: tuple[int, int, int, int] = (32, 48, 72, 96)
-    bottom_blocks: int = 2
-    counter_width: int = 384
+    widths: tuple[int, int, int, int] = (32, 64, 96, 128)
 
 
-class Residual(nn.Module):
-    """x + conv(relu(conv(relu(x)))), the branch starting at about a third of x."""
+class Block(nn.Module):
+    """Two convolutions, each with group normalisation (Wu & He, ECCV 2018; 8 groups) and a relu."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.first = he_convolution(width, gain=1.0)
-        self.second = he_convolution(width, gain=0.3)
+        self.first = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.first_norm = nn.GroupNorm(8, width)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second_norm = nn.GroupNorm(8, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block; shape unchanged."""
-        change: Tensor = self.second(F.relu(self.first(F.relu(x))))
-        return x + change
-
-
-def he_convolution(width: int, gain: float) -> nn.Conv2d:
-    """Return a 3 × 3 convolution that keeps a relu's variance (He et al., ICCV 2015), times a gain."""
-    convolution = nn.Conv2d(width, width, 3, padding=1)
-    convolution.weight = nn.Parameter(nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu") * gain)
-    convolution.bias = nn.Parameter(torch.zeros(width))
-    return convolution
+        """Apply the block; the size stays."""
+        x = F.relu(self.first_norm(self.first(x)))
+        return F.relu(self.second_norm(self.second(x)))
 
 
 class UNet(nn.Module):
     """The trunk: input frames (N, 2, H, W) to features (N, widths[0], H / 2, W / 2)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, widths: tuple[int, int, int, int]) -> None:
         super().__init__()
-        widths = config.widths
         pairs = list(pairwise(widths))
-        self.stem = nn.Conv2d(5, widths[0], 3, padding=1)
-        self.encoders = nn.ModuleList(Residual(width) for width in widths[:-1])
-        self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
-        self.bottom = nn.Sequential(*(Residual(widths[-1]) for _ in range(config.bottom_blocks)))
+        self.encoders = nn.ModuleList(Block(a, b) for a, b in pairwise((5, *widths)))
         self.ups = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
-        self.decoders = nn.ModuleList(Residual(width) for width in widths[:-1])
+        self.decoders = nn.ModuleList(Block(2 * width, width) for width in widths[:-1])
 
     def forward(self, frames: Tensor) -> Tensor:
         """Compute the features."""
         folded = F.pixel_unshuffle(frames[:, :1], 2)  # (N, 4, H/2, W/2)
-        x = self.stem(torch.cat([folded, frames[:, 1:, ::2, ::2]], dim=1))
+        x = self.encoders[0](torch.cat([folded, frames[:, 1:, ::2, ::2]], dim=1))
         skips = []
-        for encode, down in zip(self.encoders, self.downs, strict=True):
-            skips.append(encode(x))
-            x = down(skips[-1])
-        x = self.bottom(x)
+        for encode in self.encoders[1:]:
+            skips.append(x)
+            x = encode(F.max_pool2d(x, 2))
         for up, decode, skip in zip(
             reversed(self.ups), reversed(self.decoders), reversed(skips), strict=True
         ):
-            x = decode(up(x) + skip)
-        return F.relu(x)
-
-
-class Counter(nn.Module):
-    """Counts atoms from the 8.8 Å around a place: the same three layers at every fourth pixel.
-
-    What tells eight atoms from nine is the fine shape of a column and its neighbours, not only its
-    brightness, which falls again beyond five atoms. One wide layer over the whole neighbourhood sees that
-    shape at once, and while it learns it need only be computed at columns, so that a batch can come from
-    many different particles. (Batches of twelve large crops left it at 43 % of counts right where 64 small ones
-    reached 54 % in fewer steps, at 1000 e/Å².)
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.look = nn.Conv2d(CELL_PX**2, width, CELLS, padding=CELLS // 2)
-        self.noise = nn.Conv2d(1, width, 1)
-        self.think = nn.Conv2d(width, width, 1)
-        self.count = nn.Conv2d(width, CLASSES, 1)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """Compute the logits (N, 12, H / 4, W / 4) everywhere."""
-        seen = self.look(F.pixel_unshuffle(frames[:, :1], CELL_PX))
-        return self.conclude(seen + self.noise(frames[:, 1:, ::CELL_PX, ::CELL_PX]))
-
-    def at(self, frames: Tensor, cells: Tensor) -> Tensor:
-        """Compute the logits (n, 12) at the marked cells (N, H / 4, W / 4) alone, in their order."""
-        folded = F.pad(F.pixel_unshuffle(frames[:, :1], CELL_PX), (CELLS // 2,) * 4)
-        windows = folded.unfold(2, CELLS, 1).unfold(3, CELLS, 1).movedim(1, 3)  # (N, h, w, 16, 11, 11)
-        seen = F.conv2d(windows[cells], self.look.weight, self.look.bias)  # (n, width, 1, 1)
-        noise = frames[:, 1, ::CELL_PX, ::CELL_PX][cells][:, None, None, None]
-        return self.conclude(seen + self.noise(noise))[:, :, 0, 0]
-
-    def conclude(self, x: Tensor) -> Tensor:
-        """Go from what is seen to the logits."""
-        logits: Tensor = self.count(F.gelu(self.think(F.gelu(x))))
-        return logits
+            x = decode(torch.cat([up(x), skip], dim=1))
+        return x
 
 
 class HeightNet(nn.Module):
-    """Column-height network: a U-Net that finds columns, and beside it what counts their atoms.
+    """Column-height network.
 
-    Returns the logit of the column probability (N, 1, H, W) and the logits of the counts at a quarter of the
-    size, (N, 12, H / 4, W / 4).
+    Returns the logit of the column probability (N, 1, H, W) and the logits of the counts at half the size,
+    (N, 12, H / 2, W / 2).
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.trunk = UNet(config)
-        self.column = nn.Conv2d(config.widths[0], 4, 3, padding=1)
+        width = config.widths[0]
+        self.trunk = UNet(config.widths)
+        self.column = nn.Conv2d(width, 4, 3, padding=1)
         self.column.bias = nn.Parameter(torch.full((4,), -2.0))  # few pixels are columns
-        self.counter = Counter(config.counter_width)
+        self.hidden = nn.Conv2d(width, width, 3, padding=1)
+        self.count = nn.Conv2d(width, CLASSES, 1)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Compute both maps."""
-        return self.columns(frames), self.counter(frames)
-
-    def columns(self, frames: Tensor) -> Tensor:
-        """Compute the column probability's logit alone."""
-        return F.pixel_shuffle(self.column(self.trunk(frames)), 2)
+        features = self.trunk(frames)
+        return F.pixel_shuffle(self.column(features), 2), self.count(F.relu(self.hidden(features)))
 
 
 class DenoiseNet(nn.Module):
@@ -152,7 +92,7 @@ class DenoiseNet(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.trunk = UNet(config)
+        self.trunk = UNet(config.widths)
         self.head = nn.Conv2d(config.widths[0], 4, 3, padding=1)
 
     def forward(self, frames: Tensor) -> Tensor:

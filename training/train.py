@@ -29,8 +29,7 @@ class TrainConfig:
     """Everything that determines a run, but the data file's content (its hash goes into the checkpoint).
 
     ``shapes`` are (frames, size) of the batches, taken in turn. ``initial`` is a checkpoint whose weights a
-    new run begins with, where it has them; empty for random ones. Columns are learned faster than counts: the
-    part that finds them is trained at every ``columns_every``-th step only.
+    new run begins with, where it has them; empty for random ones.
     """
 
     data: str = "data/ceria.h5"
@@ -39,15 +38,14 @@ class TrainConfig:
     draw: DrawConfig = field(default_factory=DrawConfig)
     seed: int = 1
     steps: int = 12000
-    shapes: tuple[tuple[int, int], ...] = ((12, 128), (8, 160), (4, 256))
+    shapes: tuple[tuple[int, int], ...] = ((24, 96), (14, 128), (24, 96), (4, 224))
     pool: int = 384
     renewed_per_step: int = 3
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 1e-3
     warmup_steps: int = 200
-    decay_fraction: float = 0.4
+    decay_fraction: float = 0.65
     average_decay: float = 0.998
-    columns_every: int = 16
     save_seconds: float = 300.0
     threads: int = 2
     resume: bool = True
@@ -61,17 +59,14 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return config.learning_rate * min(rise, left, 1.0)
 
 
-def columns_loss(network: HeightNet, frames: Tensor, batch: Batch) -> Tensor:
-    """Return the binary cross-entropy of the column map, averaged over pixels and weighted by 4."""
-    logit = network.columns(frames).float()
-    return 4.0 * F.binary_cross_entropy_with_logits(logit, batch.column)
+def heights_loss(column_logit: Tensor, count_logits: Tensor, batch: Batch) -> Tensor:
+    """Sum the binary cross-entropy of the column map and the cross-entropy of counts near column centres.
 
-
-def counts_loss(network: HeightNet, frames: Tensor, batch: Batch) -> Tensor:
-    """Return the cross-entropy of the counts, averaged over the cells near column centres."""
-    cells = batch.count > 0
-    logits = network.counter.at(frames, cells).float()
-    return F.cross_entropy(logits, batch.count[cells] - 1, reduction="sum") / cells.sum().clamp_min(1)
+    The first is averaged over pixels, of which few are columns, and weighted by 4 for that.
+    """
+    columns = F.binary_cross_entropy_with_logits(column_logit, batch.column)
+    counts = F.cross_entropy(count_logits, batch.count - 1, ignore_index=-1, reduction="sum")
+    return 4.0 * columns + counts / (batch.count > 0).sum().clamp_min(1)
 
 
 def denoise_loss(denoised: Tensor, batch: Batch) -> Tensor:
@@ -81,14 +76,14 @@ def denoise_loss(denoised: Tensor, batch: Batch) -> Tensor:
     return 10.0 * (error / (0.1 + sigma)).mean()
 
 
-def loss_of(network: HeightNet | DenoiseNet, batch: Batch, with_columns: bool = True) -> Tensor:
+def loss_of(network: HeightNet | DenoiseNet, batch: Batch) -> Tensor:
     """Run a network on a batch in bfloat16 and return its loss, computed in float32."""
     frames = batch.frames.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
-        if isinstance(network, DenoiseNet):
-            return denoise_loss(network(frames).float(), batch)
-        loss = counts_loss(network, frames, batch)
-        return loss + columns_loss(network, frames, batch) if with_columns else loss
+        output = network(frames)
+    if isinstance(output, tuple):
+        return heights_loss(output[0].float(), output[1].float(), batch)
+    return denoise_loss(output.float(), batch)
 
 
 def update_average(average: dict[str, Tensor], network: torch.nn.Module, step: int, decay: float) -> None:
@@ -135,9 +130,8 @@ def main(config: TrainConfig) -> Path:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, config)
         pool.renew(config.renewed_per_step)
-        with_columns = step % config.columns_every == 0
-        loss = loss_of(network, pool.batch(*next(shapes)), with_columns)
-        optimiser.zero_grad(set_to_none=True)
+        loss = loss_of(network, pool.batch(*next(shapes)))
+        optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.data import Batch, DrawConfig, Store, draw_optics, fixed_dose, make_batch, make_scene
-from training.model import CELL_PX, DenoiseNet, HeightNet
+from training.model import DenoiseNet, HeightNet
 
 DOSES_E_PER_A2 = (30.0, 100.0, 300.0, 1000.0, 3000.0)
 FRAMES_PER_DOSE = 24
-CENTRE = 0.7
+CENTRE = 0.9
 """Pixels whose Gaussian target is above this are a column's centre."""
 
 
@@ -39,9 +39,8 @@ def centre_logits(network: HeightNet, batch: Batch) -> tuple[Tensor, Tensor, Ten
     """Return column probability (n,), count logits (n, K) and true class (n,) at all true centres."""
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         column, count = network(batch.frames)
-    middle = slice(CELL_PX // 2, None, CELL_PX)
-    at = (batch.column[:, 0, middle, middle] > CENTRE) & (batch.count > 0)
-    probability = column.float().sigmoid()[:, 0, middle, middle][at]
+    at = (batch.column[:, 0, ::2, ::2] > CENTRE) & (batch.count > 0)
+    probability = column.float().sigmoid()[:, 0, ::2, ::2][at]
     return probability, count.float().movedim(1, -1)[at], batch.count[at] - 1
 
 
