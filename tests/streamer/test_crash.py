@@ -224,9 +224,9 @@ def test_a_write_that_fails_inside_hdf5_ends_the_recording_and_nothing_else(
 ) -> None:
     """As when a quota is used up, or a network volume goes away: nothing could be reserved or looked up."""
     path = tmp_path / "run.nxs"
-    summary = record(
-        path, start_of(_FRAMES, shape=(1024, 1024)), *(_large(i) for i in range(_FRAMES)), SeriesEnd(KEY)
-    )
+    frames = [_large(i) for i in range(_FRAMES)]
+    start = start_of(_FRAMES, shape=(1024, 1024))
+    summary = record(path, start, *frames, SeriesEnd(KEY), record=RecordConfig(flush_frames=8))
     file_limit()
     assert "File too large" in summary["recording_error"]
     assert (summary["received"], summary["lost"]) == (_FRAMES, _FRAMES - summary["recorded"])
