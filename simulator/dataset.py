@@ -49,7 +49,7 @@ class DatasetConfig:
     """What to compute: number of particles, seed, where to, and with how many processes."""
 
     out: str = "data/ceria.h5"
-    particles: int = 2400
+    particles: int = 960
     seed: int = 1
     workers: int = 2
     validation_every: int = 25

@@ -12,8 +12,8 @@ Phys. Lett. 372 (2003) 784). <u²> along one direction = B / 8π². Two treatmen
   thermal diffuse scattering; the intensity at tall columns comes out 2 % too high.
 - ``phonons = P``: an image is the mean intensity over P sets of displaced atoms (frozen phonons, Loane et
   al., Acta Cryst. A47 (1991) 267). Right on average, but P = 2 scatters by 3 to 4 % at columns of seven to
-  nine atoms, as much as one atom more or less changes them; tens of sets are needed for what a camera averages
-  in one frame. (Measured on particles at 0.8° of tilt against 24 sets.)
+  nine atoms, as much as one atom more or less changes them; a camera averages over many more in one frame.
+  (Measured on particles at 0.8° of tilt against 24 sets.)
 """
 
 from dataclasses import dataclass
