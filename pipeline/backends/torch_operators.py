@@ -75,11 +75,17 @@ def _operators() -> dict[str, Operator]:
         "ConvTranspose": lambda a, x, w, b=None: F.conv_transpose2d(x, w, b, **_geometry(a)),
         "DepthToSpace": _depth_to_space,
         "Div": lambda a, x, y: x / y,
+        "Erf": lambda a, x: torch.erf(x),
         "Identity": lambda a, x: x,
+        "InstanceNormalization": lambda a, x, w, b: F.instance_norm(
+            x, weight=w, bias=b, eps=a.get("epsilon", 1e-5)
+        ),
+        "MaxPool": _max_pool,
         "Mul": lambda a, x, y: x * y,
         "Relu": lambda a, x: F.relu(x),
         "Reshape": _reshape,
         "Resize": _resize,
+        "Shape": lambda a, x: torch.tensor(x.shape),
         "Sigmoid": lambda a, x: torch.sigmoid(x),
         "Slice": _slice,
         "Squeeze": lambda a, x, axes: x.squeeze(tuple(axes.tolist())),
@@ -100,6 +106,16 @@ def _geometry(attributes: Attributes) -> dict[str, Any]:
         "dilation": attributes.get("dilations", (1, 1)),
         "groups": attributes.get("group", 1),
     }
+
+
+def _max_pool(attributes: Attributes, x: Any) -> Any:
+    import torch
+
+    geometry = _geometry({k: v for k, v in attributes.items() if k not in ("ceil_mode", "storage_order")})
+    if attributes.get("ceil_mode", 0) or attributes.get("storage_order", 0):
+        raise BackendError(f"MaxPool with {dict(attributes)} is not implemented; use openvino")
+    del geometry["groups"]
+    return torch.nn.functional.max_pool2d(x, attributes["kernel_shape"], **geometry)
 
 
 def _depth_to_space(attributes: Attributes, x: Any) -> Any:
@@ -125,7 +141,7 @@ def _resize(attributes: Attributes, x: Any, roi: Any, scales: Any) -> Any:
     batch, channels, *factors = scales.tolist()
     if (mode, rounding, place, batch, channels) != (b"nearest", b"floor", b"asymmetric", 1.0, 1.0):
         raise BackendError(
-            f"Resize is implemented as nearest, floor, asymmetric only, got {dict(attributes)}"
+            f"Resize is implemented as nearest, floor, asymmetric, got {dict(attributes)}; use openvino"
         )
     return torch.nn.functional.interpolate(x, scale_factor=factors, mode="nearest")
 
