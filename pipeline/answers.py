@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.assembly import FrameAssembly
 from pipeline.drift import DriftMeter
-from pipeline.familiarity import noise_of_doses, unfamiliarity
+from pipeline.familiarity import Trained, terms_of
 from pipeline.maps import atom_count_map, to_frame_grid
 from pipeline.networks import Networks
 from streamer.clock import RunClock
@@ -33,8 +33,7 @@ class Answers:
         self._maps_every = config.record.maps_every if config.record.path else 0
         self._measures_drift = config.analysis.analysers == 1
         self._clock = clock
-        doses = networks.dose_range_e_per_A2
-        self._noise_range = noise_of_doses(doses, networks.pixel_size_A) if doses else None
+        self._trained = Trained.of(networks)
         self._judges = config.analysis.backend != "null"
         self._series: SeriesKey | None = None
         self._drift = DriftMeter()
@@ -56,7 +55,7 @@ class Answers:
             t_analysed=now,
             t_published=now,
             drift_px=drift_px,
-            ood_score=self._unfamiliarity(frame),
+            ood_score=self._unfamiliarity(frame, heights.table),
             denoised=denoised,
             atom_count=atoms,
         )
@@ -72,10 +71,10 @@ class Answers:
         y, x = self._drift.shift_px(denoised)
         return y * scale[0], x * scale[1]
 
-    def _unfamiliarity(self, frame: FrameAssembly) -> float:
+    def _unfamiliarity(self, frame: FrameAssembly, columns: NDArray[np.void]) -> float:
         if not self._judges:
             return nan
-        return unfamiliarity(frame.prepared, frame.denoised, frame.peaks, self._noise_range)
+        return terms_of(frame.prepared, frame.denoised, frame.peaks, columns, self._trained).score
 
     def _maps(
         self, frame: FrameAssembly, columns: NDArray[np.void]

@@ -1,4 +1,4 @@
-"""How unlike the training data a frame looks: three plain measurements, each 0 (familiar) to 1 (foreign).
+"""How unlike the training data a frame looks: four plain measurements, each 0 (familiar) to 1 (foreign).
 
 noise
     The frame's noise level lies outside the range of the training doses; 1 where a factor of two is missing.
@@ -8,31 +8,40 @@ residue
     image of something else (a ramp, an edge, amorphous contrast) five to fifteen times.
 hesitation
     The column map is not made of peaks of full height. For Gaussian peaks of height a, 2 Σp² / Σp over the
-    pixels above 0.1 is a + 0.1. Another lattice, magnification or focus gives faint and smeared peaks; so
-    does a dose at which the network cannot see well, and that too is worth showing.
+    pixels above 0.1 is a + 0.1. Fringes, amorphous contrast and a wrong focus give faint and smeared peaks;
+    so does a dose at which the network cannot see well, and that too is worth showing.
+spacing
+    The columns are not as far apart as in the crystal: median distances to the first and the fifth neighbour,
+    against those of the zone axes trained on; 1 where the nearest zone axis is off by 12 %. A wrong pixel
+    size shows here.
 
-The score is 1 - (1 - noise)(1 - residue)(1 - hesitation). It is a warning light, not a probability: a frame
-of another material that happens to look like columns passes unnoticed. Values for known and foreign images
-are in docs/analysis.md.
+The score is 1 minus the product of all (1 - term). It is a warning light, not a probability: a frame of
+another material that happens to look like ceria passes unnoticed. Values for known and foreign images are in
+docs/analysis.md.
 """
 
 from dataclasses import dataclass
 from math import log, sqrt
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
+from pipeline.networks import Networks
 from pipeline.prepare import PreparedFrame
 from pipeline.preprocess import CONTRAST_UNIT
 
 __all__ = [
     "PeakSums",
+    "Terms",
+    "Trained",
     "hesitation",
-    "noise_of_doses",
     "noise_term",
     "residue",
     "residue_term",
-    "unfamiliarity",
+    "spacing_term",
+    "terms_of",
 ]
 
 _FAINT = 0.1  # column probability below which a pixel is background
@@ -44,6 +53,57 @@ _SQUARE_PX = 4
 _WHITE, _STRUCTURED = 1.6, 2.6  # residues that count as 0 and 1
 _SOFTENED = 4.0  # a point spread lowers the measured noise by up to this
 _SLACK = 1.2  # the noise level's own error
+_MIN_LATTICE = 20  # columns without which distances say nothing
+_ASKED = 200  # columns whose neighbours are looked for
+_RIGHT, _WRONG = 0.06, 0.12  # relative errors of the spacing that count as 0 and 1
+
+_CERIA_A = 5.411
+_SPACINGS_A = {
+    ("CeO2", "[110]"): (_CERIA_A * sqrt(3 / 8), _CERIA_A / sqrt(2)),
+    ("CeO2", "[100]"): (_CERIA_A / 2, _CERIA_A / sqrt(2)),
+}
+"""Distances of a column's first (to fourth) and fifth neighbour [Å], by material and zone axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What the networks were trained on; what their files do not say is not judged.
+
+    Attributes
+    ----------
+    noise : tuple of float or None
+        Lowest and highest noise level, in units of the vacuum level, of frames counted at the training doses.
+    spacings_A : tuple of (float, float)
+        Distances to the first and fifth neighbour [Å], one pair for each zone axis.
+    """
+
+    noise: tuple[float, float] | None
+    spacings_A: tuple[tuple[float, float], ...]
+
+    @classmethod
+    def of(cls, networks: Networks) -> Self:
+        """Read it from the networks' metadata."""
+        doses = networks.dose_range_e_per_A2
+        noise = tuple(1 / sqrt(d) / networks.pixel_size_A for d in reversed(doses)) if doses else None
+        metadata = networks.heights.header.metadata
+        zones = [(metadata["material"], zone.strip()) for zone in metadata.get("zone_axes", "").split(",")]
+        return cls(noise, tuple(_SPACINGS_A[zone] for zone in zones if zone in _SPACINGS_A))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The measurements of one frame, each 0 to 1."""
+
+    noise: float
+    residue: float
+    hesitation: float
+    spacing: float
+
+    @property
+    def score(self) -> float:
+        """How unfamiliar the frame is, 0 to 1."""
+        familiar = (1 - self.noise) * (1 - self.residue) * (1 - self.hesitation) * (1 - self.spacing)
+        return 1.0 - familiar
 
 
 @dataclass(slots=True)
@@ -61,13 +121,14 @@ class PeakSums:
         self.squares += float(np.dot(clear, clear))
 
 
-def unfamiliarity(
+def terms_of(
     prepared: PreparedFrame,
     denoised: NDArray[np.float32],
     peaks: PeakSums,
-    noise_range: tuple[float, float] | None,
-) -> float:
-    """Return the score of one frame, 0 to 1.
+    columns: NDArray[np.void],
+    trained: Trained,
+) -> Terms:
+    """Measure one frame.
 
     Parameters
     ----------
@@ -76,26 +137,21 @@ def unfamiliarity(
         In units of the vacuum level.
     peaks : PeakSums
         Of the frame's column map.
-    noise_range : tuple of float or None
-        Lowest and highest noise level of the training frames (`noise_of_doses`); None: not known, not judged.
+    columns : numpy.ndarray of COLUMN_DTYPE, shape (n,)
+        In pixels of the frame.
+    trained : Trained
     """
-    terms = (
-        noise_term(prepared.noise, noise_range) if noise_range else 0.0,
-        residue_term(residue(prepared, denoised)),
-        hesitation(peaks),
+    return Terms(
+        noise=noise_term(prepared.noise, trained.noise) if trained.noise else 0.0,
+        residue=residue_term(residue(prepared, denoised)),
+        hesitation=hesitation(peaks),
+        spacing=spacing_term(columns, prepared.pixel_size_A, trained.spacings_A),
     )
-    return 1.0 - float(np.prod([1.0 - term for term in terms]))
 
 
-def noise_of_doses(dose_e_per_A2: tuple[float, float], pixel_size_A: float) -> tuple[float, float]:
-    """Return the range of noise levels, in units of the vacuum level, of frames counted at these doses."""
-    low, high = dose_e_per_A2
-    return 1 / sqrt(high) / pixel_size_A, 1 / sqrt(low) / pixel_size_A
-
-
-def noise_term(noise: float, noise_range: tuple[float, float]) -> float:
+def noise_term(noise: float, trained: tuple[float, float]) -> float:
     """Return by how many factors of two the noise is outside the range, at most 1."""
-    low, high = noise_range[0] / _SOFTENED, noise_range[1] * _SLACK
+    low, high = trained[0] / _SOFTENED, trained[1] * _SLACK
     return float(np.clip(max(log(low / noise), log(noise / high)) / log(2), 0.0, 1.0))
 
 
@@ -111,15 +167,32 @@ def residue(prepared: PreparedFrame, denoised: NDArray[np.float32]) -> float:
 
 def residue_term(residue: float) -> float:
     """Return 0 for white noise or noise with a point spread, 1 for structure."""
-    return float(np.clip((residue - _WHITE) / (_STRUCTURED - _WHITE), 0.0, 1.0))
+    return _ramp(residue, _WHITE, _STRUCTURED)
 
 
 def hesitation(peaks: PeakSums) -> float:
     """Return 0 where the column map's peaks have 0.8 of their full height, 1 where they have 0.4 of it."""
     if peaks.total < _MIN_COLUMNS * _COLUMN_AREA_PX:
         return 0.0
-    height = 2 * peaks.squares / peaks.total - _FAINT
-    return float(np.clip((_FULL - height) / (_FULL - _SMEARED), 0.0, 1.0))
+    return _ramp(-(2 * peaks.squares / peaks.total - _FAINT), -_FULL, -_SMEARED)
+
+
+def spacing_term(
+    columns: NDArray[np.void], pixel_size_A: float, spacings_A: tuple[tuple[float, float], ...]
+) -> float:
+    """Return 0 where the columns are as far apart as in one of the zone axes; few columns say nothing."""
+    if len(columns) < _MIN_LATTICE or not spacings_A:
+        return 0.0
+    places = np.stack([columns["y"], columns["x"]], axis=-1) * pixel_size_A
+    asked = places[:: -(-len(places) // _ASKED)]
+    distances, _ = cKDTree(places).query(asked, k=6)  # the first is the column itself
+    found = np.median(distances[:, [1, 5]], axis=0)
+    errors = np.abs(found / np.array(spacings_A) - 1.0).max(axis=1)
+    return _ramp(float(errors.min()), _RIGHT, _WRONG)
+
+
+def _ramp(value: float, low: float, high: float) -> float:
+    return float(np.clip((value - low) / (high - low), 0.0, 1.0))
 
 
 def _squares(image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -49,8 +49,8 @@ class DatasetConfig:
     """What to compute: number of particles, seed, where to, and with how many processes."""
 
     out: str = "data/ceria.h5"
-    particles: int = 960
-    seed: int = 1
+    particles: int = 1100
+    seed: int = 11
     workers: int = 2
     validation_every: int = 25
     test_every: int = 20

@@ -97,22 +97,22 @@ def draw_settings(seed: int, max_radius_A: float = 24.0, max_tilt_deg: float = 1
 
     The ratios of the face distances scatter around the relative surface energies 1 : 1.6 : 1.4 of {111},
     {100} and {110} (order of the stabilities: Nolan et al., Surf. Sci. 576 (2005) 217), widely enough that
-    each family may dominate or vanish. Particles may be elongated along the beam, so that small ones have
-    tall columns too. A quarter have parallel faces, the rest are wedges, and a quarter carry saw-teeth. No
-    column is cut higher than ten atoms.
+    each family may dominate or vanish, and close enough that columns grow from the edge inwards. A third are
+    cut to a wedge, a few carry saw-teeth. No column is cut higher than ten atoms. (Slabs of one thickness,
+    tried before, leave nothing in the picture to count from: focus and thickness are then told apart badly.)
     """
     rng = np.random.default_rng(seed)
     zone_axis = str(rng.choice(["110", "100"], p=[0.6, 0.4]))
     period = COLUMN_PERIODS_A[zone_axis]
-    radius = rng.uniform(8.0, max_radius_A)
+    radius = rng.uniform(9.0, max_radius_A)
     energies = np.repeat([1.0, 1.6, 1.4], [8, 6, 12]) * np.repeat(rng.uniform(0.6, 1.0, 3), [8, 6, 12])
-    distances = radius * energies / energies.min() * rng.uniform(0.75, 1.0, 26)
+    distances = 0.8 * radius * energies / energies.min() * rng.uniform(0.8, 1.05, 26)
     along_beam = np.abs(face_normals() @ ZONE_AXES[zone_axis][2])
-    distances *= 1.0 + along_beam * rng.uniform(0.0, 3.0)
-    low, high = np.sort(rng.uniform(0.6, 13.0, 2)) * period
-    if rng.random() < 0.25:
-        low = high
-    saw = rng.random() < 0.25
+    distances *= 1.0 + along_beam * rng.uniform(-0.2, 0.3)
+    low = high = 10.2 * period
+    if rng.random() < 0.35:
+        low, high = np.sort(rng.uniform(2.0, 12.0, 2)) * period
+    saw = rng.random() < 0.15
     tilt, azimuth = rng.uniform(0.0, max_tilt_deg), rng.uniform(0.0, 2 * np.pi)
     return ParticleSettings(
         zone_axis=zone_axis,

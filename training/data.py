@@ -35,7 +35,7 @@ class DrawConfig:
     Detector: a third are ideal counting, the others integrate. Read noise is in electrons.
     """
 
-    dose_e_per_A2: tuple[float, float] = (25.0, 4000.0)
+    dose_e_per_A2: tuple[float, float] = (40.0, 4000.0)
     overfocus_A: tuple[float, float] = (20.0, 90.0)
     cs_A: tuple[float, float] = (-1.8e5, -0.6e5)
     focal_spread_A: tuple[float, float] = (20.0, 40.0)

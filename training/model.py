@@ -53,7 +53,7 @@ class UNet(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Compute the features."""
         folded = F.pixel_unshuffle(frames[:, :1], 2)  # (N, 4, H/2, W/2)
-        x = self.encoders[0](torch.cat([folded, frames[:, 1:, ::2, ::2]], dim=1))
+        x: Tensor = self.encoders[0](torch.cat([folded, frames[:, 1:, ::2, ::2]], dim=1))
         skips = []
         for encode in self.encoders[1:]:
             skips.append(x)

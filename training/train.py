@@ -37,13 +37,13 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     draw: DrawConfig = field(default_factory=DrawConfig)
     seed: int = 1
-    steps: int = 12000
+    steps: int = 5200
     shapes: tuple[tuple[int, int], ...] = ((24, 96), (14, 128), (24, 96), (4, 224))
     pool: int = 384
     renewed_per_step: int = 3
     learning_rate: float = 2e-3
-    weight_decay: float = 1e-3
-    warmup_steps: int = 200
+    weight_decay: float = 1e-2
+    warmup_steps: int = 100
     decay_fraction: float = 0.65
     average_decay: float = 0.998
     save_seconds: float = 300.0

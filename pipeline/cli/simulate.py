@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truth", type=Path, metavar="FILE.h5", help="where a stream's truth is saved")
     add_stream(parser)
     data = parser.add_argument_group("data set")
-    data.add_argument("--particles", type=int, default=3600, metavar="N")
+    data.add_argument("--particles", type=int, default=1100, metavar="N")
     data.add_argument("--workers", type=int, default=2, metavar="N", help="processes that compute")
 
 

@@ -12,19 +12,22 @@ from pipeline.assembly import FrameAssembly
 from pipeline.backends import BatchShape, make_backend
 from pipeline.familiarity import (
     PeakSums,
+    Trained,
     hesitation,
-    noise_of_doses,
     noise_term,
     residue,
     residue_term,
-    unfamiliarity,
+    spacing_term,
+    terms_of,
 )
-from pipeline.networks import find_networks
+from pipeline.networks import Networks, find_networks
 from pipeline.prepare import prepare
+from streamer.records import COLUMN_DTYPE
 from tests.pipeline.test_prepare import TARGET_A, task
 
 SHAPE = (256, 256)
-DOSES = (30.0, 3000.0)
+SPACINGS_A = ((3.31, 3.83), (2.71, 3.83))
+TRAINED = Trained((0.1, 0.9), SPACINGS_A)
 
 
 def counts(intensity: NDArray[np.float64], dose_e_per_A2: float = 300.0, seed: int = 1) -> NDArray[np.uint16]:
@@ -41,12 +44,12 @@ def crystal(spacing_px: float = 16.0, amplitude: float = 0.6) -> NDArray[np.floa
 @pytest.mark.parametrize("dose", [30.0, 300.0, 3000.0])
 def test_the_noise_of_training_doses_is_familiar(dose: float) -> None:
     noise = prepare(task(counts(np.ones(SHAPE), dose)), TARGET_A, TARGET_A).noise
-    assert noise_term(noise, noise_of_doses(DOSES, TARGET_A)) == 0.0
+    assert noise_term(noise, TRAINED.noise) == 0.0
 
 
 def test_a_tenth_of_the_lowest_dose_is_foreign() -> None:
     noise = prepare(task(counts(np.ones(SHAPE), 3.0)), TARGET_A, TARGET_A).noise
-    assert noise_term(noise, noise_of_doses(DOSES, TARGET_A)) > 0.9
+    assert noise_term(noise, TRAINED.noise) > 0.9
 
 
 @pytest.mark.parametrize("dose", [30.0, 300.0, 3000.0])
@@ -83,19 +86,66 @@ def test_a_map_without_peaks_is_no_hesitation() -> None:
     assert hesitation(peaks) == 0.0
 
 
+def columns_at(points_A: NDArray[np.float64], pixel_size_A: float = 0.2) -> NDArray[np.void]:
+    """Columns at points (n, 2) with a little scatter."""
+    points = points_A + np.random.default_rng(2).normal(0, 0.08, points_A.shape)
+    columns = np.zeros(len(points), COLUMN_DTYPE)
+    columns["y"], columns["x"] = points.T / pixel_size_A
+    return columns
+
+
+def ceria_110(scale: float = 1.0, n: int = 8) -> NDArray[np.float64]:
+    """Cerium columns along [110]: a centred rectangle of 5.41 x 3.83 Å."""
+    corners = np.stack(np.meshgrid(5.411 * np.arange(n), 3.826 * np.arange(n)), -1).reshape(-1, 2)
+    return scale * np.concatenate([corners, corners + [2.706, 1.913]])
+
+
+def ceria_100(scale: float = 1.0, n: int = 12) -> NDArray[np.float64]:
+    return scale * 2.7055 * np.stack(np.meshgrid(np.arange(n), np.arange(n)), -1).reshape(-1, 2)
+
+
+@pytest.mark.parametrize("points", [ceria_110(), ceria_100(), ceria_110(1.03), ceria_110(n=4)])
+def test_the_lattices_trained_on_are_familiar(points: NDArray[np.float64]) -> None:
+    assert spacing_term(columns_at(points), 0.2, SPACINGS_A) == 0.0
+
+
+@pytest.mark.parametrize("points", [ceria_110(0.8), ceria_110(1.25), ceria_100(1.22), ceria_100(0.85)])
+def test_a_wrong_pixel_size_shows(points: NDArray[np.float64]) -> None:
+    assert spacing_term(columns_at(points), 0.2, SPACINGS_A) > 0.9
+
+
+def test_the_pixel_size_is_the_frames() -> None:
+    assert spacing_term(columns_at(ceria_110(), pixel_size_A=0.1), 0.1, SPACINGS_A) == 0.0
+
+
+def test_few_columns_and_unknown_crystals_are_not_judged() -> None:
+    assert spacing_term(columns_at(ceria_110(0.8))[:19], 0.2, SPACINGS_A) == 0.0
+    assert spacing_term(columns_at(ceria_110(0.8)), 0.2, ()) == 0.0
+
+
 def test_one_foreign_term_is_enough() -> None:
     truth = crystal()
     prepared = prepare(task(counts(truth)), TARGET_A, TARGET_A)
     peaks = PeakSums()
     peaks.add(column_map(1.0))
-    denoised = truth.astype(np.float32)
-    assert unfamiliarity(prepared, denoised, peaks, noise_of_doses(DOSES, TARGET_A)) < 0.1
-    assert unfamiliarity(prepared, denoised, peaks, noise_of_doses((1e4, 1e5), TARGET_A)) == 1.0
-    assert unfamiliarity(prepared, denoised, peaks, None) < 0.1
+    denoised, none = truth.astype(np.float32), columns_at(np.zeros((0, 2)))
+    assert terms_of(prepared, denoised, peaks, none, TRAINED).score < 0.1
+    assert terms_of(prepared, denoised, peaks, none, Trained((0.01, 0.05), ())).score == 1.0
+    assert terms_of(prepared, denoised, peaks, none, Trained(None, ())).score < 0.1
+    assert terms_of(prepared, denoised, peaks, columns_at(ceria_110(1.3)), TRAINED).score == 1.0
+
+
+def test_what_was_trained_on_is_read_from_the_networks(tiny_networks: Networks) -> None:
+    trained = Trained.of(find_networks(None, "ceria"))
+    assert trained.noise is not None
+    assert trained.noise[0] < 1 / np.sqrt(300 * 0.04) < trained.noise[1]
+    np.testing.assert_allclose(trained.spacings_A, SPACINGS_A, atol=0.01)
+    assert Trained.of(tiny_networks) == Trained(None, ())
 
 
 def shipped_scores(images: list[NDArray[np.uint16]]) -> list[float]:
     networks = find_networks(None, "ceria")
+    trained = Trained.of(networks)
     scores = []
     with closing(make_backend("openvino", networks)) as backend:
         backend.load(BatchShape(1, *images[0].shape))
@@ -103,7 +153,8 @@ def shipped_scores(images: list[NDArray[np.uint16]]) -> list[float]:
             frame = FrameAssembly(prepare(task(image), TARGET_A, TARGET_A), TARGET_A, 0.5)
             backend.submit(frame.prepared.frame[np.newaxis])
             frame.put(frame.tiles[0], backend.collect(), 0)
-            scores.append(unfamiliarity(frame.prepared, frame.denoised, frame.peaks, None))
+            table = frame.heights().table
+            scores.append(terms_of(frame.prepared, frame.denoised, frame.peaks, table, trained).score)
     return scores
 
 
