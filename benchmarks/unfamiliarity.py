@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
 from pipeline.assembly import FrameAssembly
-from pipeline.backends import BatchShape, make_backend
-from pipeline.familiarity import hesitation, noise_of_doses, noise_term, residue, residue_term, unfamiliarity
+from pipeline.backends import Backend, BatchShape, make_backend
+from pipeline.familiarity import Terms, Trained, terms_of
 from pipeline.networks import find_networks
 from pipeline.prepare import prepare
 from simulator.demo_states import load_states
@@ -24,7 +24,6 @@ from streamer.records import Compression, Frame, FrameHeader, SeriesKey
 SIZE_PX = 512
 FRAMES = 3
 PIXEL_SIZE_A = 0.2
-TRAINING_DOSES_E_PER_A2 = (30.0, 3000.0)
 AT = np.arange(SIZE_PX, dtype=float)
 
 Image = NDArray[np.float64]
@@ -64,7 +63,7 @@ def amorphous(rng: np.random.Generator, width_px: float) -> Image:
 def lattice(spacing_px: float) -> Image:
     """Square lattice that fills the frame."""
     wave = np.cos(2 * np.pi * AT / spacing_px)
-    return 1 + 0.4 * wave[:, None] * wave
+    return 1 + 0.3 * np.add.outer(wave, wave)
 
 
 CASES: dict[str, Callable[[], list[Counts]]] = {
@@ -77,7 +76,7 @@ CASES: dict[str, Callable[[], list[Counts]]] = {
     "vacuum": lambda: counted(lambda rng: np.ones((SIZE_PX, SIZE_PX))),
     "pixel size wrong by 0.8": lambda: magnified(0.8),
     "pixel size wrong by 1.25": lambda: magnified(1.25),
-    "a square lattice of 2.0 Å": lambda: counted(lambda rng: lattice(10.2)),
+    "a square lattice of 2.0 Å": lambda: counted(lambda rng: lattice(10.0)),
     "a square lattice of 4.0 Å": lambda: counted(lambda rng: lattice(20.0)),
     "amorphous, 0.6 Å": lambda: counted(lambda rng: amorphous(rng, 3.0)),
     "amorphous, 6 Å": lambda: counted(lambda rng: amorphous(rng, 30.0)),
@@ -93,36 +92,28 @@ CASES: dict[str, Callable[[], list[Counts]]] = {
 def main() -> None:
     """Print the table."""
     networks = find_networks(None, "ceria")
-    doses = networks.dose_range_e_per_A2 or TRAINING_DOSES_E_PER_A2
-    noise_range = noise_of_doses(doses, networks.pixel_size_A)
-    print("| image | noise | residue | hesitation | score |\n|---|---|---|---|---|")
+    trained = Trained.of(networks)
+    print("| image | noise | residue | hesitation | spacing | score |\n|---|---|---|---|---|---|")
     with closing(make_backend("openvino", networks)) as backend:
         backend.load(BatchShape(1, SIZE_PX, SIZE_PX))
         for name, make in CASES.items():
-            rows = []
-            for image in make():
-                frame = FrameAssembly(prepare(task_of(image), PIXEL_SIZE_A, PIXEL_SIZE_A), PIXEL_SIZE_A, 0.5)
-                backend.submit(frame.prepared.frame[np.newaxis])
-                frame.put(frame.tiles[0], backend.collect(), 0)
-                rows.append(terms(frame, noise_range))
-            print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in np.mean(rows, axis=0)) + " |")
+            rows = [measured(backend, image, trained) for image in make()]
+            means = np.mean([(t.noise, t.residue, t.hesitation, t.spacing, t.score) for t in rows], axis=0)
+            print(f"| {name} | " + " | ".join(f"{value:.2f}" for value in means) + " |")
+
+
+def measured(backend: Backend, image: Counts, trained: Trained) -> Terms:
+    """Analyse one frame and return its terms."""
+    frame = FrameAssembly(prepare(task_of(image), PIXEL_SIZE_A, PIXEL_SIZE_A), PIXEL_SIZE_A, 0.5)
+    backend.submit(frame.prepared.frame[np.newaxis])
+    frame.put(frame.tiles[0], backend.collect(), 0)
+    return terms_of(frame.prepared, frame.denoised, frame.peaks, frame.heights().table, trained)
 
 
 def task_of(image: Counts) -> Task:
     """Wrap a frame as it comes from ingest."""
     header = FrameHeader(SeriesKey(1), 0, image.shape, image.dtype, Compression.NONE)  # type: ignore[arg-type]
     return Task(Frame(header, memoryview(image.tobytes())), 0.0, PIXEL_SIZE_A, None)
-
-
-def terms(frame: FrameAssembly, noise_range: tuple[float, float]) -> tuple[float, float, float, float]:
-    """Return the three terms and the score."""
-    prepared, denoised = frame.prepared, frame.denoised
-    return (
-        noise_term(prepared.noise, noise_range),
-        residue_term(residue(prepared, denoised)),
-        hesitation(frame.peaks),
-        unfamiliarity(prepared, denoised, frame.peaks, noise_range),
-    )
 
 
 if __name__ == "__main__":

@@ -185,7 +185,7 @@ def spacing_term(
         return 0.0
     places = np.stack([columns["y"], columns["x"]], axis=-1) * pixel_size_A
     asked = places[:: -(-len(places) // _ASKED)]
-    distances, _ = cKDTree(places).query(asked, k=6)  # the first is the column itself
+    distances = np.asarray(cKDTree(places).query(asked, k=6)[0])  # the first is the column itself
     found = np.median(distances[:, [1, 5]], axis=0)
     errors = np.abs(found / np.array(spacings_A) - 1.0).max(axis=1)
     return _ramp(float(errors.min()), _RIGHT, _WRONG)

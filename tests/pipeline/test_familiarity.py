@@ -97,7 +97,7 @@ def columns_at(points_A: NDArray[np.float64], pixel_size_A: float = 0.2) -> NDAr
 def ceria_110(scale: float = 1.0, n: int = 8) -> NDArray[np.float64]:
     """Cerium columns along [110]: a centred rectangle of 5.41 x 3.83 Å."""
     corners = np.stack(np.meshgrid(5.411 * np.arange(n), 3.826 * np.arange(n)), -1).reshape(-1, 2)
-    return scale * np.concatenate([corners, corners + [2.706, 1.913]])
+    return scale * np.concatenate([corners, corners + np.array([2.706, 1.913])])
 
 
 def ceria_100(scale: float = 1.0, n: int = 12) -> NDArray[np.float64]:
