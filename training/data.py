@@ -141,12 +141,24 @@ def crop_and_turn(scene: Scene, rows: NDArray[np.intp], size: int, rng: np.rando
     """Cut a square about a random column of each chosen image, and turn or mirror it in one of eight ways."""
     parts = []
     for row in rows:
-        top, left = random_corner(scene.count[int(row)], size, rng)
+        frame = surrounded(scene, int(row), size)
+        top, left = random_corner(frame[2], size, rng)
         turns, mirror = int(rng.integers(4)), bool(rng.integers(2))
-        window = (int(row), slice(top, top + size), slice(left, left + size))
-        cut = (scene.intensity[window], scene.column[window], scene.count[window])
-        parts.append([turned(image, turns, mirror) for image in cut])
+        window = (slice(top, top + size), slice(left, left + size))
+        parts.append([turned(image[window], turns, mirror) for image in frame])
     return Scene(*(torch.stack(images) for images in zip(*parts, strict=True)))
+
+
+def surrounded(scene: Scene, row: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return one image, its column map and its counts, with vacuum around up to a size.
+
+    A live frame is larger than a particle, and group normalisation sees how much of it is vacuum.
+    """
+    extra = max(0, size - scene.intensity.shape[-1])
+    around = (extra // 2, extra - extra // 2) * 2
+    images = ((scene.intensity, 1.0), (scene.column, 0.0), (scene.count, 0.0))
+    intensity, column, count = (F.pad(image[row], around, value=value) for image, value in images)
+    return intensity, column, count
 
 
 def random_corner(count: Tensor, size: int, rng: np.random.Generator) -> tuple[int, int]:

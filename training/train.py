@@ -38,7 +38,7 @@ class TrainConfig:
     draw: DrawConfig = field(default_factory=DrawConfig)
     seed: int = 1
     steps: int = 5200
-    shapes: tuple[tuple[int, int], ...] = ((24, 96), (14, 128), (24, 96), (4, 224))
+    shapes: tuple[tuple[int, int], ...] = ((24, 96), (14, 128), (3, 256), (1, 512))
     pool: int = 384
     renewed_per_step: int = 3
     learning_rate: float = 2e-3
