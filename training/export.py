@@ -59,7 +59,7 @@ def export(network: HeightNet | DenoiseNet, task: str, metadata: dict[str, str],
         # The newer exporter fixes the folding's sizes; this one, which warns of its age, leaves them free.
         warnings.simplefilter("ignore", DeprecationWarning)
         # Group normalisation asks whether it has more than one value to average: true for any frame.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean")
         torch.onnx.export(
             module,
             (torch.zeros(1, 2, 64, 64),),
