@@ -1,9 +1,9 @@
 """Cutting frames that are too large for the networks' memory into overlapping tiles.
 
 Vacuum level and noise are measured on the whole frame before. What a convolution says about a pixel depends
-on its surroundings alone: with tiles that begin on multiples of 16 and overlap by more than the networks look,
-the tiles' cores put together are the answer to the whole frame. A network with normalisation layers looks at
-the whole tile, so its counts may differ between tiles; docs/analysis.md says by how much.
+on its surroundings alone: with tiles that begin on multiples of 16 and overlap by more than the networks
+look, the tiles' cores put together are the answer to the whole frame. A network with normalisation layers
+looks at the whole tile, so its counts may differ between tiles; docs/analysis.md says by how much.
 """
 
 from dataclasses import dataclass
