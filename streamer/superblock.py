@@ -61,8 +61,6 @@ def clear_marks(path: Path) -> None:
     head = _LAYOUT.pack(*fields[:4], 0, *fields[5:7], length, fields[8], 0)[:-4]
     with path.open("r+b") as file:
         file.write(head + struct.pack("<I", lookup3(head)))
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _read(path: Path) -> tuple[Any, ...]:

@@ -197,12 +197,15 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
     else:
         if shutil.which("mkfs.ext4") is None:
             pytest.skip("mkfs.ext4 is not installed")
+        memory = Path("/dev/shm")  # mkfs and umount wait for the disk, which others may keep busy for minutes
+        image = memory / f"atomstream-test-{os.getpid()}" if memory.is_dir() else image
         with image.open("wb") as file:
             file.truncate((_ROOM_MIB + 2) * 2**20)
         subprocess.run(["mkfs.ext4", "-q", "-O", "^has_journal", str(image)], check=True)
         _mount(["-o", "loop", str(image)], folder)
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+    image.unlink(missing_ok=True)
 
 
 @pytest.fixture
