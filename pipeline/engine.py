@@ -1,18 +1,16 @@
 """A backend with its input buffers: fills batches, and loads the networks again when the shape changes."""
 
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.assembly import FrameAssembly
 from pipeline.backends import IN_FLIGHT, Backend, BatchShape, NetworkOutput
 from pipeline.tiling import Tile
 from streamer.errors import BackendError
 from streamer.records import AnalyserInfo
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["Engine", "Slot"]
 
@@ -27,7 +25,8 @@ class Slot(NamedTuple):
 class Engine:
     """Runs batches of at most `frames` slots; up to `IN_FLIGHT` of them at a time, the oldest finished first.
 
-    There is one input buffer more than that: while the others are being computed, it may be filled.
+    Batches of several frames have one input buffer more than that: while the others are being computed, it
+    may be filled. A frame that is a batch by itself is computed where it lies.
 
     Parameters
     ----------
@@ -47,8 +46,9 @@ class Engine:
         self._backend = backend
         self._frames = frames
         self._channels = channels
+        self._shape: tuple[int, int] | None = None
         self._buffers: deque[NDArray[np.float32]] = deque()
-        self._in_flight: deque[list[Slot]] = deque()
+        self._in_flight: deque[tuple[list[Slot], NDArray[np.float32]]] = deque()
         self.loads = 0
 
     @property
@@ -63,7 +63,7 @@ class Engine:
 
     def fits(self, shape: tuple[int, int]) -> bool:
         """Whether the networks are loaded for tiles of `shape` (height, width)."""
-        return bool(self._buffers) and self._buffers[0].shape[2:] == shape
+        return self._shape == shape
 
     def load(self, shape: tuple[int, int]) -> AnalyserInfo:
         """Load the networks for tiles of `shape`; no batch may be in flight.
@@ -73,10 +73,13 @@ class Engine:
         BackendError
             If they cannot be loaded.
         """
+        self._shape = None
         self._buffers.clear()
         info = self._backend.load(BatchShape(self._frames, *shape))
-        batch = (self._frames, self._channels, *shape)
-        self._buffers.extend(np.zeros(batch, np.float32) for _ in range(IN_FLIGHT + 1))
+        if self._frames > 1:
+            batch = (self._frames, self._channels, *shape)
+            self._buffers.extend(np.zeros(batch, np.float32) for _ in range(IN_FLIGHT + 1))
+        self._shape = shape
         self.loads += 1
         return info
 
@@ -90,19 +93,27 @@ class Engine:
         """
         if not self.fits(slots[0].tile.shape):
             self.load(slots[0].tile.shape)
-        for place, slot in enumerate(slots):
-            self._buffers[0][place] = slot.frame.input_of(slot.tile)
-        self._backend.submit(self._buffers[0])
-        self._buffers.rotate(-1)
-        self._in_flight.append(slots)
+        batch = self._batch_of(slots)
+        self._backend.submit(batch)
+        self._in_flight.append((slots, batch))
 
     def finish(self) -> tuple[list[Slot], NetworkOutput | BackendError]:
         """Wait for the oldest batch; return it with its answer, or with the error that took it.
 
         The answer may be read until the next `finish` or `load`.
         """
-        slots = self._in_flight.popleft()
+        slots, _ = self._in_flight.popleft()
         try:
             return slots, self._backend.collect()
         except BackendError as error:
             return slots, error
+
+    def _batch_of(self, slots: list[Slot]) -> NDArray[np.float32]:
+        """Return the input of a batch, shape (frames, C, height, width)."""
+        if self._frames == 1:
+            return np.ascontiguousarray(slots[0].frame.input_of(slots[0].tile)[np.newaxis])
+        batch = self._buffers[0]
+        self._buffers.rotate(-1)
+        for place, slot in enumerate(slots):
+            batch[place] = slot.frame.input_of(slot.tile)
+        return batch

@@ -50,6 +50,7 @@ _COLUMN_AREA_PX = 2 * np.pi * 2.0**2 / _ROW_STEP  # Σp of one full column: a Ga
 _MIN_COLUMNS = 5  # with less evidence there is nothing to hesitate about: vacuum is no foreign image
 _FULL, _SMEARED = 0.8, 0.4  # peak heights that count as 0 and 1
 _SQUARE_PX = 4
+_BAND_PX = 8  # one row of squares is taken from each band of this height
 _WHITE, _STRUCTURED = 1.6, 2.6  # residues that count as 0 and 1
 _SOFTENED = 4.0  # a point spread lowers the measured noise by up to this
 _SLACK = 1.2  # the noise level's own error
@@ -157,11 +158,11 @@ def noise_term(noise: float, trained: tuple[float, float]) -> float:
 
 def residue(prepared: PreparedFrame, denoised: NDArray[np.float32]) -> float:
     """Return the standard deviation of what was taken away, in squares, against that of white noise."""
-    height, width = (side // _SQUARE_PX * _SQUARE_PX for side in denoised.shape)
-    contrast = prepared.frame[0, :height, :width]
+    height, width = denoised.shape[0] // _BAND_PX * _BAND_PX, denoised.shape[1] // _SQUARE_PX * _SQUARE_PX
+    contrast, clean = prepared.frame[0, :height, :width], denoised[:height, :width]
     scale = np.float32(np.hypot(prepared.noise, CONTRAST_UNIT))  # undoes the preprocessing's division
-    square = scale * _squares(contrast) - _squares(denoised[:height, :width])
-    pixels = scale * contrast[::8] - denoised[:height:8, :width]
+    square = scale * _squares(contrast) - _squares(clean)
+    pixels = scale * contrast[::_BAND_PX] - clean[::_BAND_PX]
     return float(square.std() / _SQUARE_PX / pixels.std())
 
 
@@ -196,6 +197,7 @@ def _ramp(value: float, low: float, high: float) -> float:
 
 
 def _squares(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the sums over squares of 4 x 4 px."""
-    rows = image[::4] + image[1::4] + image[2::4] + image[3::4]
+    """Return the sums over squares of 4 x 4 px, one row of squares from each band."""
+    bands = image.reshape(-1, _BAND_PX, image.shape[1])
+    rows = bands[:, 0] + bands[:, 1] + bands[:, 2] + bands[:, 3]
     return np.asarray(rows[:, ::4] + rows[:, 1::4] + rows[:, 2::4] + rows[:, 3::4])
