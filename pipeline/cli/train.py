@@ -13,7 +13,7 @@ from streamer.errors import UsageError
 
 HELP = "train a network on simulated data"
 
-_WIDTHS = 4
+_WIDTHS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     parser.add_argument(
-        "--widths", type=_widths, metavar="A,B,C,D", help="channels at 1/2 … 1/16 of the size"
+        "--widths", type=_widths, metavar="A,B,C", help="channels at 1/4, 1/8, 1/16 of the size"
     )
 
 
@@ -50,5 +50,5 @@ def run(args: argparse.Namespace) -> int:
 def _widths(text: str) -> tuple[int, ...]:
     widths = tuple(int(part) for part in text.split(",") if part.strip().isdecimal())
     if len(widths) != _WIDTHS:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected {_WIDTHS} numbers, as in 32,48,72,96")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {_WIDTHS} numbers, as in 64,96,160")
     return widths

@@ -23,7 +23,7 @@ from training.model import CLASSES, ModelConfig, make_model
 from training.train import TrainConfig, learning_rate, loss_of
 
 PIXELS = 96
-SMALL = (8, 8, 8, 8)
+SMALL = (8, 8, 8)
 
 
 @pytest.fixture(autouse=True)
