@@ -3,7 +3,8 @@
 The exported graph is what the pipeline relies on: one input ``frames`` (N, 2, H, W) float32, the output of
 ``pipeline.preprocess.normalise``, N, H and W free, H and W multiples of 16. The denoiser gives ``denoised``
 (N, 1, H, W) in units of the vacuum level. The height network gives ``column_probability`` (N, 1, H, W) in
-0..1 and ``count_logits`` (N, 12, H / 2, W / 2), class k for k + 1 atoms, divided by the calibration's temperature.
+0..1 and ``count_logits`` (N, 12, H / 2, W / 2), class k for k + 1 atoms, divided by the calibration's
+temperature.
 """
 
 import json

@@ -4,6 +4,7 @@ An interrupted training goes on where it stopped.
 """
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,9 @@ def run(args: argparse.Namespace) -> int:
     """Train, and print where the weights are."""
     if not args.data.exists():
         raise UsageError(f"there is no {args.data}; make it: atomstream simulate --dataset {args.data}")
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # threads that spin take the cores from other programs
     train, model = load("training.train", "train"), load("training.model", "train")
     network = model.ModelConfig(task=args.task, **({"widths": args.widths} if args.widths else {}))
     config = train.TrainConfig(
