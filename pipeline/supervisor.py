@@ -32,6 +32,7 @@ from pipeline.progress import RunProgress
 from pipeline.signals import StopSignals
 from pipeline.standin import StandIn, report_lost
 from streamer.clock import RunClock
+from streamer.curve import own_keys
 from streamer.errors import WorkerError
 from streamer.ingest import run_ingest
 from streamer.sources import parse_source, wait_reachable
@@ -68,7 +69,7 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
     config = plan.config
     if plan.sender is None:
         wait_reachable(parse_source(config.source.address), config.source.connect_timeout_s)
-    with StopSignals() as signals, ViewHub(config.view.bind) as hub, Crew() as crew:
+    with StopSignals() as signals, ViewHub(config.view.bind, config.security) as hub, Crew() as crew:
         with closing(_Run(plan, signals, hub, crew)) as run:
             run.start()
             run.watch()
@@ -85,7 +86,9 @@ class _Run:
         self._plan, self._signals, self._hub, self._crew = plan, signals, hub, crew
         self._config = plan.config
         self._clock = RunClock.start()
-        self._progress = RunProgress(hub.outer_address, plan.config.analysis.enabled)
+        self._progress = RunProgress(
+            hub.local_address, plan.config.analysis.enabled, own_keys(plan.config.security)
+        )
         self._sender: Worker | None = None
         self._window: Worker | None = None
         self._analysers: list[Worker] = []
@@ -111,7 +114,7 @@ class _Run:
             "ingest", run_ingest, self._config, self._clock, self._hub.inner_address
         )
         self._await_ready(self._ingest)
-        self._plan.say(f"live view: atomstream gui {self._hub.outer_address}")
+        self._plan.say(f"live view: atomstream gui {self._hub.shown_address}")
         self._start_window()
         self._start_analysers()
         if not self._signals.requested:
@@ -170,7 +173,7 @@ class _Run:
     def _start_window(self) -> None:
         if self._plan.window is not None:
             window = self._plan.window
-            self._window = self._crew.start("window", window.target, *window.args, self._hub.outer_address)
+            self._window = self._crew.start("window", window.target, *window.args, self._hub.local_address)
 
     def _start_analysers(self) -> None:
         if not self._config.analysis.enabled or self._signals.requested:

@@ -13,10 +13,12 @@ from streamer.errors import UsageError
 from streamer.records import Policy
 
 __all__ = [
+    "LOCAL_ONLY",
     "AnalysisConfig",
     "IngestConfig",
     "RecordConfig",
     "RunConfig",
+    "SecurityConfig",
     "SourceConfig",
     "ViewConfig",
     "load_config",
@@ -36,6 +38,7 @@ class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     channel: str = ""  # a detector's threshold; empty: the first
     pixel_size_A: Annotated[float, msgspec.Meta(gt=0)] | None = None  # at the specimen; overrides the header
     connect_timeout_s: Seconds = 5.0
+    server_key: str = ""  # public key file of an encrypted source; empty: it is not encrypted
 
 
 class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -84,6 +87,18 @@ class ViewConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     size_px: Positive = 1024
 
 
+class SecurityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who may connect to what this program binds, and how it proves itself where it connects."""
+
+    key: str = ""  # this machine's own secret key file
+    clients: tuple[str, ...] = ()  # public key files of those who may connect; none: nothing is encrypted
+    insecure: bool = False  # bind to other than the loopback interface without encryption
+
+
+LOCAL_ONLY = SecurityConfig()
+"""Nothing is encrypted, and nothing can be reached from other machines."""
+
+
 class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything a run is told; stored with it under ``/entry/process/configuration``."""
 
@@ -92,6 +107,7 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     record: RecordConfig = RecordConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     view: ViewConfig = ViewConfig()
+    security: SecurityConfig = LOCAL_ONLY
 
 
 def load_config(path: Path) -> RunConfig:

@@ -6,6 +6,7 @@
     ├── UsageError(ValueError)            wrong option, file or combination: exit 2
     ├── RunError(RuntimeError)            the run cannot start or go on: exit 1
     │   ├── SourceUnreachableError        nothing answers at the source's address
+    │   ├── SourceRefusedError            it answers, but does not let us in: keys
     │   ├── FileReadError                 a recorded file is damaged or truncated
     │   ├── RecordingError                the result file cannot be written
     │   ├── BackendError                  a network cannot be loaded or run
@@ -33,6 +34,7 @@ __all__ = [
     "PayloadError",
     "RecordingError",
     "RunError",
+    "SourceRefusedError",
     "SourceUnreachableError",
     "TruncatedMessageError",
     "UnknownEncodingError",
@@ -55,6 +57,10 @@ class RunError(AtomstreamError, RuntimeError):
 
 class SourceUnreachableError(RunError):
     """Nothing answers at the source's address."""
+
+
+class SourceRefusedError(RunError):
+    """The source answers, but does not accept our keys, or not having any."""
 
 
 class FileReadError(RunError):

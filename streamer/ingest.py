@@ -10,8 +10,9 @@ to the analysers, `RecordConfig.flush_frames` results, and half a megabyte of le
 """
 
 import logging
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -20,7 +21,9 @@ import zmq
 
 from streamer.clock import RunClock
 from streamer.config import RunConfig
-from streamer.errors import MessageError
+from streamer.connection import ConnectionWatch
+from streamer.curve import client_keys
+from streamer.errors import MessageError, SourceRefusedError
 from streamer.handon import HandOn, Offer, queue_capacity
 from streamer.link import decode_result, encode_status
 from streamer.notes import Notes
@@ -47,6 +50,7 @@ _STATUS_INTERVAL_S = 0.5
 _POLL_MS = 20
 _STATUS_QUEUE = 4
 _LINGER_MS = 500
+_ADMISSION_CHECK_S = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -69,6 +73,8 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
         If the source's address is none, or the file exists.
     RecordingError
         If the file's folder cannot be written to.
+    SourceRefusedError
+        If an encrypted source does not let us in.
     """
     path = Path(config.record.path) if config.record.path else None
     if path is not None:
@@ -77,6 +83,7 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
     parser = make_parser(source, config.source.channel, config.ingest)
     with IngestSockets(config, view_address) as sockets:
         ingest = Ingest(config, clock, sockets, parser, ResultFiles(path))
+        sockets.expect_admitted(config.source.connect_timeout_s, control.stopping)
         control.ready(tasks=sockets.tasks_address, results=sockets.results_address)
         ingest.run(control)
         control.finished(ingest.summary())
@@ -94,8 +101,12 @@ class IngestSockets:
     """
 
     def __init__(self, config: RunConfig, view_address: str) -> None:
+        self._source = parse_source(config.source.address)
+        self._keys = client_keys(config.security.key, config.source.server_key)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.detector = open_receiver(self._context, parse_source(config.source.address), config.ingest)
+        self.detector = open_receiver(
+            self._context, self._source, config.ingest, keys=self._keys, on_made=self._watch
+        )
         capacity = queue_capacity(config.analysis)
         self.tasks, self.tasks_address = self._bind(zmq.PUSH, capacity)
         self.results, self.results_address = self._bind(zmq.PULL, capacity)
@@ -111,9 +122,44 @@ class IngestSockets:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._connection.close()
         for socket in (self.detector, self.tasks, self.results, self.status):
             socket.close()
         self._context.term()
+
+    def expect_admitted(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
+        """Wait until an encrypted source has let us in; do not wait for another, which says nothing.
+
+        Raises
+        ------
+        SourceRefusedError
+            If it does not.
+        """
+        deadline = time.monotonic() + (timeout_s if self._keys is not None else 0.0)
+        while not self._connection.n_joined and not stopping():
+            self.expect_not_refused()
+            if time.monotonic() >= deadline:
+                break
+            self._connection.wait(_ADMISSION_CHECK_S)
+        if self._keys is not None and not self._connection.n_joined and not stopping():
+            raise SourceRefusedError(
+                f"{self._source} did not agree on encryption within {timeout_s:g} s: is --server-key its key?"
+            )
+
+    def expect_not_refused(self) -> None:
+        """Look whether the source does not let us in, which it has not said before the first connection.
+
+        Raises
+        ------
+        SourceRefusedError
+            If it does not, and never did.
+        """
+        self._connection.update()
+        if self._connection.refusal and not self._connection.n_joined:
+            raise SourceRefusedError(f"{self._source} refuses the connection: {self._connection.refusal}")
+
+    def _watch(self, detector: "zmq.Socket[bytes]") -> None:
+        self._connection = ConnectionWatch(detector)
 
     def _bind(self, kind: int, queue_frames: int) -> tuple["zmq.Socket[bytes]", str]:
         socket = self._context.socket(kind)
@@ -262,6 +308,7 @@ class Ingest:
             series.flush_if_due(now)
         if now >= self._next_status:
             self._next_status = now + _STATUS_INTERVAL_S
+            self._sockets.expect_not_refused()
             self._publish_status()
             for series in self._keeper.open_series:
                 series.beat(now)

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--no-record and --out exclude each other")
     config = run_config(args)
     out = "" if args.no_record else str(run_file("live", args.out, config.record.path))
-    window = window_companion(args.headless)
+    window = window_companion(args.headless, config.security)
     say(f"recording to {out}" if out else "nothing is recorded")
     config = run_config(args, record__path=out)
     return run_and_report(args, RunPlan(config=config, say=say, window=window, window_stays=True))

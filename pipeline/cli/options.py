@@ -14,7 +14,17 @@ from streamer.errors import UsageError
 if TYPE_CHECKING:
     from streamer.config import RunConfig
 
-__all__ = ["add_analysis", "add_source", "add_stream", "new_file", "run_config", "run_file"]
+__all__ = [
+    "add_analysis",
+    "add_client_keys",
+    "add_config",
+    "add_keys",
+    "add_source",
+    "add_stream",
+    "new_file",
+    "run_config",
+    "run_file",
+]
 
 RUNS = Path("runs")
 
@@ -34,6 +44,10 @@ _PLACES = {
     "threads": ("analysis", "threads"),
     "analysers": ("analysis", "analysers"),
     "view": ("view", "bind"),
+    "key": ("security", "key"),
+    "client_key": ("security", "clients"),
+    "insecure": ("security", "insecure"),
+    "server_key": ("source", "server_key"),
 }
 """Where the value of each option belongs in the configuration."""
 
@@ -60,9 +74,32 @@ def add_source(parser: argparse.ArgumentParser) -> None:
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add the configuration file and the view's address."""
+    """Add the configuration file, the view's address, and who may connect to it."""
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="options win over it")
     parser.add_argument("--view", metavar="ADDRESS", help="for windows (default: a free local port)")
+    add_keys(parser)
+
+
+def add_keys(parser: argparse.ArgumentParser) -> None:
+    """Add what a verb that binds, and may connect, is told of encryption."""
+    group = add_client_keys(parser)
+    group.add_argument(
+        "--client-key", action="append", metavar="THEIRS.key", help="who may connect; may be repeated"
+    )
+    group.add_argument(
+        "--insecure",
+        action="store_true",
+        default=None,
+        help="without encryption, bind to more than this machine",
+    )
+
+
+def add_client_keys(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
+    """Add what a verb that connects is told of encryption; returns the group of options."""
+    group = parser.add_argument_group("encryption (docs/remote.md)")
+    group.add_argument("--key", metavar="OWN.key_secret", help="this machine's keys (atomstream keys)")
+    group.add_argument("--server-key", metavar="THEIRS.key", help="whom this connects to: it is encrypted")
+    return group
 
 
 def add_analysis(parser: argparse.ArgumentParser) -> None:
