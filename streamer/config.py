@@ -20,6 +20,7 @@ __all__ = [
     "RunConfig",
     "SecurityConfig",
     "SourceConfig",
+    "TeeConfig",
     "ViewConfig",
     "load_config",
     "to_toml",
@@ -95,6 +96,15 @@ class SecurityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     insecure: bool = False  # bind to other than the loopback interface without encryption
 
 
+class TeeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """To whom a stream is passed on (`streamer.tee`)."""
+
+    lossless: tuple[str, ...] = ()  # addresses of clients that get everything, or hold everything back
+    best_effort: tuple[str, ...] = ()  # of clients that get the images they have room for
+    queue_frames: Positive = 100  # on their way to each client
+    series: NonNegative = 0  # end after so many; 0: go on until stopped
+
+
 LOCAL_ONLY = SecurityConfig()
 """Nothing is encrypted, and nothing can be reached from other machines."""
 
@@ -108,6 +118,7 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     analysis: AnalysisConfig = AnalysisConfig()
     view: ViewConfig = ViewConfig()
     security: SecurityConfig = LOCAL_ONLY
+    tee: TeeConfig = TeeConfig()
 
 
 def load_config(path: Path) -> RunConfig:

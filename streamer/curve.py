@@ -67,7 +67,7 @@ def client_keys(key: str, server_key: str) -> ClientKeys | None:
 
 
 def own_keys(security: SecurityConfig) -> ClientKeys | None:
-    """Return the keys by which a program reaches what it has itself bound; None where nothing is encrypted."""
+    """Return the keys by which a program reaches what it has bound; None where nothing is encrypted."""
     pair = _server_pair(security)
     return None if pair is None else ClientKeys(pair, pair.public)
 

@@ -10,9 +10,8 @@ to the analysers, `RecordConfig.flush_frames` results, and half a megabyte of le
 """
 
 import logging
-import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -21,12 +20,11 @@ import zmq
 
 from streamer.clock import RunClock
 from streamer.config import RunConfig
-from streamer.connection import ConnectionWatch
-from streamer.curve import client_keys
-from streamer.errors import MessageError, SourceRefusedError
+from streamer.errors import MessageError
 from streamer.handon import HandOn, Offer, queue_capacity
 from streamer.link import decode_result, encode_status
 from streamer.notes import Notes
+from streamer.receiver import Receiver
 from streamer.recorder import RunContext, SeriesRecorder
 from streamer.records import (
     AnalyserInfo,
@@ -39,7 +37,7 @@ from streamer.records import (
 )
 from streamer.result_paths import ResultFiles, expect_new_file
 from streamer.series import RunState, SeriesKeeper
-from streamer.sources import Parser, make_parser, open_receiver, parse_source
+from streamer.sources import Parser, make_parser, parse_source
 from streamer.status import StatusBoard
 from streamer.worker import Control
 
@@ -50,7 +48,6 @@ _STATUS_INTERVAL_S = 0.5
 _POLL_MS = 20
 _STATUS_QUEUE = 4
 _LINGER_MS = 500
-_ADMISSION_CHECK_S = 0.05
 
 _log = logging.getLogger(__name__)
 
@@ -83,7 +80,7 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
     parser = make_parser(source, config.source.channel, config.ingest)
     with IngestSockets(config, view_address) as sockets:
         ingest = Ingest(config, clock, sockets, parser, ResultFiles(path))
-        sockets.expect_admitted(config.source.connect_timeout_s, control.stopping)
+        sockets.receiver.expect_admitted(control.stopping)
         control.ready(tasks=sockets.tasks_address, results=sockets.results_address)
         ingest.run(control)
         control.finished(ingest.summary())
@@ -94,19 +91,17 @@ class IngestSockets:
 
     Attributes
     ----------
-    detector, tasks, results, status : zmq.Socket
-        PULL from the source, PUSH to and PULL from the analysers, PUB to the windows.
+    receiver : Receiver
+        From the source.
+    tasks, results, status : zmq.Socket
+        PUSH to and PULL from the analysers, PUB to the windows.
     tasks_address, results_address : str
         What analysers connect to.
     """
 
     def __init__(self, config: RunConfig, view_address: str) -> None:
-        self._source = parse_source(config.source.address)
-        self._keys = client_keys(config.security.key, config.source.server_key)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.detector = open_receiver(
-            self._context, self._source, config.ingest, keys=self._keys, on_made=self._watch
-        )
+        self.receiver = Receiver(self._context, config)
         capacity = queue_capacity(config.analysis)
         self.tasks, self.tasks_address = self._bind(zmq.PUSH, capacity)
         self.results, self.results_address = self._bind(zmq.PULL, capacity)
@@ -122,44 +117,10 @@ class IngestSockets:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()
-        for socket in (self.detector, self.tasks, self.results, self.status):
+        self.receiver.close()
+        for socket in (self.tasks, self.results, self.status):
             socket.close()
         self._context.term()
-
-    def expect_admitted(self, timeout_s: float, stopping: Callable[[], bool]) -> None:
-        """Wait until an encrypted source has let us in; do not wait for another, which says nothing.
-
-        Raises
-        ------
-        SourceRefusedError
-            If it does not.
-        """
-        deadline = time.monotonic() + (timeout_s if self._keys is not None else 0.0)
-        while not self._connection.n_joined and not stopping():
-            self.expect_not_refused()
-            if time.monotonic() >= deadline:
-                break
-            self._connection.wait(_ADMISSION_CHECK_S)
-        if self._keys is not None and not self._connection.n_joined and not stopping():
-            raise SourceRefusedError(
-                f"{self._source} did not agree on encryption within {timeout_s:g} s: is --server-key its key?"
-            )
-
-    def expect_not_refused(self) -> None:
-        """Look whether the source does not let us in, which it has not said before the first connection.
-
-        Raises
-        ------
-        SourceRefusedError
-            If it does not, and never did.
-        """
-        self._connection.update()
-        if self._connection.refusal and not self._connection.n_joined:
-            raise SourceRefusedError(f"{self._source} refuses the connection: {self._connection.refusal}")
-
-    def _watch(self, detector: "zmq.Socket[bytes]") -> None:
-        self._connection = ConnectionWatch(detector)
 
     def _bind(self, kind: int, queue_frames: int) -> tuple["zmq.Socket[bytes]", str]:
         socket = self._context.socket(kind)
@@ -231,7 +192,7 @@ class Ingest:
     def _next_message(self) -> Sequence[memoryview]:
         """Return the parts of the stream's next message; none if nothing has come."""
         if not self._split:
-            parts = _receive(self._sockets.detector)
+            parts = _receive(self._sockets.receiver.socket)
             messages = self._parser.split(parts) if parts else ()
             if len(messages) == 1:
                 return messages[0]
@@ -308,7 +269,7 @@ class Ingest:
             series.flush_if_due(now)
         if now >= self._next_status:
             self._next_status = now + _STATUS_INTERVAL_S
-            self._sockets.expect_not_refused()
+            self._sockets.receiver.expect_not_refused()
             self._publish_status()
             for series in self._keeper.open_series:
                 series.beat(now)
@@ -325,7 +286,7 @@ class Ingest:
         poller = zmq.Poller()
         poller.register(self._sockets.results, zmq.POLLIN)
         if not self._handon.blocked and self._keeper.accepting:
-            poller.register(self._sockets.detector, zmq.POLLIN)
+            poller.register(self._sockets.receiver.socket, zmq.POLLIN)
         elif self._handon.blocked and not self._handon.full:
             poller.register(self._sockets.tasks, zmq.POLLOUT)
         poller.poll(_POLL_MS)

@@ -28,6 +28,7 @@ VERBS = (
     "replay",
     "check",
     "gui",
+    "tee",
     "keys",
     "train",
     "evaluate",

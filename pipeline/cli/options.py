@@ -48,6 +48,10 @@ _PLACES = {
     "client_key": ("security", "clients"),
     "insecure": ("security", "insecure"),
     "server_key": ("source", "server_key"),
+    "lossless": ("tee", "lossless"),
+    "best_effort": ("tee", "best_effort"),
+    "queue": ("tee", "queue_frames"),
+    "series": ("tee", "series"),
 }
 """Where the value of each option belongs in the configuration."""
 
