@@ -136,7 +136,12 @@ class TeeOutput:
             self.counts.withheld += 1
 
     def _send(self, kind: Kind, parts: Sequence[zmq.Frame]) -> bool:
-        """Hand the message to ZeroMQ as it came, without a copy; False if there is no client or no room."""
+        """Hand the message to ZeroMQ as it came, without a copy; False if there is no client or no room.
+
+        ZeroMQ would take it for a client of whom `update` does not know yet, and who is owed the start.
+        """
+        if not self._watch.n_peers:
+            return False
         try:
             self.socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
         except zmq.Again:
