@@ -58,8 +58,9 @@ class RunProgress:
             self._bar = _Bar(unit="frame", leave=False, file=sys.stderr)
         if self._bar is None:
             return
-        self._bar.total = status.n_planned or None
         self._bar.n = status.analysed + status.skipped if self._analysing else status.recorded
+        planned = status.n_planned if status.n_planned >= self._bar.n else 0  # several series: not of all
+        self._bar.total = planned or None
         self._bar.set_postfix_str(_postfix(status), refresh=False)
         self._bar.refresh()
 

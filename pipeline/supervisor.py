@@ -123,6 +123,7 @@ class _Run:
     def watch(self) -> None:
         """Look after the processes until ingest has ended."""
         while _runs(self._ingest, _POLL_S):
+            self._pass_on_words()
             self._look_after_analysers()
             self._look_after_sender()
             self._look_after_window()
@@ -130,6 +131,7 @@ class _Run:
             self._progress.update()
             if self._ending():
                 self._ask_for_the_end()
+        self._pass_on_words()
         self._ingest.raise_error()
 
     def outcome(self) -> RunOutcome:
@@ -155,6 +157,11 @@ class _Run:
         self._plan.say("the run is over: close the window, or press Ctrl-C, to leave")
         while _runs(self._window, _POLL_S) and not self._signals.requested:
             pass
+
+    def _pass_on_words(self) -> None:
+        for worker in (self._sender, self._ingest):
+            for line in worker.told() if worker is not None else ():
+                self._plan.say(line)
 
     def _ending(self) -> bool:
         return self._end_wanted or self._signals.requested

@@ -52,6 +52,7 @@ class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     end_timeout_s: Seconds = 5.0  # silence after the last planned frame that counts as an end
     idle_timeout_s: Seconds = 0.0  # silence at any time that ends the run; 0: never
     result_timeout_s: Seconds = 30.0  # how long the last results are waited for
+    continuous: bool = False  # wait for another series when one is over
 
 
 class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

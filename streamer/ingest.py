@@ -20,6 +20,7 @@ import zmq
 
 from streamer.clock import RunClock
 from streamer.config import RunConfig
+from streamer.counters import series_line
 from streamer.errors import MessageError
 from streamer.handon import HandOn, Offer, queue_capacity
 from streamer.link import decode_result, encode_status
@@ -159,6 +160,8 @@ class Ingest:
         self._next_status = 0.0
         self._split: deque[Sequence[memoryview]] = deque()  # of one ZeroMQ message that held several
         self._stopped = False
+        self._continuous = config.ingest.continuous
+        self._n_told = 0
 
     def run(self, control: Control) -> None:
         """Work until the run has ended."""
@@ -170,9 +173,18 @@ class Ingest:
             n_results = self._take_results()
             self._handon.retry()
             self._tick()
+            self._tell(control)
             if not n_messages and not n_results:
                 self._wait()
         self._publish_status()
+
+    def _tell(self, control: Control) -> None:
+        """Say how each series of a continuous run went, as soon as it is over."""
+        n_new = self._keeper.n_over - self._n_told
+        if n_new and self._continuous:
+            for series in list(self._keeper.summaries)[-n_new:]:
+                control.tell(series_line(series))
+        self._n_told += n_new
 
     def summary(self) -> dict[str, Any]:
         """Return the fields of the run's `RunSummary`."""

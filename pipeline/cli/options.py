@@ -34,6 +34,7 @@ _PLACES = {
     "pixel_size": ("source", "pixel_size_A"),
     "connect_timeout_s": ("source", "connect_timeout_s"),
     "idle_timeout_s": ("ingest", "idle_timeout_s"),
+    "continuous": ("ingest", "continuous"),
     "maps": ("record", "maps_every"),
     "backend": ("analysis", "backend"),
     "policy": ("analysis", "policy"),
@@ -73,6 +74,9 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--idle-timeout-s", type=float, metavar="S", help="end the run after this silence (default: never)"
+    )
+    parser.add_argument(
+        "--continuous", action="store_true", default=None, help="wait for the next series, until Ctrl-C"
     )
     add_config(parser)
 
