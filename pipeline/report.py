@@ -29,7 +29,7 @@ def summarise(verb: str, outcome: RunOutcome) -> dict[str, Any]:
     """Return everything worth knowing about a run as JSON-like values; ``ok`` decides the exit status."""
     problems = problems_of(outcome)
     summary: dict[str, Any] = {"verb": verb, "ok": not problems, "problems": problems}
-    if outcome.sender:  # it says nothing if it was killed
+    if outcome.sender and "frames" in outcome.sender:  # not if it was killed, nor does a detector know
         summary["sent"] = outcome.sender.get("frames", 0)
         summary["sent_late"] = outcome.sender.get("late", 0)
     summary |= {name: outcome.ingest.get(name) for name in _FROM_INGEST}

@@ -123,7 +123,7 @@ class _Run:
     def watch(self) -> None:
         """Look after the processes until ingest has ended."""
         while _runs(self._ingest, _POLL_S):
-            self._pass_on_words()
+            self._pass_on_words(self._sender, self._ingest)
             self._look_after_analysers()
             self._look_after_sender()
             self._look_after_window()
@@ -131,7 +131,7 @@ class _Run:
             self._progress.update()
             if self._ending():
                 self._ask_for_the_end()
-        self._pass_on_words()
+        self._pass_on_words(self._sender, self._ingest)
         self._ingest.raise_error()
 
     def outcome(self) -> RunOutcome:
@@ -158,8 +158,8 @@ class _Run:
         while _runs(self._window, _POLL_S) and not self._signals.requested:
             pass
 
-    def _pass_on_words(self) -> None:
-        for worker in (self._sender, self._ingest):
+    def _pass_on_words(self, *workers: Worker | None) -> None:
+        for worker in workers:
             for line in worker.told() if worker is not None else ():
                 self._plan.say(line)
 
@@ -170,7 +170,7 @@ class _Run:
         return self._plan.window_stays and not self._ending()
 
     def _start_sender(self, sender: Companion, begin: Event) -> None:
-        self._sender = self._crew.start("sender", sender.target, *sender.args, begin)
+        self._sender = self._crew.start(sender.name, sender.target, *sender.args, begin)
         self._await_ready(self._sender)
         if self._signals.requested:
             raise KeyboardInterrupt
@@ -210,6 +210,8 @@ class _Run:
         while worker.poll(_POLL_S) is WorkerState.STARTING and not self._signals.requested:
             if time.monotonic() > deadline:
                 raise WorkerError(f"{worker.name} was not ready after {_READY_TIMEOUT_S:g} s")
+            self._pass_on_words(worker)
+        self._pass_on_words(worker)
         worker.raise_error()
 
     def _look_after_analysers(self) -> None:
@@ -236,7 +238,7 @@ class _Run:
             return
         if self._sender_failed_at is None:
             self._sender_failed_at = time.monotonic()
-            self._note(f"sender: {self._sender.error}")
+            self._note(f"{self._sender.name}: {self._sender.error}")
         self._end_wanted |= time.monotonic() - self._sender_failed_at > _DRAIN_S
 
     def _look_after_window(self) -> None:

@@ -4,6 +4,7 @@ Read once, where a command starts, and passed down in parts as arguments: nothin
 environment or at global state. Each field's comment says what it bounds.
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,12 +16,15 @@ from streamer.records import Policy
 __all__ = [
     "LOCAL_ONLY",
     "AnalysisConfig",
+    "DetectorConfig",
+    "HeaderDetail",
     "IngestConfig",
     "RecordConfig",
     "RunConfig",
     "SecurityConfig",
     "SourceConfig",
     "TeeConfig",
+    "TriggerMode",
     "ViewConfig",
     "load_config",
     "to_toml",
@@ -97,6 +101,35 @@ class SecurityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     insecure: bool = False  # bind to other than the loopback interface without encryption
 
 
+class TriggerMode(StrEnum):
+    """What starts a series' images: a command (ints) or a signal; one signal each, or one for all."""
+
+    INTS = "ints"
+    EXTS = "exts"
+    EXTE = "exte"
+
+
+class HeaderDetail(StrEnum):
+    """How much a detector says at a series' start; with ``all`` also its masks and tables."""
+
+    BASIC = "basic"
+    ALL = "all"
+
+
+class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The detector that the run sets up, arms and disarms; what is not given stays as the detector has it."""
+
+    arm: str = ""  # http://HOST:PORT of its REST interface; empty: a series is started by hand
+    api_version: str = "1.8.0"
+    trigger_mode: TriggerMode = TriggerMode.INTS
+    images: Positive | None = None  # for each trigger
+    triggers: Positive | None = None
+    frame_time_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    count_time_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    header_detail: HeaderDetail = HeaderDetail.BASIC
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0  # for an answer that should come at once
+
+
 class TeeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """To whom a stream is passed on (`streamer.tee`)."""
 
@@ -120,6 +153,7 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     view: ViewConfig = ViewConfig()
     security: SecurityConfig = LOCAL_ONLY
     tee: TeeConfig = TeeConfig()
+    detector: DetectorConfig = DetectorConfig()
 
 
 def load_config(path: Path) -> RunConfig:

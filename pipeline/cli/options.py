@@ -18,6 +18,7 @@ __all__ = [
     "add_analysis",
     "add_client_keys",
     "add_config",
+    "add_detector",
     "add_keys",
     "add_source",
     "add_stream",
@@ -49,6 +50,14 @@ _PLACES = {
     "client_key": ("security", "clients"),
     "insecure": ("security", "insecure"),
     "server_key": ("source", "server_key"),
+    "arm": ("detector", "arm"),
+    "images": ("detector", "images"),
+    "triggers": ("detector", "triggers"),
+    "frame_time_s": ("detector", "frame_time_s"),
+    "count_time_s": ("detector", "count_time_s"),
+    "trigger_mode": ("detector", "trigger_mode"),
+    "header_detail": ("detector", "header_detail"),
+    "api_version": ("detector", "api_version"),
     "lossless": ("tee", "lossless"),
     "best_effort": ("tee", "best_effort"),
     "queue": ("tee", "queue_frames"),
@@ -79,6 +88,23 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         "--continuous", action="store_true", default=None, help="wait for the next series, until Ctrl-C"
     )
     add_config(parser)
+
+
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    """Add how a detector is set up and armed for the run."""
+    group = parser.add_argument_group("detector")
+    group.add_argument(
+        "--arm", metavar="http://HOST:PORT", help="set up, arm, trigger and disarm it (SIMPLON REST)"
+    )
+    group.add_argument("--images", type=int, metavar="N", help="images for each trigger")
+    group.add_argument("--triggers", type=int, metavar="N", help="triggers of a series")
+    group.add_argument("--frame-time-s", type=float, metavar="S", help="from one image to the next")
+    group.add_argument("--count-time-s", type=float, metavar="S", help="exposure of one image")
+    group.add_argument(
+        "--trigger-mode", choices=("ints", "exts", "exte"), help="by command (default) or from outside"
+    )
+    group.add_argument("--header-detail", choices=("basic", "all"), help="of the series' start message")
+    group.add_argument("--api-version", metavar="V", help="of its REST interface (default: 1.8.0)")
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

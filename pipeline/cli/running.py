@@ -15,9 +15,16 @@ if TYPE_CHECKING:
     import argparse
 
     from pipeline.plan import Companion, RunOutcome, RunPlan
-    from streamer.config import SecurityConfig
+    from streamer.config import RunConfig, SecurityConfig
 
-__all__ = ["has_display", "movie_companion", "movie_stream", "run_and_report", "window_companion"]
+__all__ = [
+    "detector_companion",
+    "has_display",
+    "movie_companion",
+    "movie_stream",
+    "run_and_report",
+    "window_companion",
+]
 
 
 def run_and_report(
@@ -71,6 +78,15 @@ def window_companion(headless: bool, security: "SecurityConfig") -> "Companion |
         return None
     key = security.key if security.clients else ""
     return Companion(partial(load("gui.app").run_window, key=key, server_key=key))
+
+
+def detector_companion(config: "RunConfig") -> "Companion | None":
+    """Return the process that has a detector take the series, or None where it is started by hand."""
+    from pipeline.plan import Companion
+    from streamer.acquisition import expect_detector, run_detector
+
+    expect_detector(config)
+    return Companion(run_detector, (config,), "detector") if config.detector.arm else None
 
 
 def has_display() -> bool:
