@@ -8,17 +8,18 @@ from typing import Self
 
 import numpy as np
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
+from streamer.connection import ConnectionWatch
+from streamer.curve import ClientKeys, encrypt_client
 from streamer.errors import MessageError, MessageTooLargeError, UsageError
 from streamer.link import STATUS_TOPIC, VIEW_TOPIC, RunStatus, View, ViewHeader, decode_status, decode_view
+from streamer.sources import set_reconnection
 
 __all__ = ["Arrivals", "Feed"]
 
 _MESSAGE_LIMIT_BYTES = 64 * 2**20
 _QUEUE_MESSAGES = 32  # a window that cannot keep up loses pictures, nobody else does
 _MAX_COLUMNS = 50_000
-_EVENTS = {int(zmq.EVENT_HANDSHAKE_SUCCEEDED): True, int(zmq.EVENT_DISCONNECTED): False}
 
 
 @dataclass(slots=True)
@@ -37,6 +38,8 @@ class Feed:
     ----------
     address : str
         ``tcp://HOST:PORT`` of the hub's outer side.
+    keys : ClientKeys or None
+        Where the hub is encrypted.
 
     Raises
     ------
@@ -44,23 +47,20 @@ class Feed:
         If the address is not one that ZeroMQ knows.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, keys: ClientKeys | None = None) -> None:
         self.address = address
-        self.connected = False
         self.n_refused = 0
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
-        self._monitor = self._socket.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-        )
+        self._connection = ConnectionWatch(self._socket)
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.RCVHWM, _QUEUE_MESSAGES),
             (zmq.MAXMSGSIZE, _MESSAGE_LIMIT_BYTES),
-            (zmq.RECONNECT_IVL, 200),
-            (zmq.RECONNECT_IVL_MAX, 2000),
         ):
             self._socket.setsockopt(option, value)
+        set_reconnection(self._socket)
+        encrypt_client(self._socket, keys)
         self._socket.subscribe(b"")
         try:
             self._socket.connect(address)
@@ -70,11 +70,21 @@ class Feed:
                 f"cannot subscribe to {address!r} ({error}); expected tcp://HOST:PORT"
             ) from error
 
+    @property
+    def connected(self) -> bool:
+        """Whether the connection to the hub stands."""
+        return self._connection.n_peers > 0
+
+    @property
+    def refusal(self) -> str:
+        """Why the hub does not let this window in; empty if it does, or has not said."""
+        return self._connection.refusal
+
     def take(self, budget_s: float = 0.015) -> Arrivals:
         """Take in what has arrived, for at most `budget_s` of decoding; never waits."""
         arrivals = Arrivals()
         deadline = time.perf_counter() + budget_s
-        self._follow_connection()
+        self._connection.update()
         while time.perf_counter() < deadline:
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -96,15 +106,9 @@ class Feed:
             self.n_refused += 1
             arrivals.refused.append(str(error))
 
-    def _follow_connection(self) -> None:
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
-            self.connected = _EVENTS.get(event, self.connected)
-
     def close(self) -> None:
         """Close the sockets; the feed cannot be used afterwards."""
-        self._socket.disable_monitor()
-        self._monitor.close(0)
+        self._connection.close()
         self._socket.close(0)
         self._context.term()
 

@@ -51,6 +51,8 @@ class Scene:
         See `gui.status_text`.
     recorded : bool
         Whether this is a file; there is no live view to go back to.
+    refusal : str
+        Why the run does not let this window in; empty if it does.
     """
 
     view: View | None = None
@@ -63,6 +65,7 @@ class Scene:
     refused: int = 0
     connected: bool = False
     recorded: bool = False
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -319,4 +322,6 @@ def _placeholder(scene: Scene) -> str:
         return f"Waiting for the first frame from {scene.status.source}"
     if scene.connected:
         return "Connected. Waiting for the first analysed frame"
+    if scene.refusal:
+        return f"{scene.address} does not let this window in: {scene.refusal}"
     return f"Waiting for a run at {scene.address}"

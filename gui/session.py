@@ -72,6 +72,7 @@ class LiveSession:
             silent_s=0.0 if math.isnan(self._heard) else now - self._heard,
             refused=self._feed.n_refused,
             connected=self._feed.connected,
+            refusal=self._feed.refusal,
         )
 
     def drawn(self, view: View | None) -> None:

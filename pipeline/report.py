@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.plan import RunOutcome
+from streamer.counters import SeriesSummary, series_line
 from streamer.records import Policy
 
 __all__ = ["format_summary", "problems_of", "summarise"]
@@ -14,17 +15,21 @@ _FROM_INGEST = (
     "planned", "received", "recorded", "analysed", "skipped", "missing", "damaged", "duplicates", "strays",
     "unrecorded", "analysis_lost", "lost", "bad_messages", "fps", "seconds", "latency_p50_ms",
     "latency_p99_ms", "latency_p999_ms", "bytes_received", "bytes_recorded", "ended_by",
+    "n_series", "series",
 )  # fmt: skip
 _FROM_ANALYSER = ("backend", "device", "precision")
 _COUNTS = ("sent", "received", "recorded", "analysed", "skipped", "missing", "damaged")
 _MIB = 2**20
+_SEVERAL = 2
+_MOST_FILES = 3
+_MOST_SERIES_LINES = 20
 
 
 def summarise(verb: str, outcome: RunOutcome) -> dict[str, Any]:
     """Return everything worth knowing about a run as JSON-like values; ``ok`` decides the exit status."""
     problems = problems_of(outcome)
     summary: dict[str, Any] = {"verb": verb, "ok": not problems, "problems": problems}
-    if outcome.sender:  # it says nothing if it was killed
+    if outcome.sender and "frames" in outcome.sender:  # not if it was killed, nor does a detector know
         summary["sent"] = outcome.sender.get("frames", 0)
         summary["sent_late"] = outcome.sender.get("late", 0)
     summary |= {name: outcome.ingest.get(name) for name in _FROM_INGEST}
@@ -102,7 +107,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         "memory": _memory_line(summary),
         "file": _file_line(summary),
     }
-    page = [f"  {name:<10}{line}" for name, line in lines.items() if line]
+    page = [f"  {name:<10}{line}" for name, line in lines.items() if line] + _series_lines(summary)
     problems = [f"  {'problem':<10}{problem}" for problem in summary["problems"]]
     verdict = [] if problems else [f"  {'verdict':<10}nothing was lost"]
     return "\n".join(["", f"atomstream {summary['verb']}", *page, *problems, *verdict, ""])
@@ -167,7 +172,20 @@ def _memory_line(summary: Mapping[str, Any]) -> str:
     return "   ".join(f"{name} {size:,} MiB" for name, size in peak.items()) + ("   at most" if peak else "")
 
 
+def _series_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return a line for each series where there were several; of very many, the last ones."""
+    series = [SeriesSummary(**one) for one in summary.get("series") or ()]
+    if len(series) < _SEVERAL:
+        return []
+    shown = [f"  {'':<10}{series_line(one)}" for one in series[-_MOST_SERIES_LINES:]]
+    n_series = summary["n_series"]
+    which = "" if n_series == len(shown) else f", the last {len(shown)} of them"
+    return [f"  {'series':<10}{n_series:,}{which}:", *shown]
+
+
 def _file_line(summary: Mapping[str, Any]) -> str:
+    if len(summary["files"]) > _MOST_FILES:
+        return f"{len(summary['files']):,} files, {summary['files'][0]} the first"
     return ", ".join(f"{path} ({_size(path)})" for path in summary["files"])
 
 

@@ -32,6 +32,7 @@ from pipeline.progress import RunProgress
 from pipeline.signals import StopSignals
 from pipeline.standin import StandIn, report_lost
 from streamer.clock import RunClock
+from streamer.curve import own_keys
 from streamer.errors import WorkerError
 from streamer.ingest import run_ingest
 from streamer.sources import parse_source, wait_reachable
@@ -68,7 +69,7 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
     config = plan.config
     if plan.sender is None:
         wait_reachable(parse_source(config.source.address), config.source.connect_timeout_s)
-    with StopSignals() as signals, ViewHub(config.view.bind) as hub, Crew() as crew:
+    with StopSignals() as signals, ViewHub(config.view.bind, config.security) as hub, Crew() as crew:
         with closing(_Run(plan, signals, hub, crew)) as run:
             run.start()
             run.watch()
@@ -85,7 +86,9 @@ class _Run:
         self._plan, self._signals, self._hub, self._crew = plan, signals, hub, crew
         self._config = plan.config
         self._clock = RunClock.start()
-        self._progress = RunProgress(hub.outer_address, plan.config.analysis.enabled)
+        self._progress = RunProgress(
+            hub.local_address, plan.config.analysis.enabled, own_keys(plan.config.security)
+        )
         self._sender: Worker | None = None
         self._window: Worker | None = None
         self._analysers: list[Worker] = []
@@ -111,7 +114,7 @@ class _Run:
             "ingest", run_ingest, self._config, self._clock, self._hub.inner_address
         )
         self._await_ready(self._ingest)
-        self._plan.say(f"live view: atomstream gui {self._hub.outer_address}")
+        self._plan.say(f"live view: atomstream gui {self._hub.shown_address}")
         self._start_window()
         self._start_analysers()
         if not self._signals.requested:
@@ -120,6 +123,7 @@ class _Run:
     def watch(self) -> None:
         """Look after the processes until ingest has ended."""
         while _runs(self._ingest, _POLL_S):
+            self._pass_on_words(self._sender, self._ingest)
             self._look_after_analysers()
             self._look_after_sender()
             self._look_after_window()
@@ -127,6 +131,7 @@ class _Run:
             self._progress.update()
             if self._ending():
                 self._ask_for_the_end()
+        self._pass_on_words(self._sender, self._ingest)
         self._ingest.raise_error()
 
     def outcome(self) -> RunOutcome:
@@ -153,6 +158,11 @@ class _Run:
         while _runs(self._window, _POLL_S) and not self._signals.requested:
             pass
 
+    def _pass_on_words(self, *workers: Worker | None) -> None:
+        for worker in workers:
+            for line in worker.told() if worker is not None else ():
+                self._plan.say(line)
+
     def _ending(self) -> bool:
         return self._end_wanted or self._signals.requested
 
@@ -160,7 +170,7 @@ class _Run:
         return self._plan.window_stays and not self._ending()
 
     def _start_sender(self, sender: Companion, begin: Event) -> None:
-        self._sender = self._crew.start("sender", sender.target, *sender.args, begin)
+        self._sender = self._crew.start(sender.name, sender.target, *sender.args, begin)
         self._await_ready(self._sender)
         if self._signals.requested:
             raise KeyboardInterrupt
@@ -170,7 +180,7 @@ class _Run:
     def _start_window(self) -> None:
         if self._plan.window is not None:
             window = self._plan.window
-            self._window = self._crew.start("window", window.target, *window.args, self._hub.outer_address)
+            self._window = self._crew.start("window", window.target, *window.args, self._hub.local_address)
 
     def _start_analysers(self) -> None:
         if not self._config.analysis.enabled or self._signals.requested:
@@ -200,6 +210,8 @@ class _Run:
         while worker.poll(_POLL_S) is WorkerState.STARTING and not self._signals.requested:
             if time.monotonic() > deadline:
                 raise WorkerError(f"{worker.name} was not ready after {_READY_TIMEOUT_S:g} s")
+            self._pass_on_words(worker)
+        self._pass_on_words(worker)
         worker.raise_error()
 
     def _look_after_analysers(self) -> None:
@@ -226,7 +238,7 @@ class _Run:
             return
         if self._sender_failed_at is None:
             self._sender_failed_at = time.monotonic()
-            self._note(f"sender: {self._sender.error}")
+            self._note(f"{self._sender.name}: {self._sender.error}")
         self._end_wanted |= time.monotonic() - self._sender_failed_at > _DRAIN_S
 
     def _look_after_window(self) -> None:

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from simulator.faults import NO_FAULTS, FaultPlan, Injected, Outgoing, inject
 from streamer.clock import RunClock
 from streamer.compression import encode
-from streamer.errors import RunError, UsageError
+from streamer.config import LOCAL_ONLY, SecurityConfig
+from streamer.curve import Guard
+from streamer.errors import UsageError
 from streamer.records import Compression, Frame, FrameHeader, SeriesEnd, SeriesKey, SeriesStart, StreamMessage
 from streamer.sources import Scheme, make_encoder
 from streamer.worker import Control
@@ -68,6 +70,8 @@ class SenderSettings:
     linger_s : float
         How long the last messages may take to leave [s].
     faults : FaultPlan
+    security : SecurityConfig
+        Who may connect; without, programs on this machine.
     """
 
     scheme: Scheme = Scheme.DECTRIS2
@@ -82,6 +86,7 @@ class SenderSettings:
     queue_frames: int = 100
     linger_s: float = 30.0
     faults: FaultPlan = NO_FAULTS
+    security: SecurityConfig = LOCAL_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +124,14 @@ def send_stream(
     on_bound : callable
         Told the endpoint, as ``tcp://127.0.0.1:PORT``, before anything is sent.
     """
-    with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
+    with (
+        zmq.Context() as context,
+        Guard(context, settings.security) as guard,
+        context.socket(zmq.PUSH) as socket,
+    ):
         socket.set(zmq.SNDHWM, settings.queue_frames)
         socket.set(zmq.LINGER, round(1000 * settings.linger_s))
-        _bind(socket, settings.bind)
-        on_bound(str(socket.getsockopt_string(zmq.LAST_ENDPOINT)))
+        on_bound(guard.bind(socket, settings.bind))
         counts = _send_all(socket, frames, settings, stop)
         if stop():
             socket.set(zmq.LINGER, _STOP_LINGER_MS)
@@ -151,13 +159,6 @@ def encode_frame(image: NDArray[Any], compression: Compression) -> EncodedFrame:
     dtype = image.dtype.newbyteorder("<")
     height, width = image.shape
     return EncodedFrame(encode(image, compression), (height, width), dtype, compression)
-
-
-def _bind(socket: zmq.Socket[bytes], address: str) -> None:
-    try:
-        socket.bind(address)
-    except zmq.ZMQError as error:
-        raise RunError(f"cannot bind {address}: {error.strerror}; choose another port") from error
 
 
 def _send_all(

@@ -4,6 +4,7 @@ Read once, where a command starts, and passed down in parts as arguments: nothin
 environment or at global state. Each field's comment says what it bounds.
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +14,17 @@ from streamer.errors import UsageError
 from streamer.records import Policy
 
 __all__ = [
+    "LOCAL_ONLY",
     "AnalysisConfig",
+    "DetectorConfig",
+    "HeaderDetail",
     "IngestConfig",
     "RecordConfig",
     "RunConfig",
+    "SecurityConfig",
     "SourceConfig",
+    "TeeConfig",
+    "TriggerMode",
     "ViewConfig",
     "load_config",
     "to_toml",
@@ -36,6 +43,7 @@ class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     channel: str = ""  # a detector's threshold; empty: the first
     pixel_size_A: Annotated[float, msgspec.Meta(gt=0)] | None = None  # at the specimen; overrides the header
     connect_timeout_s: Seconds = 5.0
+    server_key: str = ""  # public key file of an encrypted source; empty: it is not encrypted
 
 
 class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -48,6 +56,7 @@ class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     end_timeout_s: Seconds = 5.0  # silence after the last planned frame that counts as an end
     idle_timeout_s: Seconds = 0.0  # silence at any time that ends the run; 0: never
     result_timeout_s: Seconds = 30.0  # how long the last results are waited for
+    continuous: bool = False  # wait for another series when one is over
 
 
 class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -84,6 +93,56 @@ class ViewConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     size_px: Positive = 1024
 
 
+class SecurityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who may connect to what this program binds, and how it proves itself where it connects."""
+
+    key: str = ""  # this machine's own secret key file
+    clients: tuple[str, ...] = ()  # public key files of those who may connect; none: nothing is encrypted
+    insecure: bool = False  # bind to other than the loopback interface without encryption
+
+
+class TriggerMode(StrEnum):
+    """What starts a series' images: a command (ints) or a signal; one signal each, or one for all."""
+
+    INTS = "ints"
+    EXTS = "exts"
+    EXTE = "exte"
+
+
+class HeaderDetail(StrEnum):
+    """How much a detector says at a series' start; with ``all`` also its masks and tables."""
+
+    BASIC = "basic"
+    ALL = "all"
+
+
+class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The detector that the run sets up, arms and disarms; what is not given stays as the detector has it."""
+
+    arm: str = ""  # http://HOST:PORT of its REST interface; empty: a series is started by hand
+    api_version: str = "1.8.0"
+    trigger_mode: TriggerMode = TriggerMode.INTS
+    images: Positive | None = None  # for each trigger
+    triggers: Positive | None = None
+    frame_time_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    count_time_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    header_detail: HeaderDetail = HeaderDetail.BASIC
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0  # for an answer that should come at once
+
+
+class TeeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """To whom a stream is passed on (`streamer.tee`)."""
+
+    lossless: tuple[str, ...] = ()  # addresses of clients that get everything, or hold everything back
+    best_effort: tuple[str, ...] = ()  # of clients that get the images they have room for
+    queue_frames: Positive = 100  # on their way to each client
+    series: NonNegative = 0  # end after so many; 0: go on until stopped
+
+
+LOCAL_ONLY = SecurityConfig()
+"""Nothing is encrypted, and nothing can be reached from other machines."""
+
+
 class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything a run is told; stored with it under ``/entry/process/configuration``."""
 
@@ -92,6 +151,9 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     record: RecordConfig = RecordConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     view: ViewConfig = ViewConfig()
+    security: SecurityConfig = LOCAL_ONLY
+    tee: TeeConfig = TeeConfig()
+    detector: DetectorConfig = DetectorConfig()
 
 
 def load_config(path: Path) -> RunConfig:

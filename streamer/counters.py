@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["PERCENTILES", "Counters", "LatencyHistogram", "RunSummary"]
+__all__ = ["PERCENTILES", "Counters", "LatencyHistogram", "RunSummary", "SeriesSummary", "series_line"]
 
 PERCENTILES = (50.0, 99.0, 99.9)
 
@@ -116,6 +116,44 @@ class LatencyHistogram:
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesSummary:
+    """How one series of a run went; counts as in `Counters`.
+
+    Attributes
+    ----------
+    series_id : int
+    path : str
+        Its file; empty where there is none.
+    ended_by : str
+        Why it was closed.
+    planned, received, recorded, analysed, skipped, missing, damaged, lost : int
+    """
+
+    series_id: int
+    path: str
+    ended_by: str
+    planned: int
+    received: int
+    recorded: int
+    analysed: int
+    skipped: int
+    missing: int
+    damaged: int
+    lost: int
+
+
+def series_line(series: SeriesSummary) -> str:
+    """Say how a series went, in one line."""
+    counts = [f"{series.received:,} frames"]
+    if series.recorded != series.received:
+        counts.append(f"{series.recorded:,} recorded")
+    counts += [f"{n:,} {name}" for name, n in (("missing", series.missing), ("damaged", series.damaged)) if n]
+    where = f" in {series.path}" if series.path else ""
+    why = "" if series.ended_by == "end message" else f"; {series.ended_by}"
+    return f"series {series.series_id}: {', '.join(counts)}{where}{why}"
+
+
+@dataclass(frozen=True, slots=True)
 class RunSummary:
     """How a run went, as printed, stored and returned by ``--json``.
 
@@ -132,6 +170,8 @@ class RunSummary:
         Damaged messages by label.
     n_series : int
         Series that were begun.
+    series : sequence of SeriesSummary
+        Those that are over, in order; of a long run the last thousand.
     seconds : float
         From the first frame's arrival to the last's.
     fps : float
@@ -166,6 +206,7 @@ class RunSummary:
     lost: int
     bad_messages: Mapping[str, int]
     n_series: int
+    series: Sequence[SeriesSummary]
     seconds: float
     fps: float
     bytes_received: int

@@ -20,10 +20,12 @@ import zmq
 
 from streamer.clock import RunClock
 from streamer.config import RunConfig
+from streamer.counters import series_line
 from streamer.errors import MessageError
 from streamer.handon import HandOn, Offer, queue_capacity
 from streamer.link import decode_result, encode_status
 from streamer.notes import Notes
+from streamer.receiver import Receiver
 from streamer.recorder import RunContext, SeriesRecorder
 from streamer.records import (
     AnalyserInfo,
@@ -36,7 +38,7 @@ from streamer.records import (
 )
 from streamer.result_paths import ResultFiles, expect_new_file
 from streamer.series import RunState, SeriesKeeper
-from streamer.sources import Parser, make_parser, open_receiver, parse_source
+from streamer.sources import Parser, make_parser, parse_source
 from streamer.status import StatusBoard
 from streamer.worker import Control
 
@@ -69,6 +71,8 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
         If the source's address is none, or the file exists.
     RecordingError
         If the file's folder cannot be written to.
+    SourceRefusedError
+        If an encrypted source does not let us in.
     """
     path = Path(config.record.path) if config.record.path else None
     if path is not None:
@@ -77,6 +81,7 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
     parser = make_parser(source, config.source.channel, config.ingest)
     with IngestSockets(config, view_address) as sockets:
         ingest = Ingest(config, clock, sockets, parser, ResultFiles(path))
+        sockets.receiver.expect_admitted(control.stopping)
         control.ready(tasks=sockets.tasks_address, results=sockets.results_address)
         ingest.run(control)
         control.finished(ingest.summary())
@@ -87,15 +92,17 @@ class IngestSockets:
 
     Attributes
     ----------
-    detector, tasks, results, status : zmq.Socket
-        PULL from the source, PUSH to and PULL from the analysers, PUB to the windows.
+    receiver : Receiver
+        From the source.
+    tasks, results, status : zmq.Socket
+        PUSH to and PULL from the analysers, PUB to the windows.
     tasks_address, results_address : str
         What analysers connect to.
     """
 
     def __init__(self, config: RunConfig, view_address: str) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.detector = open_receiver(self._context, parse_source(config.source.address), config.ingest)
+        self.receiver = Receiver(self._context, config)
         capacity = queue_capacity(config.analysis)
         self.tasks, self.tasks_address = self._bind(zmq.PUSH, capacity)
         self.results, self.results_address = self._bind(zmq.PULL, capacity)
@@ -111,7 +118,8 @@ class IngestSockets:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for socket in (self.detector, self.tasks, self.results, self.status):
+        self.receiver.close()
+        for socket in (self.tasks, self.results, self.status):
             socket.close()
         self._context.term()
 
@@ -152,6 +160,8 @@ class Ingest:
         self._next_status = 0.0
         self._split: deque[Sequence[memoryview]] = deque()  # of one ZeroMQ message that held several
         self._stopped = False
+        self._continuous = config.ingest.continuous
+        self._n_told = 0
 
     def run(self, control: Control) -> None:
         """Work until the run has ended."""
@@ -163,9 +173,18 @@ class Ingest:
             n_results = self._take_results()
             self._handon.retry()
             self._tick()
+            self._tell(control)
             if not n_messages and not n_results:
                 self._wait()
         self._publish_status()
+
+    def _tell(self, control: Control) -> None:
+        """Say how each series of a continuous run went, as soon as it is over."""
+        n_new = self._keeper.n_over - self._n_told
+        if n_new and self._continuous:
+            for series in list(self._keeper.summaries)[-n_new:]:
+                control.tell(series_line(series))
+        self._n_told += n_new
 
     def summary(self) -> dict[str, Any]:
         """Return the fields of the run's `RunSummary`."""
@@ -185,7 +204,7 @@ class Ingest:
     def _next_message(self) -> Sequence[memoryview]:
         """Return the parts of the stream's next message; none if nothing has come."""
         if not self._split:
-            parts = _receive(self._sockets.detector)
+            parts = _receive(self._sockets.receiver.socket)
             messages = self._parser.split(parts) if parts else ()
             if len(messages) == 1:
                 return messages[0]
@@ -262,6 +281,7 @@ class Ingest:
             series.flush_if_due(now)
         if now >= self._next_status:
             self._next_status = now + _STATUS_INTERVAL_S
+            self._sockets.receiver.expect_not_refused()
             self._publish_status()
             for series in self._keeper.open_series:
                 series.beat(now)
@@ -278,7 +298,7 @@ class Ingest:
         poller = zmq.Poller()
         poller.register(self._sockets.results, zmq.POLLIN)
         if not self._handon.blocked and self._keeper.accepting:
-            poller.register(self._sockets.detector, zmq.POLLIN)
+            poller.register(self._sockets.receiver.socket, zmq.POLLIN)
         elif self._handon.blocked and not self._handon.full:
             poller.register(self._sockets.tasks, zmq.POLLOUT)
         poller.poll(_POLL_MS)

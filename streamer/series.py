@@ -12,15 +12,17 @@
 Series are told apart by (series id, unique id). What belongs to no running series is counted as a stray. A
 run ends with its series' end message; an acquisition that is started after that belongs to another run.
 Only the end of a series that had no start message does not end the run at once, because those frames may be
-what an earlier acquisition left behind.
+what an earlier acquisition left behind. A continuous run (`IngestConfig.continuous`) goes back to WAITING
+instead, while the results of the former series still come in, and ends when it is stopped.
 """
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamer.counters import Counters, LatencyHistogram
+from streamer.counters import Counters, LatencyHistogram, SeriesSummary
 from streamer.errors import MessageError
 from streamer.recorder import RunContext, SeriesRecorder
 from streamer.records import AnalyserInfo, Frame, SeriesEnd, SeriesKey, SeriesStart
@@ -32,6 +34,7 @@ __all__ = ["RunState", "RunTotals", "SeriesKeeper"]
 
 _LATE_FRAMES_S = 0.2  # how long after an end message a frame that is still missing may come
 _STOP_RESULTS_S = 5.0  # how long results are waited for after a request to stop
+_MOST_SUMMARIES = 1000
 
 
 class RunState(Enum):
@@ -90,17 +93,31 @@ class SeriesKeeper:
     context : RunContext
     handon : HandOn
         Tells which results are still to come.
+
+    Attributes
+    ----------
+    current : SeriesRecorder or None
+        The running series.
+    ended_by : str
+        Why the run is over, or will be when the last results are there; empty while it is not.
+    summaries : collections.deque of SeriesSummary
+        How the series that are over went.
+    n_over : int
+        How many they were.
     """
 
     def __init__(self, context: RunContext, handon: "HandOn[SeriesRecorder]") -> None:
         self.current: SeriesRecorder | None = None
         self.ended_by = ""
+        self.summaries: deque[SeriesSummary] = deque(maxlen=_MOST_SUMMARIES)
+        self.n_over = 0
         self._context = context
         self._handon = handon
         self._limits = context.config.ingest
         self._closing: list[_Closing] = []
         self._over = RunTotals()
         self._key: SeriesKey | None = None  # of the frame before: usually the same object
+        self._former: tuple[SeriesKey, float] | None = None  # the series closed last, and when
         self._end_at: float | None = None
         self._end_reason = ""
         self._last_message = context.clock.now()
@@ -137,6 +154,9 @@ class SeriesKeeper:
         """Record a frame; return its series if the frame can be analysed."""
         self._last_message = t_received
         key = frame.header.key
+        if self.current is None and self._just_over(key, t_received):
+            self._count_stray(f"frame {frame.header.frame_id} of series {key.series_id}, which is over,")
+            return None
         if self.current is None:
             self._open_unannounced(frame)
         elif key is not self._key and not _same(key, self.current.start.key):
@@ -150,6 +170,8 @@ class SeriesKeeper:
         """Begin a series; one that is running without an end is closed."""
         self._last_message = t_received
         start = self._with_pixel_size(start)
+        if self._end_at is not None and self._limits.continuous:  # whatever its name, it is another series
+            self._close(self._end_reason, t_received)
         if self.current is not None and _same(start.key, self.current.start.key):
             self.current.adopt(start)
             return
@@ -162,6 +184,8 @@ class SeriesKeeper:
     def take_end(self, end: SeriesEnd, t_received: float) -> None:
         """Note that a series is over; its missing frames have a moment to come."""
         self._last_message = t_received
+        if self.current is None and self._just_over(end.key, t_received):
+            return  # it comes twice: with the last frame, and when the detector is disarmed
         if self.current is None or not _same(end.key, self.current.start.key):
             self._count_stray(f"an end message of series {end.key.series_id}")
         elif self._end_at is None:
@@ -193,7 +217,7 @@ class SeriesKeeper:
             reason = self._reason_to_end(self.current, now)
             if reason:
                 self._close(reason, now)
-                self.ended_by = reason
+                self.ended_by = "" if self._limits.continuous else reason
         elif self._silent(now) and not self.ended_by:
             self.ended_by = f"silence for {self._limits.idle_timeout_s:g} s"
         for closing in list(self._closing):
@@ -236,6 +260,7 @@ class SeriesKeeper:
     def _close(self, reason: str, now: float, stopped: bool = False) -> None:
         series, self.current, self._end_at = self.current, None, None
         if series is not None:
+            self._former = (series.start.key, now)
             self._closing.append(_Closing(series, reason, stopped, now))
             if reason != "end message":
                 series.note("series end", f"series {series.start.key.series_id} was closed: {reason}")
@@ -251,6 +276,8 @@ class SeriesKeeper:
         closing.series.finish(closing.reason, closing.stopped)
         self._closing.remove(closing)
         self._over.add(closing.series)
+        self.n_over += 1
+        self.summaries.append(_summary(closing))
 
     def _give_up_results(self, closing: _Closing, wait_s: float) -> None:
         for frame_id in self._handon.forget(closing.series):
@@ -258,6 +285,12 @@ class SeriesKeeper:
                 closing.series.skip(frame_id, "the run was stopped before its result came")
             else:
                 closing.series.lose_analysis(frame_id, f"no result within {wait_s:g} s")
+
+    def _just_over(self, key: SeriesKey, now: float) -> bool:
+        """Whether this is the series that was closed a moment ago; later it is another by the same name."""
+        if self._former is None or now - self._former[1] > self._limits.end_timeout_s:
+            return False
+        return _same(key, self._former[0])
 
     def _count_stray(self, what: str) -> None:
         self._over.counters.strays += 1
@@ -272,6 +305,23 @@ class SeriesKeeper:
         """Let the configuration's pixel size, if there is one, override the source's."""
         configured = self._context.config.source.pixel_size_A
         return start if configured is None else replace(start, pixel_size_A=configured)
+
+
+def _summary(closing: _Closing) -> SeriesSummary:
+    series, counters = closing.series, closing.series.account.total()
+    return SeriesSummary(
+        series_id=series.start.key.series_id,
+        path="" if series.path is None else str(series.path),
+        ended_by=closing.reason,
+        planned=series.start.n_frames_planned,
+        received=counters.received,
+        recorded=counters.recorded,
+        analysed=counters.analysed,
+        skipped=counters.skipped,
+        missing=counters.missing,
+        damaged=counters.damaged,
+        lost=counters.lost,
+    )
 
 
 def _same(one: SeriesKey, other: SeriesKey) -> bool:

@@ -3,7 +3,7 @@
 import re
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -11,6 +11,7 @@ from typing import Protocol
 import zmq
 
 from streamer.config import IngestConfig
+from streamer.curve import ClientKeys, encrypt_client
 from streamer.dectris_v1 import DectrisV1Parser
 from streamer.dectris_v1_encode import DectrisV1Encoder
 from streamer.dectris_v2 import DectrisV2Parser
@@ -28,6 +29,7 @@ __all__ = [
     "make_parser",
     "open_receiver",
     "parse_source",
+    "set_reconnection",
     "wait_reachable",
 ]
 
@@ -35,6 +37,11 @@ _ADDRESS = re.compile(
     r"(?P<scheme>[a-z0-9]+)://(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+)(:(?P<port>[0-9]{1,5}))?/?"
 )
 _PROBE_INTERVAL_S = 0.1
+_RECONNECT_MS = (100, 1000)
+_HANDSHAKE_MS = 5000
+_KEEPALIVE_IDLE_S = 15
+_KEEPALIVE_INTERVAL_S = 5
+_KEEPALIVE_PROBES = 3
 
 
 class Scheme(StrEnum):
@@ -150,24 +157,44 @@ def open_receiver(
     source: Source,
     limits: IngestConfig,
     receive_timeout_ms: int = 100,
+    keys: ClientKeys | None = None,
+    on_made: Callable[[zmq.Socket[bytes]], None] = lambda receiver: None,
 ) -> zmq.Socket[bytes]:
     """Connect a PULL socket to a source; the caller closes it.
 
-    ZeroMQ connects in the background and again after a loss, at most once a second. It ends a connection on
+    ZeroMQ connects in the background and again after a loss, at most once a second; a source that vanished
+    without a word (a cable, a power cut) is taken for lost after half a minute. It ends a connection on
     which a message of more than twice `message_limit_bytes` is announced, before reading it; up to there
-    the parser refuses the message by name, and nothing else is lost.
+    the parser refuses the message by name, and nothing else is lost. `on_made` is given the socket before it
+    connects.
     """
     receiver: zmq.Socket[bytes] = context.socket(zmq.PULL)
+    on_made(receiver)
     # Every option before connect: libzmq ignores some of them afterwards.
     receiver.set(zmq.RCVHWM, limits.receive_queue_frames)
     receiver.set(zmq.MAXMSGSIZE, 2 * limits.message_limit_bytes)
     receiver.set(zmq.LINGER, 0)
     receiver.set(zmq.RCVTIMEO, receive_timeout_ms)
-    receiver.set(zmq.RECONNECT_IVL, 100)
-    receiver.set(zmq.RECONNECT_IVL_MAX, 1000)
+    set_reconnection(receiver)
+    encrypt_client(receiver, keys)
     receiver.set(zmq.IPV6, int(source.host.startswith("[")))
     receiver.connect(source.endpoint)
     return receiver
+
+
+def set_reconnection(receiver: zmq.Socket[bytes]) -> None:
+    """Let a socket that is going to connect find its peer again soon, whatever became of it.
+
+    TCP's own keep-alive finds a peer that is gone without having closed the connection; ZeroMQ's heartbeats
+    would need a peer that knows them.
+    """
+    receiver.set(zmq.RECONNECT_IVL, _RECONNECT_MS[0])
+    receiver.set(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS[1])
+    receiver.set(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+    receiver.set(zmq.TCP_KEEPALIVE, 1)
+    receiver.set(zmq.TCP_KEEPALIVE_IDLE, _KEEPALIVE_IDLE_S)
+    receiver.set(zmq.TCP_KEEPALIVE_INTVL, _KEEPALIVE_INTERVAL_S)
+    receiver.set(zmq.TCP_KEEPALIVE_CNT, _KEEPALIVE_PROBES)
 
 
 def wait_reachable(source: Source, timeout_s: float) -> None:

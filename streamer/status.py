@@ -81,6 +81,7 @@ class StatusBoard:
             lost=counters.lost,
             bad_messages=dict(counters.bad_messages),
             n_series=totals.n_series,
+            series=list(keeper.summaries),
             seconds=seconds,
             fps=(counters.received - 1) / seconds if seconds else 0.0,
             **_latencies_ms(totals),

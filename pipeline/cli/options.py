@@ -14,7 +14,18 @@ from streamer.errors import UsageError
 if TYPE_CHECKING:
     from streamer.config import RunConfig
 
-__all__ = ["add_analysis", "add_source", "add_stream", "new_file", "run_config", "run_file"]
+__all__ = [
+    "add_analysis",
+    "add_client_keys",
+    "add_config",
+    "add_detector",
+    "add_keys",
+    "add_source",
+    "add_stream",
+    "new_file",
+    "run_config",
+    "run_file",
+]
 
 RUNS = Path("runs")
 
@@ -24,6 +35,7 @@ _PLACES = {
     "pixel_size": ("source", "pixel_size_A"),
     "connect_timeout_s": ("source", "connect_timeout_s"),
     "idle_timeout_s": ("ingest", "idle_timeout_s"),
+    "continuous": ("ingest", "continuous"),
     "maps": ("record", "maps_every"),
     "backend": ("analysis", "backend"),
     "policy": ("analysis", "policy"),
@@ -34,6 +46,22 @@ _PLACES = {
     "threads": ("analysis", "threads"),
     "analysers": ("analysis", "analysers"),
     "view": ("view", "bind"),
+    "key": ("security", "key"),
+    "client_key": ("security", "clients"),
+    "insecure": ("security", "insecure"),
+    "server_key": ("source", "server_key"),
+    "arm": ("detector", "arm"),
+    "images": ("detector", "images"),
+    "triggers": ("detector", "triggers"),
+    "frame_time_s": ("detector", "frame_time_s"),
+    "count_time_s": ("detector", "count_time_s"),
+    "trigger_mode": ("detector", "trigger_mode"),
+    "header_detail": ("detector", "header_detail"),
+    "api_version": ("detector", "api_version"),
+    "lossless": ("tee", "lossless"),
+    "best_effort": ("tee", "best_effort"),
+    "queue": ("tee", "queue_frames"),
+    "series": ("tee", "series"),
 }
 """Where the value of each option belongs in the configuration."""
 
@@ -56,13 +84,56 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--idle-timeout-s", type=float, metavar="S", help="end the run after this silence (default: never)"
     )
+    parser.add_argument(
+        "--continuous", action="store_true", default=None, help="wait for the next series, until Ctrl-C"
+    )
     add_config(parser)
 
 
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    """Add how a detector is set up and armed for the run."""
+    group = parser.add_argument_group("detector")
+    group.add_argument(
+        "--arm", metavar="http://HOST:PORT", help="set up, arm, trigger and disarm it (SIMPLON REST)"
+    )
+    group.add_argument("--images", type=int, metavar="N", help="images for each trigger")
+    group.add_argument("--triggers", type=int, metavar="N", help="triggers of a series")
+    group.add_argument("--frame-time-s", type=float, metavar="S", help="from one image to the next")
+    group.add_argument("--count-time-s", type=float, metavar="S", help="exposure of one image")
+    group.add_argument(
+        "--trigger-mode", choices=("ints", "exts", "exte"), help="by command (default) or from outside"
+    )
+    group.add_argument("--header-detail", choices=("basic", "all"), help="of the series' start message")
+    group.add_argument("--api-version", metavar="V", help="of its REST interface (default: 1.8.0)")
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add the configuration file and the view's address."""
+    """Add the configuration file, the view's address, and who may connect to it."""
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="options win over it")
     parser.add_argument("--view", metavar="ADDRESS", help="for windows (default: a free local port)")
+    add_keys(parser)
+
+
+def add_keys(parser: argparse.ArgumentParser) -> None:
+    """Add what a verb that binds, and may connect, is told of encryption."""
+    group = add_client_keys(parser)
+    group.add_argument(
+        "--client-key", action="append", metavar="THEIRS.key", help="who may connect; may be repeated"
+    )
+    group.add_argument(
+        "--insecure",
+        action="store_true",
+        default=None,
+        help="without encryption, bind to more than this machine",
+    )
+
+
+def add_client_keys(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
+    """Add what a verb that connects is told of encryption; returns the group of options."""
+    group = parser.add_argument_group("encryption (docs/remote.md)")
+    group.add_argument("--key", metavar="OWN.key_secret", help="this machine's keys (atomstream keys)")
+    group.add_argument("--server-key", metavar="THEIRS.key", help="whom this connects to: it is encrypted")
+    return group
 
 
 def add_analysis(parser: argparse.ArgumentParser) -> None:

@@ -158,6 +158,7 @@ class IngestRun:
 
     def __init__(self, config: RunConfig) -> None:
         self.summary: dict[str, Any] = {}
+        self.told: list[str] = []
         self.error: BaseException | None = None
         self._ready = threading.Event()
         self._addresses: dict[str, str] = {}
@@ -186,7 +187,9 @@ class IngestRun:
 
     def _report(self, message: tuple[str, Any]) -> None:
         kind, value = message
-        if kind == "ready":
+        if kind == "told":
+            self.told.append(value)
+        elif kind == "ready":
             self._addresses = value
             self._ready.set()
         else:

@@ -1,0 +1,82 @@
+"""The receiving end of a source, and whether the source lets us in."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from streamer.config import RunConfig
+from streamer.connection import ConnectionWatch
+from streamer.curve import client_keys
+from streamer.errors import SourceRefusedError
+from streamer.sources import open_receiver, parse_source
+
+if TYPE_CHECKING:
+    import zmq
+
+__all__ = ["Receiver"]
+
+_CHECK_S = 0.05
+
+
+class Receiver:
+    """A PULL socket that is connected to the configured source; used by one thread.
+
+    Parameters
+    ----------
+    context : zmq.Context
+    config : RunConfig
+        Its `source`, `ingest` limits and `security`.
+    receive_timeout_ms : int
+
+    Attributes
+    ----------
+    socket : zmq.Socket
+    """
+
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", config: RunConfig, receive_timeout_ms: int = 100
+    ) -> None:
+        self._source = parse_source(config.source.address)
+        self._timeout_s = config.source.connect_timeout_s
+        self._keys = client_keys(config.security.key, config.source.server_key)
+        self.socket = open_receiver(
+            context, self._source, config.ingest, receive_timeout_ms, self._keys, self._watch
+        )
+
+    def close(self) -> None:
+        """Close the socket; what it has received and was not taken is lost."""
+        self._connection.close()
+        self.socket.close()
+
+    def expect_admitted(self, stopping: Callable[[], bool]) -> None:
+        """Wait until an encrypted source has let us in; another is not waited for, as old ones do not say.
+
+        Raises
+        ------
+        SourceRefusedError
+            If it does not.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        while self._keys is not None and not self._connection.n_joined and not stopping():
+            self.expect_not_refused()
+            if time.monotonic() > deadline:
+                raise SourceRefusedError(
+                    f"{self._source} did not agree on encryption within {self._timeout_s:g} s:"
+                    " is the port right?"
+                )
+            self._connection.wait(_CHECK_S)
+
+    def expect_not_refused(self) -> None:
+        """Look whether the source refuses us; a source that has let us in once may be restarted as it likes.
+
+        Raises
+        ------
+        SourceRefusedError
+            If it does, and never let us in.
+        """
+        self._connection.update()
+        if self._connection.refusal and not self._connection.n_joined:
+            raise SourceRefusedError(f"{self._source} refuses the connection: {self._connection.refusal}")
+
+    def _watch(self, socket: "zmq.Socket[bytes]") -> None:
+        self._connection = ConnectionWatch(socket)
