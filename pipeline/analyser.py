@@ -24,6 +24,7 @@ from pipeline.batching import BatchQueue
 from pipeline.engine import Engine, Slot
 from pipeline.networks import Networks, find_networks
 from pipeline.prepare import prepare
+from pipeline.steady import Steadier
 from pipeline.views import make_view
 from pipeline.windows import Windows
 from streamer import link
@@ -135,6 +136,8 @@ class _Analyser:
         analysis = config.analysis
         self._queue: BatchQueue[Slot] = BatchQueue(analysis.batch_frames, analysis.max_wait_ms / 1000)
         self._answers = answers
+        # Of several analysers each would measure against another first frame.
+        self._steadier = Steadier(analysis.average_frames) if analysis.analysers == 1 else None
         self._windows = Windows(sockets.view, config.view.rate_hz)
         self._failed_batches = 0
         self._counts: Counter[str] = Counter()
@@ -178,6 +181,8 @@ class _Analyser:
         except MessageError as error:
             self._fail(task.frame.header, f"{error.label}: {error}")
             return
+        if self._steadier is not None:
+            prepared = self._steadier.steady(prepared)
         frame = FrameAssembly(
             prepared, self._networks.pixel_size_A, self._config.analysis.detection_threshold
         )

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from pipeline.assembly import FrameAssembly
 from pipeline.calibration import calibration_path, read_calibration
 from pipeline.columns import ColumnHeights
-from pipeline.drift import DriftMeter
 from pipeline.familiarity import Trained, terms_of
 from pipeline.follower import Followed, Follower
 from pipeline.maps import atom_count_map, to_frame_grid
@@ -26,7 +25,7 @@ TRACKS_OF_AN_ANALYSER = 1_000_000_000
 
 
 class Answers:
-    """Makes results, and remembers of each series what they need: the columns that are followed, the drift.
+    """Makes results, and remembers of each series what they need: the columns that are followed.
 
     Parameters
     ----------
@@ -46,8 +45,9 @@ class Answers:
 
     def __init__(self, config: RunConfig, clock: RunClock, networks: Networks, number: int = 1) -> None:
         self._maps_every = config.record.maps_every if config.record.path else 0
-        self._is_only_one = config.analysis.analysers == 1
-        self._follows = self._is_only_one and config.analysis.follow and config.analysis.backend != "null"
+        analysis = config.analysis
+        self._follows = analysis.follow and analysis.analysers == 1 and analysis.backend != "null"
+        self._average_frames = analysis.average_frames
         self._calibration = read_calibration(calibration_path(networks.heights.path))
         self._first_id = (number - 1) * TRACKS_OF_AN_ANALYSER
         self._max_count = networks.max_count
@@ -55,7 +55,6 @@ class Answers:
         self._trained = Trained.of(networks)
         self._judges = config.analysis.backend != "null"
         self._series: SeriesKey | None = None
-        self._drift = DriftMeter()
         self._follower: Follower | None = None
 
     def answer(self, frame: FrameAssembly) -> FrameResult:
@@ -63,8 +62,7 @@ class Answers:
         prepared, heights = frame.prepared, frame.heights()
         header = prepared.header
         self._begin_series(header.key)
-        drift_px = self._drift_px(prepared)
-        followed = self._followed(prepared, heights, drift_px)
+        followed = self._followed(prepared, heights)
         denoised, atoms = self._maps(frame, heights.table)
         now = self._clock.now()
         return FrameResult(
@@ -76,7 +74,7 @@ class Answers:
             t_received=prepared.t_received,
             t_analysed=now,
             t_published=now,
-            drift_px=followed.drift_px if followed else drift_px,
+            drift_px=followed.drift_px if followed else prepared.drift_px,
             ood_score=self._unfamiliarity(frame, heights.table),
             denoised=denoised,
             atom_count=atoms,
@@ -85,27 +83,17 @@ class Answers:
 
     def _begin_series(self, key: SeriesKey) -> None:
         if key != self._series:
-            self._series, self._drift, self._follower = key, DriftMeter(), None
+            self._series, self._follower = key, None
 
-    def _drift_px(self, prepared: PreparedFrame) -> tuple[float, float]:
-        """Return the drift in pixels of the frame; several analysers would disagree on the first frame."""
-        if not self._is_only_one:
-            return nan, nan
-        height, width = prepared.network_shape
-        y, x = self._drift.shift_px(prepared.frame[0, :height, :width])
-        return y * prepared.scale[0], x * prepared.scale[1]
-
-    def _followed(
-        self, prepared: PreparedFrame, heights: ColumnHeights, drift_px: tuple[float, float]
-    ) -> Followed | None:
+    def _followed(self, prepared: PreparedFrame, heights: ColumnHeights) -> Followed | None:
         """Follow the frame's columns, and write into their table what came out."""
         if not self._follows:
             return None
         if self._follower is None:
             self._follower = Follower(self._max_count, prepared.pixel_size_A, self._first_id)
-        model = self._calibration.at(prepared.noise)
+        model = self._calibration.at(prepared.noise).for_average_of(self._average_frames)
         followed = self._follower.follow(
-            heights.table, heights.probabilities, drift_px, prepared.header.shape, model
+            heights.table, heights.probabilities, prepared.drift_px, prepared.header.shape, model
         )
         heights.table["track_id"] = followed.track_id
         heights.table["fused_count"] = followed.count

@@ -1,8 +1,8 @@
 """Follows columns through a series: who is whom, and how many atoms each has by all frames so far.
 
 One frame after another, in the order in which they were handed on. A frame's columns are laid over those
-that are followed (`pipeline.registration`), pairs within `REACH_A` are the same column, and what the network says
-of each goes into its beliefs (`pipeline.fusion`). A column that is not found keeps its track until it is
+that are followed (`pipeline.registration`), pairs within `REACH_A` are the same column, and what the network
+says of each goes into its beliefs (`pipeline.fusion`). A column that is not found keeps its track until it is
 certainly gone for long; what lies where nothing was followed begins a new one. A track is a place: if a
 column vanishes and another grows in its place soon, that is the same track.
 

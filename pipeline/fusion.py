@@ -14,7 +14,7 @@ The filter is that of Rabiner, Proc. IEEE 77 (1989) 257, section III A; temperin
 Grünwald & van Ommen, Bayesian Analysis 12 (2017) 1069, do for models that are not quite right.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,12 @@ class FusionModel:
     false_rate: float = 0.02
     absent_at_birth: float = 0.5
     common_error: float = 0.01
+
+    def for_average_of(self, frames: int) -> "FusionModel":
+        """Return the model for frames of which each is the mean of so many: as much less is new in each."""
+        return replace(
+            self, tempering=self.tempering / frames, detection_tempering=self.detection_tempering / frames
+        )
 
 
 def beliefs_at_birth(n: int, max_count: int, model: FusionModel) -> Beliefs:

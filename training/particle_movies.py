@@ -1,4 +1,4 @@
-"""Movies of held-out particles that gain and lose atoms, as the networks see them: tracking is judged on them.
+"""Movies of held-out particles that gain and lose atoms, as the networks see them.
 
 The particles are those of the data set's validation and test splits, which no training has seen. Each stays
 for some seconds as it is, then atoms leave and arrive; it drifts, and the focus wanders. The exit waves are
@@ -20,6 +20,7 @@ from pipeline.columns import ColumnHeights
 from pipeline.networks import Networks
 from pipeline.prepare import prepare
 from pipeline.preprocess import PIXEL_SIZE_A
+from pipeline.steady import Steadier
 from simulator.dataset import DatasetConfig, build_nonempty, in_field, split_of
 from simulator.demo_states import ROW_DTYPE, DemoStates
 from simulator.make_demo_states import next_state
@@ -42,13 +43,13 @@ FOCI_A = (40.0, 75.0)
 class SeenFrame:
     """One frame: where it stands in the movie, its true columns, and what the networks say of it.
 
-    `heights` are in pixels of the frame; `contrast` (h, w) is the frame as the networks take it.
+    `heights` are in pixels of the frame; `measured_px` is the drift by `pipeline.drift`.
     """
 
     place: Place
     true: NDArray[np.void]
     heights: ColumnHeights
-    contrast: NDArray[np.float32]
+    measured_px: tuple[float, float]
     noise: float
 
 
@@ -77,16 +78,19 @@ def open_backend(networks: Networks) -> Backend:
     return backend
 
 
-def seen(movie: Movie, n_frames: int, networks: Networks, threshold: float) -> Iterator[SeenFrame]:
+def seen(
+    movie: Movie, n_frames: int, networks: Networks, threshold: float, average_frames: int = 1
+) -> Iterator[SeenFrame]:
     """Yield the first frames of a movie with what the networks say of each, as the analyser would."""
+    steadier = Steadier(average_frames)
     with closing(open_backend(networks)) as backend:
         for frame in islice(movie, n_frames):
-            prepared = prepare(_task(frame.image), PIXEL_SIZE_A, networks.pixel_size_A)
+            prepared = steadier.steady(prepare(_task(frame.image), PIXEL_SIZE_A, networks.pixel_size_A))
             assembly = FrameAssembly(prepared, networks.pixel_size_A, threshold)
             backend.submit(prepared.frame[np.newaxis])
             assembly.put(assembly.tiles[0], backend.collect(), 0)
             true = movie.columns(frame.place)
-            yield SeenFrame(frame.place, true, assembly.heights(), prepared.frame[0], prepared.noise)
+            yield SeenFrame(frame.place, true, assembly.heights(), prepared.drift_px, prepared.noise)
 
 
 def _task(image: NDArray[np.unsignedinteger]) -> Task:

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.drift import DriftMeter
 from pipeline.networks import Networks
 from simulator.movie import Place
 from training.particle_movies import held_out, movie_of, seen
 
-__all__ = ["SeenMovie", "seen_movies"]
+__all__ = ["Conditions", "SeenMovie", "seen_movies"]
 
 THRESHOLD = 0.2
 """Lowest detection that is kept; what the live program takes lies above it."""
@@ -74,31 +73,49 @@ class SeenMovie:
         return np.asarray(rows)
 
 
+AFTER_FRAMES = 60
+"""How long a movie goes on after its change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """How the movies are taken: dose [e/Å²] a frame, frames averaged, and frames before the change."""
+
+    dose_e_per_A2: float
+    average_frames: int = 1
+    state_frames: int = 150
+
+    @property
+    def name(self) -> str:
+        """Part of the files' names."""
+        return f"{self.dose_e_per_A2:g}-{self.average_frames}-{self.state_frames}"
+
+
 def seen_movies(
-    split: str, particles: int, dose_e_per_A2: float, state_frames: int, networks: Networks, folder: Path
+    split: str, particles: int, conditions: Conditions, networks: Networks, folder: Path
 ) -> Iterator[SeenMovie]:
-    """Yield the movies of a split's first particles, two states long; made where they are not there yet."""
+    """Yield the movies of a split's first particles; they are made where they are not there yet."""
     digest = networks.heights.sha256[:12]
     for index in tqdm(held_out(split, particles), unit="movie", disable=None):
-        path = folder / f"seen-{index}-{dose_e_per_A2:g}-{state_frames}-{digest}.npz"
+        path = folder / f"seen-{index}-{conditions.name}-{digest}.npz"
         if not path.exists():
-            parts = _look(index, dose_e_per_A2, state_frames, networks, folder)
+            parts = _look(index, conditions, networks, folder)
             np.savez(path, **parts)  # type: ignore[arg-type]
         with np.load(path) as stored:
             yield SeenMovie(particle=index, **{name: stored[name] for name in stored.files})
 
 
 def _look(
-    index: int, dose_e_per_A2: float, state_frames: int, networks: Networks, folder: Path
+    index: int, conditions: Conditions, networks: Networks, folder: Path
 ) -> dict[str, NDArray[np.generic]]:
-    movie = movie_of(index, dose_e_per_A2, state_frames, folder)
-    meter = DriftMeter()
+    movie = movie_of(index, conditions.dose_e_per_A2, conditions.state_frames, folder)
+    n_frames = conditions.state_frames + AFTER_FRAMES
     columns, probabilities, measured, noise, places = [], [], [], [], []
     truth = {}
-    for frame in seen(movie, 2 * state_frames, networks, THRESHOLD):
+    for frame in seen(movie, n_frames, networks, THRESHOLD, conditions.average_frames):
         columns.append(frame.heights.table)
         probabilities.append(frame.heights.probabilities)
-        measured.append(meter.shift_px(frame.contrast))
+        measured.append(frame.measured_px)
         noise.append(frame.noise)
         places.append(frame.place)
         truth.setdefault(frame.place.state, movie.columns(Place(frame.place.state, (0.0, 0.0), 0.0)))
