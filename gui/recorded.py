@@ -107,7 +107,7 @@ class RecordedPast:
         n = int(self.tables.summary["n_columns"][row])
         table = self.tables.columns
         columns = np.zeros(max(0, min(n, len(table["y"]) - first)), COLUMN_DTYPE)
-        for name in COLUMN_DTYPE.names or ():
+        for name in (name for name in COLUMN_DTYPE.names or () if name in table):
             columns[name] = table[name][first : first + len(columns)]
         return columns
 

@@ -24,6 +24,7 @@ from pipeline.batching import BatchQueue
 from pipeline.engine import Engine, Slot
 from pipeline.networks import Networks, find_networks
 from pipeline.prepare import prepare
+from pipeline.steady import Steadier
 from pipeline.views import make_view
 from pipeline.windows import Windows
 from streamer import link
@@ -51,6 +52,7 @@ def run_analyser(
     tasks_address: str,
     results_address: str,
     view_address: str,
+    number: int = 1,
 ) -> None:
     """Analyse frames until `control` is asked to stop; a child process's main function.
 
@@ -66,6 +68,8 @@ def run_analyser(
         Where ingest hands frames on (PULL here) and takes results back (PUSH here).
     view_address : str
         The view hub's inner address (XPUB here).
+    number : int
+        Which of the run's analysers this is, from 1: a replacement counts on.
 
     Raises
     ------
@@ -82,7 +86,8 @@ def run_analyser(
     ):
         engine = Engine(backend, config.analysis.batch_frames, networks.channels)
         info = engine.load(_USUAL_SHAPE)
-        analyser = _Analyser(control, config, clock, sockets, engine, networks)
+        answers = Answers(config, clock, networks, number)
+        analyser = _Analyser(control, config, clock, sockets, engine, networks, answers)
         analyser.send(link.encode_analyser(info))
         control.ready(**asdict(info))
         analyser.run()
@@ -124,12 +129,15 @@ class _Analyser:
         sockets: _Sockets,
         engine: Engine,
         networks: Networks,
+        answers: Answers,
     ) -> None:
         self._control, self._config, self._clock = control, config, clock
         self._sockets, self._engine, self._networks = sockets, engine, networks
         analysis = config.analysis
         self._queue: BatchQueue[Slot] = BatchQueue(analysis.batch_frames, analysis.max_wait_ms / 1000)
-        self._answers = Answers(config, clock, networks)
+        self._answers = answers
+        # Of several analysers each would measure against another first frame.
+        self._steadier = Steadier(analysis.average_frames) if analysis.analysers == 1 else None
         self._windows = Windows(sockets.view, config.view.rate_hz)
         self._failed_batches = 0
         self._counts: Counter[str] = Counter()
@@ -173,6 +181,8 @@ class _Analyser:
         except MessageError as error:
             self._fail(task.frame.header, f"{error.label}: {error}")
             return
+        if self._steadier is not None:
+            prepared = self._steadier.steady(prepared)
         frame = FrameAssembly(
             prepared, self._networks.pixel_size_A, self._config.analysis.detection_threshold
         )

@@ -77,6 +77,7 @@ class FrameAssembly:
             np.concatenate([part.table for part in self._parts]),
             np.concatenate([part.expected_atoms for part in self._parts]),
             np.concatenate([part.variance for part in self._parts]),
+            np.concatenate([part.probabilities for part in self._parts]),
         )
         for axis, scale in zip("yx", self.prepared.scale, strict=True):
             heights.table[axis] *= scale
@@ -89,7 +90,9 @@ class FrameAssembly:
             place = found.table[axis]
             place += span.start
             keep &= (place >= span.core_start) & (place < span.core_stop) & (place <= side - 1)
-        return ColumnHeights(found.table[keep], found.expected_atoms[keep], found.variance[keep])
+        return ColumnHeights(
+            found.table[keep], found.expected_atoms[keep], found.variance[keep], found.probabilities[keep]
+        )
 
     def _take_denoised(self, denoised: NDArray[np.float32], tile: Tile) -> None:
         if len(self.tiles) == 1:

@@ -43,11 +43,14 @@ class ColumnHeights:
     table : numpy.ndarray of COLUMN_DTYPE, shape (n,)
     expected_atoms, variance : numpy.ndarray of float32, shape (n,)
         Mean and variance of each column's distribution over counts.
+    probabilities : numpy.ndarray of float32, shape (n, K)
+        Those distributions, of 1 … K atoms.
     """
 
     table: NDArray[np.void]
     expected_atoms: NDArray[np.float32]
     variance: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
 
     @property
     def total_atoms(self) -> float:
@@ -105,7 +108,9 @@ def measure_columns(
     mean = probabilities @ atoms
     variance = xp.maximum(probabilities @ atoms**2 - mean**2, 0.0)
     to_host = getattr(xp, "asnumpy", np.asarray)
-    return ColumnHeights(_table(y, x, detection, probabilities, xp), to_host(mean), to_host(variance))
+    return ColumnHeights(
+        _table(y, x, detection, probabilities, xp), to_host(mean), to_host(variance), to_host(probabilities)
+    )
 
 
 def find_peaks(
@@ -210,4 +215,5 @@ def _table(y: Any, x: Any, detection: Any, probabilities: Any, xp: ModuleType) -
     table["count"] = to_host(best) + 1
     table["probability"] = to_host(probabilities.max(axis=1))
     table["track_id"] = _UNTRACKED
+    table["fused_count"], table["fused_probability"] = 0, np.nan
     return table

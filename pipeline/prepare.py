@@ -1,6 +1,7 @@
 """From a task to what the networks take: decode, mask, resample, normalise, pad."""
 
 from dataclasses import dataclass
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ class PreparedFrame:
         Of `image`, at the specimen [Å].
     level_counts, noise : float
         Vacuum level [counts] and the noise's standard deviation in units of it.
+    drift_px : tuple of float
+        (y, x) against the series' first frame, in pixels of `image`; NaN if it was not measured.
     """
 
     header: FrameHeader
@@ -51,6 +54,7 @@ class PreparedFrame:
     pixel_size_A: float
     level_counts: float
     noise: float
+    drift_px: tuple[float, float] = (nan, nan)
 
     @property
     def scale(self) -> tuple[float, float]:

@@ -202,6 +202,7 @@ class _Run:
             self._ingest.info["tasks"],
             self._ingest.info["results"],
             self._hub.inner_address,
+            self._analysers_started,
         )
 
     def _await_ready(self, worker: Worker) -> None:

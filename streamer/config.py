@@ -83,6 +83,8 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     threads: NonNegative = 0  # of the network backend; 0: its own choice
     detection_threshold: Fraction = 0.5
     analysers: Positive = 1
+    average_frames: Positive = 1  # the networks get the drift-corrected mean of so many (with one analyser)
+    follow: bool = True  # give columns an identity, and fuse their counts over frames (with one analyser)
 
 
 class ViewConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

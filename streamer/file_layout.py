@@ -19,6 +19,7 @@ from streamer.records import Compression, SeriesStart
 from streamer.swmr import Column, ColumnSpec, NumberAttribute, SwmrFile
 
 __all__ = [
+    "CHANGES",
     "COLUMNS",
     "FIRST_ROW",
     "LEDGER",
@@ -56,6 +57,8 @@ COLUMNS = (
     ColumnSpec("probability", "<f4", "", nan, long_name="probability that the count is right"),
     ColumnSpec("detection", "<f4", "", nan, long_name="probability that there is a column"),
     ColumnSpec("track_id", "<i8", fill=-1, long_name="same column in other frames, -1: not followed"),
+    ColumnSpec("fused_count", "|u1", long_name="atoms in the column, from all frames so far"),
+    ColumnSpec("fused_probability", "<f4", "", nan, long_name="probability that fused_count is right"),
 )
 FIRST_ROW = ColumnSpec("first_row", "<i8", fill=-1, long_name="row of each analysed frame's first column")
 SUMMARY = (
@@ -65,6 +68,17 @@ SUMMARY = (
     ColumnSpec("n_columns", "<i4", long_name="atomic columns found"),
     ColumnSpec("drift", "<f4", "px", nan, (2,), long_name="(y, x) against the first analysed frame"),
     ColumnSpec("ood_score", "<f4", "", nan, long_name="0 like the training data, 1 foreign to it"),
+    ColumnSpec("fused_atoms", "<f4", "", nan, long_name="expected number of atoms, from all frames so far"),
+    ColumnSpec("fused_atoms_std", "<f4", "", nan, long_name="its standard deviation"),
+)
+CHANGES = (
+    ColumnSpec("frame_id", "<i8", fill=-1, long_name="frame in which the change was noticed"),
+    ColumnSpec("track_id", "<i8", fill=-1, long_name="column, as in /entry/columns"),
+    ColumnSpec("y", "<f4", "px", nan, long_name="position along the frame's first axis"),
+    ColumnSpec("x", "<f4", "px", nan, long_name="position along the frame's second axis"),
+    ColumnSpec("before", "<i2", fill=-1, long_name="atoms; -1: counted for the first time"),
+    ColumnSpec("after", "<i2", fill=-1, long_name="atoms; 0: the column is gone"),
+    ColumnSpec("probability", "<f4", "", nan, long_name="probability that `after` is right"),
 )
 _PARTICLES = (
     ColumnSpec("frame_id", "<i8", fill=-1, long_name="frame the particle was seen in"),
@@ -135,6 +149,7 @@ class Layout:
     columns: dict[str, Column]
     first_row: Column
     summary: dict[str, Column]
+    changes: dict[str, Column]
     maps: dict[str, Column]
     process: ProcessRecord
 
@@ -146,6 +161,7 @@ def lay_out(file: SwmrFile, spec: FileSpec) -> Layout:
     file.group("/entry/ledger", "NXcollection")
     file.group("/entry/columns", "NXcollection")
     file.group("/entry/summary", "NXdata", signal="total_atoms", axes=["frame_id"])
+    file.group("/entry/changes", "NXcollection")
     file.group("/entry/particles", "NXcollection", shapes="")
     file.group("/entry/channels", "NXcollection")
     _columns(file, "/entry/particles", _PARTICLES)
@@ -159,6 +175,7 @@ def lay_out(file: SwmrFile, spec: FileSpec) -> Layout:
         columns=_columns(file, "/entry/columns", COLUMNS),
         first_row=file.column("/entry/columns", FIRST_ROW),
         summary=_columns(file, "/entry/summary", SUMMARY),
+        changes=_columns(file, "/entry/changes", CHANGES),
         maps=_lay_out_maps(file, spec) if spec.maps else {},
         process=lay_out_process(file, spec.start, spec.source, spec.configuration),
     )

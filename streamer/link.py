@@ -4,7 +4,7 @@
 message      direction                parts
 ===========  =======================  ===========================================================
 task         ingest → analyser        `TaskHeader`, payload as received
-result       analyser → ingest        `ResultHeader`, columns, denoised, atom count (maps may be empty)
+result       analyser → ingest        `ResultHeader`, columns, denoised, atom count, changes
 failure      analyser → ingest        `FailureHeader`
 analyser     analyser → ingest        `AnalyserHeader`, once, when its networks are loaded
 lost         supervisor → ingest      `LostHeader`, when an analyser has died
@@ -17,6 +17,7 @@ Nothing is ever unpickled.
 """
 
 from collections.abc import Sequence
+from math import nan
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import MessageError, TruncatedMessageError, UnknownEncodingError
 from streamer.records import (
+    CHANGE_DTYPE,
     COLUMN_DTYPE,
     AnalyserInfo,
     AnalyserLost,
@@ -97,6 +99,8 @@ class ResultHeader(msgspec.Struct, frozen=True, array_like=True, tag="result"):
     ood_score: float
     map_height: int
     map_width: int
+    fused_atoms: float
+    fused_atoms_std: float
 
 
 class FailureHeader(msgspec.Struct, frozen=True, array_like=True, tag="failure"):
@@ -148,6 +152,8 @@ class ViewHeader(msgspec.Struct, frozen=True, array_like=True, tag="view"):
     drift_x_px: float
     ood_score: float
     mean_counts: float  # per pixel, before binning
+    fused_atoms: float = nan  # from all frames so far; NaN: columns are not followed
+    fused_atoms_std: float = nan
 
 
 class RunStatus(msgspec.Struct, frozen=True, array_like=True, tag="status"):
@@ -234,10 +240,11 @@ def encode_result(result: FrameResult) -> list[Buffer]:
     header = ResultHeader(
         result.key.series_id, result.key.unique_id, result.frame_id, result.total_atoms,
         result.total_atoms_std, result.t_received, result.t_analysed, result.t_published,
-        *result.drift_px, result.ood_score, *shape,
+        *result.drift_px, result.ood_score, *shape, result.fused_atoms, result.fused_atoms_std,
     )  # fmt: skip
-    columns = np.ascontiguousarray(result.columns, COLUMN_DTYPE)
-    return [_encode(header), columns.tobytes(), _map_bytes(result.denoised), _map_bytes(result.atom_count)]
+    columns = np.ascontiguousarray(result.columns, COLUMN_DTYPE).tobytes()
+    changes = np.ascontiguousarray(result.changes, CHANGE_DTYPE).tobytes()
+    return [_encode(header), columns, _map_bytes(result.denoised), _map_bytes(result.atom_count), changes]
 
 
 def encode_failure(failure: FrameFailure) -> list[Buffer]:
@@ -269,13 +276,13 @@ def decode_result(parts: Sequence[memoryview]) -> FrameResult | FrameFailure | A
     """
     if len(parts) == 1:
         return _decode_short(parts[0])
-    _expect_parts(parts, 4, "result")
+    _expect_parts(parts, 5, "result")
     h = _decode(parts[0], ResultHeader)
     shape = (h.map_height, h.map_width)
     return FrameResult(
         frame_id=h.frame_id,
         key=SeriesKey(h.series_id, h.unique_id),
-        columns=_columns(parts[1]),
+        columns=_rows(parts[1], COLUMN_DTYPE, "columns"),
         total_atoms=h.total_atoms,
         total_atoms_std=h.total_atoms_std,
         t_received=h.t_received,
@@ -285,6 +292,9 @@ def decode_result(parts: Sequence[memoryview]) -> FrameResult | FrameFailure | A
         ood_score=h.ood_score,
         denoised=_map(parts[2], shape),
         atom_count=_map(parts[3], shape),
+        fused_atoms=h.fused_atoms,
+        fused_atoms_std=h.fused_atoms_std,
+        changes=_rows(parts[4], CHANGE_DTYPE, "changes"),
     )
 
 
@@ -306,7 +316,8 @@ def decode_view(parts: Sequence[memoryview]) -> View:
     _expect_parts(parts, 5, "view")
     header = _decode(parts[1], ViewHeader)
     shape = (header.view_height, header.view_width)
-    return View(header, _picture(parts[2], shape), _picture(parts[3], shape), _columns(parts[4]))
+    columns = _rows(parts[4], COLUMN_DTYPE, "columns")
+    return View(header, _picture(parts[2], shape), _picture(parts[3], shape), columns)
 
 
 def encode_status(status: RunStatus) -> list[Buffer]:
@@ -354,10 +365,10 @@ def _expect_parts(parts: Sequence[memoryview], count: int, name: str) -> None:
         raise MessageError(f"a {name} has {count} parts, got {len(parts)}")
 
 
-def _columns(part: memoryview) -> NDArray[np.void]:
-    if len(part) % COLUMN_DTYPE.itemsize:
-        raise TruncatedMessageError(f"columns take {COLUMN_DTYPE.itemsize} bytes each, got {len(part)} bytes")
-    return np.frombuffer(part, COLUMN_DTYPE)
+def _rows(part: memoryview, dtype: np.dtype[np.void], what: str) -> NDArray[np.void]:
+    if len(part) % dtype.itemsize:
+        raise TruncatedMessageError(f"{what} take {dtype.itemsize} bytes each, got {len(part)} bytes")
+    return np.frombuffer(part, dtype)
 
 
 def _picture(part: memoryview, shape: tuple[int, int]) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ the ledger does not know yet are entered into it. All this is done in SWMR mode,
 that a repair may be interrupted and begun again.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from numpy.typing import NDArray
 from streamer.counters import PERCENTILES
 from streamer.disk_space import free_bytes
 from streamer.errors import RecordingError
-from streamer.file_layout import COLUMNS, LEDGER, SUMMARY
+from streamer.file_layout import CHANGES, COLUMNS, LEDGER, SUMMARY
 from streamer.file_process import PROCESS
 from streamer.file_views import HYPERSPY_FRAME_AXIS
 from streamer.records import FrameStatus
 from streamer.result_tables import Table, count
 from streamer.superblock import clear_marks, is_marked_open
-from streamer.swmr import LIBVER, Column, NumberAttribute, text
+from streamer.swmr import LIBVER, Column, ColumnSpec, NumberAttribute, text
 
 __all__ = ["repair_file"]
 
@@ -91,8 +92,9 @@ def _has_chunk(dataset: Any, row: int) -> bool:
 
 def _cut_results(file: h5py.File) -> int:
     """Cut the results to those with a summary and all their columns; return their number."""
-    summary = {spec.name: Column(file[f"/entry/summary/{spec.name}"]) for spec in SUMMARY}
-    columns = {spec.name: Column(file[f"/entry/columns/{spec.name}"]) for spec in COLUMNS}
+    summary = _table(file, "/entry/summary", SUMMARY)
+    columns = _table(file, "/entry/columns", COLUMNS)
+    changes = _table(file, "/entry/changes", CHANGES)
     first_row = Column(file["/entry/columns/first_row"])
     n_results = min(column.n_rows for column in (*summary.values(), first_row))
     ends = np.cumsum(file["/entry/summary/n_columns"][:n_results].astype(np.int64))
@@ -104,7 +106,17 @@ def _cut_results(file: h5py.File) -> int:
     for column in columns.values():
         column.resize(int(ends[n_results - 1]) if n_results else 0)
         column.flush()
+    n_changes = min((column.n_rows for column in changes.values()), default=0)
+    for column in changes.values():
+        column.resize(n_changes)
+        column.flush()
     return n_results
+
+
+def _table(file: h5py.File, group: str, specs: Iterable[ColumnSpec]) -> dict[str, Column]:
+    """Return a table's columns; files of earlier versions lack some."""
+    there = (spec.name for spec in specs if f"{group}/{spec.name}" in file)
+    return {name: Column(file[f"{group}/{name}"]) for name in there}
 
 
 def _mend_ledger(file: h5py.File, n_frames: int, n_results: int) -> Table:

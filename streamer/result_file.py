@@ -225,6 +225,7 @@ class ResultWriter:
         if self._results:
             results, self._results = self._results, []
             self._append_columns(results)
+            self._append_changes(results)
             self._append_summary(results)
         for column in self._layout.maps.values():
             column.flush()
@@ -241,6 +242,18 @@ class ResultWriter:
         self._layout.first_row.append(self._n_columns + np.cumsum([0, *lengths[:-1]]))
         self._n_columns += len(rows)
 
+    def _append_changes(self, results: Sequence[FrameResult]) -> None:
+        lengths = [len(result.changes) for result in results]
+        if not any(lengths):
+            return
+        rows = np.concatenate([result.changes for result in results])
+        changes = self._layout.changes
+        changes["frame_id"].append(np.repeat([result.frame_id for result in results], lengths))
+        for name in rows.dtype.names or ():
+            changes[name].append(rows[name])
+        for column in changes.values():
+            column.flush()
+
     def _append_summary(self, results: Sequence[FrameResult]) -> None:
         fields: dict[str, list[Any]] = {
             "frame_id": [r.frame_id for r in results],
@@ -249,6 +262,8 @@ class ResultWriter:
             "n_columns": [len(r.columns) for r in results],
             "drift": [r.drift_px for r in results],
             "ood_score": [r.ood_score for r in results],
+            "fused_atoms": [r.fused_atoms for r in results],
+            "fused_atoms_std": [r.fused_atoms_std for r in results],
         }
         for name, values in fields.items():
             self._layout.summary[name].append(values)

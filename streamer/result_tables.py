@@ -49,6 +49,7 @@ class Tables:
     stack: Table  # time and indices_image
     summary: Table
     columns: Table  # without first_row
+    changes: Table  # without columns in files of earlier versions
     first_row: NDArray[Any]
     counters: dict[str, int]
     n_planned: int
@@ -84,6 +85,7 @@ def read_tables(file: h5py.File) -> Tables:
         "stack": {name: file[f"/entry/stack/{name}"] for name in ("time", "indices_image")},
         "summary": file["/entry/summary"],
         "columns": {n: column for n, column in file["/entry/columns"].items() if n != "first_row"},
+        "changes": file.get("/entry/changes", {}),
     }
     tables = {name: {n: column[:] for n, column in part.items()} for name, part in parts.items()}
     return Tables(
@@ -142,5 +144,5 @@ def _is_running(pid: int, started: float) -> bool:
 
 
 def _even(table: Table) -> Table:
-    n_rows = min(len(column) for column in table.values())
+    n_rows = min((len(column) for column in table.values()), default=0)
     return {name: column[:n_rows] for name, column in table.items()}

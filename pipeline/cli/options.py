@@ -45,6 +45,7 @@ _PLACES = {
     "max_wait_ms": ("analysis", "max_wait_ms"),
     "threads": ("analysis", "threads"),
     "analysers": ("analysis", "analysers"),
+    "average": ("analysis", "average_frames"),
     "view": ("view", "bind"),
     "key": ("security", "key"),
     "client_key": ("security", "clients"),
@@ -147,6 +148,9 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-wait-ms", type=float, metavar="MS", help="a batch waits this long to fill")
     group.add_argument("--threads", type=int, metavar="N", help="CPU threads of the networks")
     group.add_argument("--analysers", type=int, metavar="N", help="analysing processes")
+    group.add_argument(
+        "--average", type=int, metavar="N", help="give the networks the drift-corrected mean of N frames"
+    )
     group.add_argument("--maps", type=_every, metavar="every=N", help="store maps of every n-th frame")
 
 
@@ -192,9 +196,12 @@ def run_config(args: argparse.Namespace, **more: Any) -> "RunConfig":
         section, _, name = place.partition("__")
         values[section][name] = value
     try:
-        return msgspec.convert(values, RunConfig)
+        merged = msgspec.convert(values, RunConfig)
     except msgspec.ValidationError as error:
         raise UsageError(f"wrong option: {error}") from error
+    if merged.analysis.average_frames > 1 and merged.analysis.analysers > 1:
+        raise UsageError("several analysers see every other frame and cannot average: leave out --average")
+    return merged
 
 
 def run_file(verb: str, given: Path | None, configured: str = "") -> Path:
