@@ -117,7 +117,8 @@ def test_lost_late_and_repeated_frames_are_named(tmp_path: Path) -> None:
     assert _ledger(path)["stack_row"].tolist() == [0, 1, -1, 3, -1, 2, 4, -1]
     report = check_file(path)
     assert (report.lost, report.problems) == (3, ())
-    assert report.losses[:2] == ("2 missing (never came): 2, 4", "1 missing (planned, never came): 7")
+    named = list(map(str, report.losses))
+    assert named[:2] == ["2 missing (never came): 2, 4", "1 missing (planned, never came): 7"]
 
 
 def test_times_and_start_are_those_of_the_source(tmp_path: Path) -> None:
