@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from streamer.counters import Counters, LatencyHistogram
 from streamer.errors import MessageError
-from streamer.recorder import RunContext, SeriesRecorder
+from streamer.recorder import ANOTHER_BEGAN, RunContext, SeriesRecorder
 from streamer.records import AnalyserInfo, Frame, SeriesEnd, SeriesKey, SeriesStart
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class SeriesKeeper:
         self._last_message = context.clock.now()
         self._last_answer = 0.0
         self._analyser: AnalyserInfo | None = None
+        self._former: dict[SeriesKey, int] = {}  # series of this run that are over: their ids up to this one
 
     @property
     def state(self) -> RunState:
@@ -141,6 +142,7 @@ class SeriesKeeper:
             self._open_unannounced(frame)
         elif key is not self._key and not _same(key, self.current.start.key):
             self._count_stray(f"frame {frame.header.frame_id} of series {key.series_id}")
+            self._count_unnamed(key, frame.header.frame_id)
             return None
         self._key = key
         series = self.current
@@ -156,7 +158,7 @@ class SeriesKeeper:
         if self.current is not None and self.current.announced and self._end_at is not None:
             self._count_stray(f"a start message of series {start.key.series_id}")
             return
-        self._close("another series began" if self._end_at is None else self._end_reason, t_received)
+        self._close(ANOTHER_BEGAN if self._end_at is None else self._end_reason, t_received)
         self._open(SeriesRecorder(start, self._context))
 
     def take_end(self, end: SeriesEnd, t_received: float) -> None:
@@ -236,6 +238,7 @@ class SeriesKeeper:
     def _close(self, reason: str, now: float, stopped: bool = False) -> None:
         series, self.current, self._end_at = self.current, None, None
         if series is not None:
+            self._former[series.start.key] = max(series.account.ledger.end_id, series.start.n_frames_planned)
             self._closing.append(_Closing(series, reason, stopped, now))
             if reason != "end message":
                 series.note("series end", f"series {series.start.key.series_id} was closed: {reason}")
@@ -267,6 +270,13 @@ class SeriesKeeper:
             self.current.note("stray", line)
         else:
             self._context.notes.add("stray", line)
+
+    def _count_unnamed(self, key: SeriesKey, frame_id: int) -> None:
+        """Count a frame of a series that is over as lost, unless its ledger already calls the id missing."""
+        if frame_id >= self._former.get(key, frame_id + 1):
+            self._former[key] = frame_id + 1
+            self._over.counters.received += 1
+            self._over.counters.unrecorded += 1
 
     def _with_pixel_size(self, start: SeriesStart) -> SeriesStart:
         """Let the configuration's pixel size, if there is one, override the source's."""

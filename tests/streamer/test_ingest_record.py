@@ -186,7 +186,7 @@ def test_a_new_start_without_an_end_opens_a_second_file(tmp_path: Path) -> None:
     assert summary["paths"] == [str(tmp_path / name) for name in ("run.nxs", "run-2.nxs")]
     _expect_frames(tmp_path / "run.nxs", [0, 1, 2])
     _expect_frames(tmp_path / "run-2.nxs", [0, 1, 2, 3, 4])
-    assert _reasons(tmp_path / "run.nxs") == {3: "planned, never came"}
+    assert _reasons(tmp_path / "run.nxs") == {3: "planned, not here when another series began"}
     assert (summary["n_series"], summary["received"], summary["missing"]) == (2, 8, 1)
     with h5py.File(tmp_path / "run.nxs") as file:
         assert file["entry/process/end_reason"][()] == b"another series began"
