@@ -18,11 +18,13 @@ from typing import Any, Self, cast
 
 import zmq
 
+from streamer.bridge import Bridge
 from streamer.clock import RunClock
 from streamer.config import RunConfig
-from streamer.errors import MessageError
+from streamer.errors import MessageError, RunError
 from streamer.handon import HandOn, Offer, queue_capacity
 from streamer.link import decode_result, encode_status
+from streamer.merlin_connection import MerlinConnection, start_acquisition
 from streamer.notes import Notes
 from streamer.recorder import RunContext, SeriesRecorder
 from streamer.records import (
@@ -36,7 +38,7 @@ from streamer.records import (
 )
 from streamer.result_paths import ResultFiles, expect_new_file
 from streamer.series import RunState, SeriesKeeper
-from streamer.sources import Parser, make_parser, open_receiver, parse_source
+from streamer.sources import Parser, Scheme, make_parser, open_receiver, parse_source
 from streamer.status import StatusBoard
 from streamer.worker import Control
 
@@ -69,6 +71,8 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
         If the source's address is none, or the file exists.
     RecordingError
         If the file's folder cannot be written to.
+    RunError
+        If a source without ZeroMQ cannot be reached, or fails; the file is closed then.
     """
     path = Path(config.record.path) if config.record.path else None
     if path is not None:
@@ -80,6 +84,8 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
         control.ready(tasks=sockets.tasks_address, results=sockets.results_address)
         ingest.run(control)
         control.finished(ingest.summary())
+        if sockets.source_error is not None:
+            raise RunError(f"{source}: {sockets.source_error}") from sockets.source_error
 
 
 class IngestSockets:
@@ -95,7 +101,11 @@ class IngestSockets:
 
     def __init__(self, config: RunConfig, view_address: str) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.detector = open_receiver(self._context, parse_source(config.source.address), config.ingest)
+        self._bridge = self._cross(config)
+        if self._bridge is None:
+            self.detector = open_receiver(self._context, parse_source(config.source.address), config.ingest)
+        else:
+            self.detector = self._bridge.receiver
         capacity = queue_capacity(config.analysis)
         self.tasks, self.tasks_address = self._bind(zmq.PUSH, capacity)
         self.results, self.results_address = self._bind(zmq.PULL, capacity)
@@ -111,9 +121,26 @@ class IngestSockets:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._bridge is not None:
+            self._bridge.close()
         for socket in (self.detector, self.tasks, self.results, self.status):
             socket.close()
         self._context.term()
+
+    @property
+    def source_error(self) -> Exception | None:
+        """Why a source without ZeroMQ has failed; None while it works."""
+        return self._bridge.error if self._bridge is not None else None
+
+    def _cross(self, config: RunConfig) -> Bridge | None:
+        """Connect to a source that does not speak ZeroMQ."""
+        source, wait_s = parse_source(config.source.address), config.source.connect_timeout_s
+        if source.scheme is not Scheme.MERLIN:
+            return None
+        pump = MerlinConnection(source, config.ingest.message_limit_bytes, wait_s)
+        if config.source.control_port:
+            start_acquisition(source, config.source.control_port, wait_s)
+        return Bridge(self._context, pump, config.ingest)
 
     def _bind(self, kind: int, queue_frames: int) -> tuple["zmq.Socket[bytes]", str]:
         socket = self._context.socket(kind)
@@ -160,6 +187,8 @@ class Ingest:
                 self._stopped = True
                 self._keeper.stop("stopped on request", self._clock.now())
             n_messages = self._take_messages() if self._keeper.accepting else 0
+            if not n_messages:
+                self._end_if_source_failed()
             n_results = self._take_results()
             self._handon.retry()
             self._tick()
@@ -170,6 +199,12 @@ class Ingest:
     def summary(self) -> dict[str, Any]:
         """Return the fields of the run's `RunSummary`."""
         return self._board.summary(self._keeper).to_dict()
+
+    def _end_if_source_failed(self) -> None:
+        """End the run once what a failed source had left in the queue is taken in."""
+        error = self._sockets.source_error
+        if error is not None and self._keeper.accepting and not self._handon.blocked:
+            self._keeper.end(f"the source failed: {error}", self._clock.now())
 
     def _take_messages(self) -> int:
         """Take in what the detector has sent, at most a burst; return how many messages that was."""

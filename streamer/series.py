@@ -207,6 +207,11 @@ class SeriesKeeper:
         self._closing = [replace(c, stopped=True, since=now) for c in self._closing]
         self.ended_by = self.ended_by or reason
 
+    def end(self, reason: str, now: float) -> None:
+        """End the run because no more can come; planned frames that have not come are missing."""
+        self._close(reason, now)
+        self.ended_by = self.ended_by or reason
+
     def _reason_to_end(self, series: SeriesRecorder, now: float) -> str:
         silence_s = now - self._last_message
         if self._end_at is not None and (now >= self._end_at or (series.announced and series.complete)):

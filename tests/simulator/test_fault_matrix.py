@@ -25,12 +25,12 @@ from simulator.sender import SenderSettings, SentCounts, send_stream
 from streamer.check import check_file
 from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
 from streamer.records import Compression, FrameStatus
-from streamer.sources import Scheme
+from streamer.sources import ZMQ_SCHEMES, Scheme
 from tests.streamer.ingest_run import TIMEOUT_S, IngestRun, image_of
 
 N = 12
 HIT = (3, 8)
-SCHEMES = list(Scheme)
+SCHEMES = ZMQ_SCHEMES
 DAMAGED, MISSING, RECORDED = FrameStatus.DAMAGED, FrameStatus.MISSING, FrameStatus.RECORDED
 SETTINGS = SenderSettings(rate_hz=200.0, n_planned=N)
 

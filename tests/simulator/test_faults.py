@@ -13,13 +13,13 @@ from simulator.faults import NO_FAULTS, FaultKind, FaultPlan, Injected, Outgoing
 from streamer.compression import decode
 from streamer.errors import MessageError, PayloadError, TruncatedMessageError, UsageError
 from streamer.records import Compression, Frame, SeriesEnd, SeriesStart, StreamMessage
-from streamer.sources import Scheme, Source, make_encoder, make_parser
+from streamer.sources import ZMQ_SCHEMES, Scheme, Source, make_encoder, make_parser
 from tests.streamer.frames import KEY, make_frame, make_image
 
 IMAGE = make_image((40, 30))
 FRAMES = [make_frame(IMAGE, frame_id=n, t=float(n)) for n in range(5)]
 SERIES: list[StreamMessage] = [SeriesStart(KEY, 5, IMAGE.shape, IMAGE.dtype), *FRAMES, SeriesEnd(KEY)]
-SCHEMES = list(Scheme)
+SCHEMES = ZMQ_SCHEMES
 
 
 def send(
