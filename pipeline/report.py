@@ -58,7 +58,7 @@ def problems_of(outcome: RunOutcome) -> list[str]:
 _LOSSES = {
     "missing": "missing frames: {} (never sent, or lost on the way)",
     "damaged": "damaged frames: {} (atomstream check names each)",
-    "unrecorded": "frames that arrived after recording had stopped: {}",
+    "unrecorded": "frames that arrived after recording had stopped, or another series had begun: {}",
     "analysis_lost": "frames handed to an analyser that never answered: {}",
 }
 

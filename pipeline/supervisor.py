@@ -35,7 +35,7 @@ from streamer.clock import RunClock
 from streamer.curve import own_keys
 from streamer.errors import WorkerError
 from streamer.ingest import run_ingest
-from streamer.sources import parse_source, wait_reachable
+from streamer.sources import ZMQ_SCHEMES, parse_source, wait_reachable
 from streamer.worker import Worker, WorkerState
 
 __all__ = ["supervise"]
@@ -67,8 +67,9 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
         On a second Ctrl-C, or one before ingest was started; all processes have ended.
     """
     config = plan.config
-    if plan.sender is None:
-        wait_reachable(parse_source(config.source.address), config.source.connect_timeout_s)
+    source = parse_source(config.source.address) if plan.sender is None else None
+    if source is not None and source.scheme in ZMQ_SCHEMES:  # others may serve one connection only: ingest's
+        wait_reachable(source, config.source.connect_timeout_s)
     with StopSignals() as signals, ViewHub(config.view.bind, config.security) as hub, Crew() as crew:
         with closing(_Run(plan, signals, hub, crew)) as run:
             run.start()

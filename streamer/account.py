@@ -108,8 +108,8 @@ class SeriesAccount:
         self.counters.analysis_lost -= 1
         self.ledger.explain(frame_id, "")
 
-    def close(self, n_planned: int) -> int:
-        """Count what never came; return how many frames of the plan are missing after the last one.
+    def close(self, n_planned: int, reason: str = "planned, never came") -> int:
+        """Count what never came, for this reason; return how many planned frames are missing after the last.
 
         Rows are made for them up to the largest gap that is believed; beyond it they are only counted.
         """
@@ -118,7 +118,7 @@ class SeriesAccount:
         n_named = min(n_absent, self._max_gap_frames)
         ledger.add_missing(n_rows + n_named)
         for row in range(n_rows, n_rows + n_named):
-            ledger.explain(ledger.first_id + row, "planned, never came")
+            ledger.explain(ledger.first_id + row, reason)
         self._n_unnamed = n_absent - n_named
         return n_absent
 

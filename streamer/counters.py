@@ -39,7 +39,7 @@ class Counters:
     damaged_on_arrival : int
         Those of them whose message was damaged, so that they are not in the file.
     unrecorded : int
-        Frames that arrived after recording had failed.
+        Frames that arrived after recording had failed, or after another series had begun.
     analysis_lost : int
         Frames handed to an analyser that never answered.
     duplicates, strays : int

@@ -21,11 +21,11 @@ import zmq
 from streamer.clock import RunClock
 from streamer.config import RunConfig
 from streamer.counters import series_line
-from streamer.errors import MessageError
+from streamer.errors import MessageError, RunError
 from streamer.handon import HandOn, Offer, queue_capacity
 from streamer.link import decode_result, encode_status
 from streamer.notes import Notes
-from streamer.receiver import Receiver
+from streamer.receiver import open_source
 from streamer.recorder import RunContext, SeriesRecorder
 from streamer.records import (
     AnalyserInfo,
@@ -73,6 +73,8 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
         If the file's folder cannot be written to.
     SourceRefusedError
         If an encrypted source does not let us in.
+    RunError
+        If a source without ZeroMQ cannot be reached, or fails; the file is closed then.
     """
     path = Path(config.record.path) if config.record.path else None
     if path is not None:
@@ -85,6 +87,8 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
         control.ready(tasks=sockets.tasks_address, results=sockets.results_address)
         ingest.run(control)
         control.finished(ingest.summary())
+        if sockets.receiver.error is not None:
+            raise RunError(f"{source}: {sockets.receiver.error}") from sockets.receiver.error
 
 
 class IngestSockets:
@@ -92,7 +96,7 @@ class IngestSockets:
 
     Attributes
     ----------
-    receiver : Receiver
+    receiver : Receiver or BridgedReceiver
         From the source.
     tasks, results, status : zmq.Socket
         PUSH to and PULL from the analysers, PUB to the windows.
@@ -102,7 +106,7 @@ class IngestSockets:
 
     def __init__(self, config: RunConfig, view_address: str) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.receiver = Receiver(self._context, config)
+        self.receiver = open_source(self._context, config)
         capacity = queue_capacity(config.analysis)
         self.tasks, self.tasks_address = self._bind(zmq.PUSH, capacity)
         self.results, self.results_address = self._bind(zmq.PULL, capacity)
@@ -170,6 +174,8 @@ class Ingest:
                 self._stopped = True
                 self._keeper.stop("stopped on request", self._clock.now())
             n_messages = self._take_messages() if self._keeper.accepting else 0
+            if not n_messages:
+                self._end_if_source_failed()
             n_results = self._take_results()
             self._handon.retry()
             self._tick()
@@ -189,6 +195,12 @@ class Ingest:
     def summary(self) -> dict[str, Any]:
         """Return the fields of the run's `RunSummary`."""
         return self._board.summary(self._keeper).to_dict()
+
+    def _end_if_source_failed(self) -> None:
+        """End the run once what a failed source had left in the queue is taken in."""
+        error = self._sockets.receiver.error
+        if error is not None and self._keeper.accepting and not self._handon.blocked:
+            self._keeper.end(f"the source failed: {error}", self._clock.now())
 
     def _take_messages(self) -> int:
         """Take in what the detector has sent, at most a burst; return how many messages that was."""

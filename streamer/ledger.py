@@ -102,6 +102,11 @@ class Ledger:
         self._window = {spec.name: _blank(spec.name, WINDOW_ROWS) for spec in LEDGER}
         self._dirty = {group: _Range() for group in _GROUPS}
 
+    @property
+    def end_id(self) -> int:
+        """The frame id after the last row's."""
+        return self.first_id + self.n_rows
+
     def attach(self, columns: "Mapping[str, Column]") -> None:
         """Write to a new file from now on, all rows so far included."""
         self._columns = columns

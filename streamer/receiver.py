@@ -1,21 +1,36 @@
-"""The receiving end of a source, and whether the source lets us in."""
+"""The receiving end of a source: a socket to read from, whether the source lets us in, and why it failed."""
 
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from streamer.bridge import Bridge
 from streamer.config import RunConfig
 from streamer.connection import ConnectionWatch
 from streamer.curve import client_keys
 from streamer.errors import SourceRefusedError
-from streamer.sources import open_receiver, parse_source
+from streamer.merlin_connection import MerlinConnection, start_acquisition
+from streamer.sources import ZMQ_SCHEMES, open_receiver, parse_source
 
 if TYPE_CHECKING:
     import zmq
 
-__all__ = ["Receiver"]
+__all__ = ["BridgedReceiver", "Receiver", "open_source"]
 
 _CHECK_S = 0.05
+
+
+def open_source(context: "zmq.Context[zmq.Socket[bytes]]", config: RunConfig) -> "Receiver | BridgedReceiver":
+    """Connect to the configured source, whatever it speaks.
+
+    Raises
+    ------
+    RunError
+        If a source without ZeroMQ cannot be reached; others may be started later.
+    """
+    if parse_source(config.source.address).scheme in ZMQ_SCHEMES:
+        return Receiver(context, config)
+    return BridgedReceiver(context, config)
 
 
 class Receiver:
@@ -31,7 +46,11 @@ class Receiver:
     Attributes
     ----------
     socket : zmq.Socket
+    error : None
+        A ZeroMQ source that goes away may come back: it does not fail.
     """
+
+    error: Exception | None = None
 
     def __init__(
         self, context: "zmq.Context[zmq.Socket[bytes]]", config: RunConfig, receive_timeout_ms: int = 100
@@ -80,3 +99,36 @@ class Receiver:
 
     def _watch(self, socket: "zmq.Socket[bytes]") -> None:
         self._connection = ConnectionWatch(socket)
+
+
+class BridgedReceiver:
+    """The same for a source that does not speak ZeroMQ: a bridge brings its messages.
+
+    Attributes
+    ----------
+    socket : zmq.Socket
+    """
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", config: RunConfig) -> None:
+        source, wait_s = parse_source(config.source.address), config.source.connect_timeout_s
+        pump = MerlinConnection(source, config.ingest.message_limit_bytes, wait_s)
+        if config.source.control_port:
+            start_acquisition(source, config.source.control_port, wait_s)
+        self._bridge = Bridge(context, pump, config.ingest)
+        self.socket = self._bridge.receiver
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the source has failed; None while it works."""
+        return self._bridge.error
+
+    def close(self) -> None:
+        """Stop the bridge; what it has brought and was not taken is lost."""
+        self._bridge.close()
+        self.socket.close()
+
+    def expect_admitted(self, stopping: Callable[[], bool]) -> None:
+        """Return at once: the source was reached before."""
+
+    def expect_not_refused(self) -> None:
+        """Return at once: the source was reached before."""

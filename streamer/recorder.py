@@ -29,7 +29,10 @@ from streamer.series_file import SeriesFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RunContext", "SeriesRecorder"]
+__all__ = ["ANOTHER_BEGAN", "RunContext", "SeriesRecorder"]
+
+ANOTHER_BEGAN = "another series began"
+"""Why a series ends whose source starts the next one without ending it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +202,8 @@ class SeriesRecorder:
         """
         if self._first is None and self.announced:
             self._begin(_header_of(self.start), self._context.clock.now())
-        n_absent = self.account.close(0 if stopped else self.start.n_frames_planned)
+        why = f"planned, not here when {reason}" if reason == ANOTHER_BEGAN else "planned, never came"
+        n_absent = self.account.close(0 if stopped else self.start.n_frames_planned, why)
         if n_absent:
             self.note("planned frames missing", f"the last {n_absent} planned frames never came: lost, or the"
                       " acquisition was ended early")  # fmt: skip

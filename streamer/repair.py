@@ -22,13 +22,14 @@ from streamer.file_layout import CHANGES, COLUMNS, LEDGER, SUMMARY
 from streamer.file_process import PROCESS
 from streamer.file_views import HYPERSPY_FRAME_AXIS
 from streamer.records import FrameStatus
-from streamer.result_tables import Table, count
+from streamer.result_tables import Table, asked_of, count, damaged_on_arrival, unanswered
 from streamer.superblock import clear_marks, is_marked_open
 from streamer.swmr import LIBVER, Column, ColumnSpec, NumberAttribute, text
 
 __all__ = ["repair_file"]
 
 _REASON = b"lost when the recording was killed"
+_NO_RESULT = b"no result when the recording was killed"
 _ROOM_BYTES = 64 * 2**20  # HDF5 crashes where it cannot write; rewritten ledger rows take far less
 _LARGEST_FIRST_ID = 100_000
 _END_REASON = "the recording was killed; repaired"
@@ -65,6 +66,8 @@ def _mend(file: h5py.File) -> None:
     for name, value in count(ledger).items():
         if name != "rows":
             _put(file, f"counters/{name}", value)
+    _put(file, "counters/damaged_on_arrival", np.sum(damaged_on_arrival(ledger)))
+    _put(file, "counters/analysis_lost", np.sum(unanswered(ledger, asked_of(file))))
     _put(file, "latency/received_to_published", _latencies_s(ledger))
     _put(file, "t_end", file[f"{PROCESS}/t_heartbeat"][()])
     _put(file, "end_reason", text(_END_REASON))
@@ -126,6 +129,8 @@ def _mend_ledger(file: h5py.File, n_frames: int, n_results: int) -> Table:
     first_id = int(ledger["frame_id"][0]) if len(ledger["frame_id"]) else 0
     _enter_frames(ledger, stored - first_id)
     _enter_results(ledger, file["/entry/summary/frame_id"][:n_results] - first_id)
+    nameless = unanswered(ledger, asked_of(file)) & (ledger["reason"] == b"")
+    ledger["reason"][nameless] = _NO_RESULT
     for spec in LEDGER:
         column = Column(file[f"/entry/ledger/{spec.name}"])
         column.write(0, ledger[spec.name])

@@ -12,16 +12,30 @@ from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401 - registers the filters
+import msgspec
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from streamer.errors import UsageError
+from streamer.errors import FileReadError, UsageError
 from streamer.file_process import PROCESS
-from streamer.records import FrameStatus
+from streamer.records import FrameStatus, Policy
 from streamer.superblock import is_marked_open
 
-__all__ = ["FileState", "Table", "Tables", "count", "file_state", "open_result", "read_tables"]
+__all__ = [
+    "Asked",
+    "FileState",
+    "Table",
+    "Tables",
+    "asked_of",
+    "count",
+    "damaged_on_arrival",
+    "file_state",
+    "open_result",
+    "read_tables",
+    "unanswered",
+    "wanted",
+]
 
 _SILENCE_S = 30.0  # a writer on another machine that has not shown itself for so long is gone
 _SAME_START_S = 2.0  # two readings of a process' start differ by less
@@ -35,6 +49,18 @@ class FileState(StrEnum):
     CLOSED = "closed"
     BEING_WRITTEN = "being written"
     CRASHED = "crashed"
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What a run was asked to analyse, by its stored configuration; what is not in it was not asked for."""
+
+    enabled: bool = False
+    policy: Policy = Policy.LATEST
+    every: int = 1
+
+
+class _Configuration(msgspec.Struct, frozen=True):
+    analysis: Asked = Asked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +79,7 @@ class Tables:
     first_row: NDArray[Any]
     counters: dict[str, int]
     n_planned: int
+    asked: Asked
     state: str
     end_reason: str
     uneven: tuple[str, ...]
@@ -78,7 +105,20 @@ def open_result(path: Path) -> Iterator[h5py.File]:
 
 
 def read_tables(file: h5py.File) -> Tables:
-    """Read all tables."""
+    """Read all tables.
+
+    Raises
+    ------
+    FileReadError
+        If one of them cannot be read: HDF5 has found a checksum of its own wrong.
+    """
+    try:
+        return _read_tables(file)
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise FileReadError(f"the tables of {file.filename} cannot be read: {error}") from error
+
+
+def _read_tables(file: h5py.File) -> Tables:
     first_row = file["/entry/columns/first_row"][:]
     parts = {
         "ledger": file["/entry/ledger"],
@@ -93,10 +133,33 @@ def read_tables(file: h5py.File) -> Tables:
         first_row=first_row,
         counters={name: int(value[()]) for name, value in file[f"{PROCESS}/counters"].items()},
         n_planned=int(file[f"{PROCESS}/series/n_frames_planned"][()]),
+        asked=asked_of(file),
         state=file[f"{PROCESS}/state"][()].decode(),
         end_reason=file[f"{PROCESS}/end_reason"][()].decode(),
         uneven=tuple(name for name, table in tables.items() if len({*map(len, table.values())}) > 1),
     )
+
+
+def asked_of(file: h5py.File) -> Asked:
+    """Read what a file's run was asked to analyse; other versions' keys are passed over."""
+    text = file[f"{PROCESS}/configuration"][()]
+    return msgspec.toml.decode(text, type=_Configuration).analysis
+
+
+def wanted(ledger: Table, asked: Asked) -> NDArray[np.bool_]:
+    """Tell which rows are recorded frames that the run was to analyse."""
+    chosen = (ledger["frame_id"] % asked.every == 0) & (ledger["stack_row"] >= 0)
+    return np.asarray(chosen & asked.enabled)
+
+
+def unanswered(ledger: Table, asked: Asked) -> NDArray[np.bool_]:
+    """Tell which of them have neither a result nor a failure, and were not skipped."""
+    return np.asarray(wanted(ledger, asked) & (ledger["status"] == FrameStatus.RECORDED))
+
+
+def damaged_on_arrival(ledger: Table) -> NDArray[np.bool_]:
+    """Tell which rows are frames whose message was damaged, so that they are not in the stack."""
+    return np.asarray((ledger["stack_row"] < 0) & (ledger["status"] == FrameStatus.DAMAGED))
 
 
 def count(ledger: Table) -> dict[str, int]:

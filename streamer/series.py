@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from streamer.counters import Counters, LatencyHistogram, SeriesSummary
 from streamer.errors import MessageError
-from streamer.recorder import RunContext, SeriesRecorder
+from streamer.recorder import ANOTHER_BEGAN, RunContext, SeriesRecorder
 from streamer.records import AnalyserInfo, Frame, SeriesEnd, SeriesKey, SeriesStart
 
 if TYPE_CHECKING:
@@ -117,12 +117,13 @@ class SeriesKeeper:
         self._closing: list[_Closing] = []
         self._over = RunTotals()
         self._key: SeriesKey | None = None  # of the frame before: usually the same object
-        self._former: tuple[SeriesKey, float] | None = None  # the series closed last, and when
+        self._latest: tuple[SeriesKey, float] | None = None  # the series closed last, and when
         self._end_at: float | None = None
         self._end_reason = ""
         self._last_message = context.clock.now()
         self._last_answer = 0.0
         self._analyser: AnalyserInfo | None = None
+        self._former: dict[SeriesKey, int] = {}  # series of this run that are over: their ids up to this one
 
     @property
     def state(self) -> RunState:
@@ -161,6 +162,7 @@ class SeriesKeeper:
             self._open_unannounced(frame)
         elif key is not self._key and not _same(key, self.current.start.key):
             self._count_stray(f"frame {frame.header.frame_id} of series {key.series_id}")
+            self._count_unnamed(key, frame.header.frame_id)
             return None
         self._key = key
         series = self.current
@@ -178,7 +180,7 @@ class SeriesKeeper:
         if self.current is not None and self.current.announced and self._end_at is not None:
             self._count_stray(f"a start message of series {start.key.series_id}")
             return
-        self._close("another series began" if self._end_at is None else self._end_reason, t_received)
+        self._close(ANOTHER_BEGAN if self._end_at is None else self._end_reason, t_received)
         self._open(SeriesRecorder(start, self._context))
 
     def take_end(self, end: SeriesEnd, t_received: float) -> None:
@@ -229,6 +231,11 @@ class SeriesKeeper:
         self._closing = [replace(c, stopped=True, since=now) for c in self._closing]
         self.ended_by = self.ended_by or reason
 
+    def end(self, reason: str, now: float) -> None:
+        """End the run because no more can come; planned frames that have not come are missing."""
+        self._close(reason, now)
+        self.ended_by = self.ended_by or reason
+
     def _reason_to_end(self, series: SeriesRecorder, now: float) -> str:
         silence_s = now - self._last_message
         if self._end_at is not None and (now >= self._end_at or (series.announced and series.complete)):
@@ -260,7 +267,8 @@ class SeriesKeeper:
     def _close(self, reason: str, now: float, stopped: bool = False) -> None:
         series, self.current, self._end_at = self.current, None, None
         if series is not None:
-            self._former = (series.start.key, now)
+            self._latest = (series.start.key, now)
+            self._former[series.start.key] = max(series.account.ledger.end_id, series.start.n_frames_planned)
             self._closing.append(_Closing(series, reason, stopped, now))
             if reason != "end message":
                 series.note("series end", f"series {series.start.key.series_id} was closed: {reason}")
@@ -288,9 +296,9 @@ class SeriesKeeper:
 
     def _just_over(self, key: SeriesKey, now: float) -> bool:
         """Whether this is the series that was closed a moment ago; later it is another by the same name."""
-        if self._former is None or now - self._former[1] > self._limits.end_timeout_s:
+        if self._latest is None or now - self._latest[1] > self._limits.end_timeout_s:
             return False
-        return _same(key, self._former[0])
+        return _same(key, self._latest[0])
 
     def _count_stray(self, what: str) -> None:
         self._over.counters.strays += 1
@@ -300,6 +308,13 @@ class SeriesKeeper:
             self.current.note("stray", line)
         else:
             self._context.notes.add("stray", line)
+
+    def _count_unnamed(self, key: SeriesKey, frame_id: int) -> None:
+        """Count a frame of a series that is over as lost, unless its ledger already calls the id missing."""
+        if frame_id >= self._former.get(key, frame_id + 1):
+            self._former[key] = frame_id + 1
+            self._over.counters.received += 1
+            self._over.counters.unrecorded += 1
 
     def _with_pixel_size(self, start: SeriesStart) -> SeriesStart:
         """Let the configuration's pixel size, if there is one, override the source's."""

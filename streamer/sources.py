@@ -17,12 +17,14 @@ from streamer.dectris_v1_encode import DectrisV1Encoder
 from streamer.dectris_v2 import DectrisV2Parser
 from streamer.dectris_v2_encode import DectrisV2Encoder
 from streamer.errors import SourceUnreachableError, UsageError
+from streamer.merlin import MerlinParser
 from streamer.records import StreamMessage
 from streamer.wire import AtomstreamEncoder, AtomstreamParser
 
 __all__ = [
     "Encoder",
     "Parser",
+    "ZMQ_SCHEMES",
     "Scheme",
     "Source",
     "make_encoder",
@@ -50,9 +52,13 @@ class Scheme(StrEnum):
     DECTRIS2 = "dectris2"
     DECTRIS1 = "dectris1"
     ATOMSTREAM = "atomstream"
+    MERLIN = "merlin"
 
 
-_DEFAULT_PORTS = {Scheme.DECTRIS2: 31001, Scheme.DECTRIS1: 9999}
+ZMQ_SCHEMES = (Scheme.DECTRIS2, Scheme.DECTRIS1, Scheme.ATOMSTREAM)
+"""The streams that come over ZeroMQ, which can also be sent; the others come through `streamer.bridge`."""
+
+_DEFAULT_PORTS = {Scheme.DECTRIS2: 31001, Scheme.DECTRIS1: 9999, Scheme.MERLIN: 6342}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +114,8 @@ def parse_source(address: str) -> Source:
     found = _ADDRESS.fullmatch(address)
     if found is None or found["scheme"] not in list(Scheme):
         raise UsageError(
-            f"{address!r} is not a source: expected dectris2://HOST:31001, dectris1://HOST:9999 or"
-            " atomstream://HOST:PORT"
+            f"{address!r} is not a source: expected dectris2://HOST:31001, dectris1://HOST:9999,"
+            " merlin://HOST:6342 or atomstream://HOST:PORT"
         )
     scheme = Scheme(found["scheme"])
     port = int(found["port"]) if found["port"] else _DEFAULT_PORTS.get(scheme, 0)
@@ -139,10 +145,18 @@ def make_parser(source: Source, channel: str = "", limits: IngestConfig | None =
             return DectrisV1Parser(limits.message_limit_bytes, limits.frame_limit_bytes)
         case Scheme.ATOMSTREAM:
             return AtomstreamParser(limits.message_limit_bytes, limits.frame_limit_bytes)
+        case Scheme.MERLIN:
+            return MerlinParser(limits.message_limit_bytes, limits.frame_limit_bytes)
 
 
 def make_encoder(scheme: Scheme, series_date_s: float) -> Encoder:
-    """Make the encoder for a stream; DECTRIS's times are written relative to `series_date_s` [Unix s]."""
+    """Make the encoder for a stream; DECTRIS's times are written relative to `series_date_s` [Unix s].
+
+    Raises
+    ------
+    UsageError
+        If the stream is one that this program only receives.
+    """
     match scheme:
         case Scheme.DECTRIS2:
             return DectrisV2Encoder(series_date_s)
@@ -150,6 +164,8 @@ def make_encoder(scheme: Scheme, series_date_s: float) -> Encoder:
             return DectrisV1Encoder(series_date_s)
         case Scheme.ATOMSTREAM:
             return AtomstreamEncoder()
+        case Scheme.MERLIN:
+            raise UsageError(f"{scheme}:// can be received, not sent; choose one of {', '.join(ZMQ_SCHEMES)}")
 
 
 def open_receiver(

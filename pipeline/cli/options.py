@@ -32,6 +32,7 @@ RUNS = Path("runs")
 _PLACES = {
     "source": ("source", "address"),
     "channel": ("source", "channel"),
+    "control_port": ("source", "control_port"),
     "pixel_size": ("source", "pixel_size_A"),
     "connect_timeout_s": ("source", "connect_timeout_s"),
     "idle_timeout_s": ("ingest", "idle_timeout_s"),
@@ -72,9 +73,13 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="dectris2://HOST:31001, dectris1://HOST:9999 or atomstream://HOST:PORT",
+        help="dectris2://HOST:31001, dectris1://HOST:9999, merlin://HOST:6342 or atomstream://HOST:PORT",
     )
     parser.add_argument("--channel", help="a detector's threshold (default: its first)")
+    parser.add_argument(
+        "--control-port", type=int, metavar="PORT",
+        help="Merlin's (6341): start the acquisition through it (default: it is started elsewhere)",
+    )  # fmt: skip
     parser.add_argument(
         "--pixel-size-A", "--pixel-size", dest="pixel_size", type=float, metavar="Å",
         help="pixel size at the specimen [Å] (default: what the stream says)",

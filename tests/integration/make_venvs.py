@@ -10,7 +10,7 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["LIBERTEM", "TICKIT", "ForeignVenv"]
+__all__ = ["LIBERTEM", "MERLIN", "TICKIT", "ForeignVenv"]
 
 _ROOT = Path(__file__).parents[2]
 
@@ -59,6 +59,9 @@ TICKIT = ForeignVenv("tickit", ("tickit-devices==0.4.1", "cbor2<6"))
 LIBERTEM = ForeignVenv("libertem", ("libertem-dectris==0.3.2",))
 """DECTRIS Stream V1, sender and receiver."""
 
+MERLIN = ForeignVenv("merlin", ("libertem-live==0.3.0",))
+"""Quantum Detectors MerlinEM."""
+
 if __name__ == "__main__":
-    for environment in (TICKIT, LIBERTEM):
+    for environment in (TICKIT, LIBERTEM, MERLIN):
         environment.make()

@@ -93,7 +93,9 @@ def test_a_killed_recording_is_recognised_and_repaired(tmp_path: Path) -> None:
 
     report = repair(path)
     assert (report.state, report.problems) == ("repaired", ())
-    assert (report.recorded, report.analysed, report.decoded, report.lost) == (20, 6, 20, 0)
+    assert (report.recorded, report.analysed, report.decoded) == (20, 6, 20)
+    assert (report.lost, report.analysis_lost) == (14, 14), "handed on, and no result came before the end"
+    assert list(map(str, report.losses)) == ["14 recorded (no result when the recording was killed): 6-19"]
     with h5py.File(path, "r") as file:
         for row in range(20):
             np.testing.assert_array_equal(file["entry/stack/intensity"][row], image_of(row))
@@ -277,5 +279,6 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(
     report = check_file(path)
     assert report.state == "failed"
     assert report.recorded == report.decoded == summary["recorded"]
-    assert report.lost == summary["lost"]
+    assert report.lost == summary["lost"] + report.analysis_lost
+    assert report.analysis_lost <= 20, "results that came after the file was closed"
     assert report.problems == (f"recording stopped early: {summary['recording_error']}",)

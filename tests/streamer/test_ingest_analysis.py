@@ -175,7 +175,8 @@ def test_a_failure_is_in_the_ledger_with_its_reason(tmp_path: Path) -> None:
     assert (summary["damaged"], summary["recorded"], summary["lost"]) == (1, 3, 1)
     report = check_file(path)
     assert report.problems == ()
-    assert report.losses == ("1 damaged (payload does not decode): 1",)
+    assert list(map(str, report.losses)) == ["1 damaged (payload does not decode): 1"]
+    assert (report.ok, report.lost, report.analysis_lost, report.decoded) == (False, 1, 1, 3)
 
 
 def test_a_result_that_never_comes_is_named_and_the_file_closed(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_a_result_that_never_comes_is_named_and_the_file_closed(tmp_path: Path) 
         summary = run.finish()
     assert (summary["analysed"], summary["analysis_lost"], summary["lost"]) == (1, 2, 2)
     assert _status(path) == [FrameStatus.ANALYSED, FrameStatus.RECORDED, FrameStatus.RECORDED]
-    assert "2 recorded (no result within 0.3 s): 1-2" in check_file(path).losses
+    assert "2 recorded (no result within 0.3 s): 1-2" in map(str, check_file(path).losses)
 
 
 def test_a_stop_skips_what_was_not_analysed_yet(tmp_path: Path) -> None:
@@ -274,7 +275,9 @@ def test_a_dead_analyser_holds_nothing_up_and_late_answers_count(tmp_path: Path)
             end.answer(result_of(task))
         summary = run.finish()
     assert (summary["analysed"], summary["analysis_lost"], summary["lost"]) == (5, 3, 3)
-    assert check_file(path).losses == ("3 recorded (analyser 1 has died): 0-1, 3",)
+    report = check_file(path)
+    assert [str(loss) for loss in report.losses] == ["3 recorded (analyser 1 has died): 0-1, 3"]
+    assert (report.ok, report.analysis_lost, report.lost) == (False, 3, 3)
 
 
 def test_results_of_a_series_that_was_replaced_go_to_its_own_file(tmp_path: Path) -> None:
