@@ -12,7 +12,7 @@ __all__ = ["format_summary", "problems_of", "summarise"]
 
 _FROM_INGEST = (
     "planned", "received", "recorded", "analysed", "skipped", "missing", "damaged", "duplicates", "strays",
-    "unrecorded", "analysis_lost", "lost", "bad_messages", "fps", "seconds", "latency_p50_ms",
+    "unrecorded", "paused", "analysis_lost", "lost", "bad_messages", "fps", "seconds", "latency_p50_ms",
     "latency_p99_ms", "latency_p999_ms", "bytes_received", "bytes_recorded", "ended_by",
 )  # fmt: skip
 _FROM_ANALYSER = ("backend", "device", "precision")
@@ -114,6 +114,8 @@ def _frames_line(summary: Mapping[str, Any]) -> str:
         shown = [(name, value) for name, value in shown if name not in ("analysed", "skipped")]
     line = "   ".join(f"{name} {value:,}" for name, value in shown if value is not None)
     bad = sum((summary.get("bad_messages") or {}).values())
+    paused = summary.get("paused")
+    line += f"   recording off for {paused:,}" if paused else ""
     return line + (f"   bad messages {bad:,}" if bad else "")
 
 

@@ -5,7 +5,8 @@
     [sender] ──► ingest ──► analyser(s)          child processes, each a `streamer.worker.Worker`
                    │  ▲         │
                    │  └─results─┤
-                   └──status────┴──views──► hub (a thread here) ──► window(s)
+      ▲            └──status────┴──views──► hub (a thread here) ──► window(s)
+      └─requests, replies─► control port (a thread here) ◄──► window(s), scripts
 
 Order: hub; sender (if the run brings its own); ingest, which binds; analysers, until their networks are
 loaded; then the sender may begin. The run is over when ingest has ended: by the end of the series, by its own
@@ -25,6 +26,7 @@ from multiprocessing.synchronize import Event
 import msgspec
 
 from pipeline.analyser import run_analyser
+from pipeline.control_port import ControlPort
 from pipeline.crew import Crew
 from pipeline.hub import ViewHub
 from pipeline.plan import Companion, RunOutcome, RunPlan
@@ -68,8 +70,13 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
     config = plan.config
     if plan.sender is None:
         wait_reachable(parse_source(config.source.address), config.source.connect_timeout_s)
-    with StopSignals() as signals, ViewHub(config.view.bind) as hub, Crew() as crew:
-        with closing(_Run(plan, signals, hub, crew)) as run:
+    with (
+        StopSignals() as signals,
+        ViewHub(config.view.bind) as hub,
+        ControlPort(config.control.bind) as port,
+        Crew() as crew,
+    ):
+        with closing(_Run(plan, signals, hub, port, crew)) as run:
             run.start()
             run.watch()
             outcome = run.outcome()
@@ -81,8 +88,10 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
 class _Run:
     """One run, as the supervisor sees it."""
 
-    def __init__(self, plan: RunPlan, signals: StopSignals, hub: ViewHub, crew: Crew) -> None:
-        self._plan, self._signals, self._hub, self._crew = plan, signals, hub, crew
+    def __init__(
+        self, plan: RunPlan, signals: StopSignals, hub: ViewHub, port: ControlPort, crew: Crew
+    ) -> None:
+        self._plan, self._signals, self._hub, self._port, self._crew = plan, signals, hub, port, crew
         self._config = plan.config
         self._clock = RunClock.start()
         self._progress = RunProgress(hub.outer_address, plan.config.analysis.enabled)
@@ -108,10 +117,12 @@ class _Run:
         if self._plan.sender is not None:
             self._start_sender(self._plan.sender, begin)
         self._ingest = self._crew.start(
-            "ingest", run_ingest, self._config, self._clock, self._hub.inner_address
+            "ingest", run_ingest, self._config, self._clock, self._hub.inner_address, self._port.remote
         )
         self._await_ready(self._ingest)
         self._plan.say(f"live view: atomstream gui {self._hub.outer_address}")
+        if self._port.remote.control:
+            self._plan.say(f'control: atomstream tell {self._port.remote.control} note "…"')
         self._start_window()
         self._start_analysers()
         if not self._signals.requested:
@@ -125,6 +136,7 @@ class _Run:
             self._look_after_window()
             self._crew.sample_memory()
             self._progress.update()
+            self._end_wanted |= self._port.stop_wanted
             if self._ending():
                 self._ask_for_the_end()
         self._ingest.raise_error()

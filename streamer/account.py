@@ -1,6 +1,7 @@
 """The account of one series: its ledger and its counters, changed together."""
 
 from dataclasses import replace
+from math import nan
 
 from streamer.counters import Counters, LatencyHistogram
 from streamer.errors import MessageError
@@ -18,12 +19,12 @@ class SeriesAccount:
 
     Parameters
     ----------
-    max_gap_frames : int
+    max_gap_frames, first_id : int
         See `Ledger`.
     """
 
-    def __init__(self, max_gap_frames: int) -> None:
-        self.ledger = Ledger(max_gap_frames)
+    def __init__(self, max_gap_frames: int, first_id: int = 0) -> None:
+        self.ledger = Ledger(max_gap_frames, first_id)
         self.counters = Counters()
         self.latency = LatencyHistogram()
         self._max_gap_frames = max_gap_frames
@@ -58,6 +59,12 @@ class SeriesAccount:
         counters.bytes_received += n_bytes
         return True
 
+    def pause(self, header: FrameHeader, t_received: float) -> None:
+        """Note that a frame is not in the file because recording was switched off."""
+        self.counters.paused += 1
+        self.ledger.record(header.frame_id, header.t_detector, t_received, nan, -1, FrameStatus.UNRECORDED)
+        self.ledger.explain(header.frame_id, "recording was off")
+
     def record(
         self, header: FrameHeader, n_bytes: int, t_received: float, t_recorded: float, stack_row: int
     ) -> None:
@@ -89,7 +96,10 @@ class SeriesAccount:
         self.ledger.analyse(result.frame_id, result.t_analysed, result.t_published, result_row)
 
     def failure(self, frame_id: int, reason: str) -> None:
-        """Note that a recorded frame could not be analysed."""
+        """Note that a frame could not be analysed."""
+        if self.ledger.status(frame_id) is FrameStatus.UNRECORDED:  # "damaged" would say that it was to be
+            self.lose_analysis(frame_id, reason)
+            return
         self.counters.damaged += 1
         self.ledger.damage(frame_id, reason)
 

@@ -34,6 +34,8 @@ class CheckReport:
         ``complete``, ``stopped`` or ``repaired`` as the file says; ``recording`` if it was never closed.
     planned, rows, received, recorded, analysed, skipped, missing, damaged : int
         Frames the source announced; frame ids in the ledger; and what became of them, by the ledger.
+    paused : int
+        Frames received while recording was switched off: not in the stack, and no loss.
     decoded : int
         Frames whose pixels were decoded.
     lost : int
@@ -54,6 +56,7 @@ class CheckReport:
     skipped: int
     missing: int
     damaged: int
+    paused: int
     decoded: int
     lost: int
     losses: tuple[str, ...]
@@ -149,8 +152,12 @@ def _contradictions(tables: Tables) -> Iterator[str]:
     yield from _unless(
         not np.any(has_result & recorded & ~analysed), "frames have a result and are not analysed"
     )
-    kept = absent | (status == FrameStatus.DAMAGED) | recorded
-    yield from _unless(bool(np.all(kept)), "frames are called recorded and are not in the stack")
+    lacking = ~recorded & (status == FrameStatus.RECORDED)
+    yield from _unless(not np.any(lacking), "frames are called recorded and are not in the stack")
+    yield from _unless(
+        not np.any(recorded & (status == FrameStatus.UNRECORDED)),
+        "frames are in the stack and called unrecorded",
+    )
     yield from _column_rows(tables)
     if tables.state not in ("recording", "failed"):  # a failed recording counts on after its file is closed
         yield from _counters(tables)
@@ -193,8 +200,8 @@ def _counters(tables: Tables) -> Iterator[str]:
     """Compare the counters that the run has kept with what the ledger adds up to."""
     counted = count(tables.ledger)
     counted["missing"] += _without_row(tables)
-    for name in ("received", "recorded", "analysed", "skipped", "missing", "damaged"):
-        kept, found = tables.counters[name], counted[name]
+    for name in ("received", "recorded", "analysed", "skipped", "missing", "damaged", "paused"):
+        kept, found = tables.counters.get(name, 0), counted[name]
         yield from _unless(kept == found, f"{kept} frames {name} by the counters, {found} by the ledger")
 
 
@@ -237,7 +244,7 @@ def _decode_row(stack: Stack, row: int, frame_id: int) -> None:
 
 def _report(path: Path, tables: Tables, problems: list[str], unreadable: dict[int, str]) -> CheckReport:
     counted = count(tables.ledger)
-    unrecorded = counted["rows"] - counted["recorded"] + _without_row(tables)
+    unrecorded = counted["rows"] - counted["recorded"] - counted["paused"] + _without_row(tables)
     return CheckReport(
         path=str(path),
         state=tables.state,

@@ -14,6 +14,7 @@ from streamer.records import Policy
 
 __all__ = [
     "AnalysisConfig",
+    "ControlConfig",
     "IngestConfig",
     "RecordConfig",
     "RunConfig",
@@ -57,6 +58,7 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     flush_frames: Positive = 128  # or what came within the interval, whichever is less
     flush_interval_s: Seconds = 0.25
     maps_every: NonNegative = 0  # store denoised and atom-count maps of every n-th frame; 0: none
+    paused: bool = False  # begin with recording switched off, until somebody switches it on
 
 
 class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -84,6 +86,12 @@ class ViewConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     size_px: Positive = 1024
 
 
+class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the run takes commands; anybody who reaches the address can stop it."""
+
+    bind: str = "tcp://127.0.0.1:0"  # empty: it takes none
+
+
 class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything a run is told; stored with it under ``/entry/process/configuration``."""
 
@@ -92,6 +100,7 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     record: RecordConfig = RecordConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     view: ViewConfig = ViewConfig()
+    control: ControlConfig = ControlConfig()
 
 
 def load_config(path: Path) -> RunConfig:

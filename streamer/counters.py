@@ -29,7 +29,7 @@ class Counters:
     received : int
         Frame ids for which a message came, damaged ones included.
     recorded : int
-        Frames in the file. Received and not recorded: `damaged_on_arrival`, or `unrecorded`.
+        Frames in the file. Received and not recorded: `damaged_on_arrival`, `unrecorded` or `paused`.
     analysed, skipped : int
         Frames with a result; frames that were deliberately not analysed.
     missing : int
@@ -40,6 +40,8 @@ class Counters:
         Those of them whose message was damaged, so that they are not in the file.
     unrecorded : int
         Frames that arrived after recording had failed.
+    paused : int
+        Frames that arrived while recording was switched off, and are therefore not in the file: no loss.
     analysis_lost : int
         Frames handed to an analyser that never answered.
     duplicates, strays : int
@@ -58,6 +60,7 @@ class Counters:
     damaged: int = 0
     damaged_on_arrival: int = 0
     unrecorded: int = 0
+    paused: int = 0
     analysis_lost: int = 0
     duplicates: int = 0
     strays: int = 0
@@ -125,7 +128,7 @@ class RunSummary:
         Frames the source announced; 0 where it did not say.
     received, recorded, analysed, skipped, missing, damaged : int
         See `Counters`, for these as for the next.
-    duplicates, strays, unrecorded, analysis_lost : int
+    duplicates, strays, unrecorded, paused, analysis_lost : int
     lost : int
         Frames lost against the policy; a run with any does not exit with 0.
     bad_messages : Mapping
@@ -162,6 +165,7 @@ class RunSummary:
     duplicates: int
     strays: int
     unrecorded: int
+    paused: int
     analysis_lost: int
     lost: int
     bad_messages: Mapping[str, int]

@@ -43,7 +43,9 @@ LEDGER = (
     ColumnSpec("t_recorded", "<f8", "s", nan, long_name="Unix time when the frame was written"),
     ColumnSpec("t_analysed", "<f8", "s", nan, long_name="Unix time when the networks had finished"),
     ColumnSpec("t_published", "<f8", "s", nan, long_name="Unix time when the result was sent out"),
-    ColumnSpec("status", "|u1", long_name="0 missing, 1 recorded, 2 analysed, 3 skipped, 4 damaged"),
+    ColumnSpec(
+        "status", "|u1", long_name="0 missing, 1 recorded, 2 analysed, 3 skipped, 4 damaged, 5 unrecorded"
+    ),
     ColumnSpec("reason", f"S{REASON_BYTES}", fill=b"", long_name="why the frame went no further"),
     ColumnSpec("stack_row", "<i8", fill=-1, long_name="row in /entry/stack, -1: not there"),
     ColumnSpec("result_row", "<i8", fill=-1, long_name="row in /entry/summary and columns/first_row"),

@@ -32,6 +32,7 @@ _LOG_LINES = 10_000
 _NAME_BYTES = 128
 _SHA256_BYTES = 64
 _LABEL_BYTES = 32
+_NOTES = 10_000
 
 
 class ProcessRecord:
@@ -58,6 +59,17 @@ class ProcessRecord:
             last = "the log is full: what follows is only counted"
             self._columns["log/t"].append(np.array([t]))
             self._columns["log/text"].append(texts([line if n_lines < _LOG_LINES - 1 else last], _TEXT_BYTES))
+
+    def mark(self, t: float, frame_id: int, line: str, source: str) -> bool:
+        """Add a note to the file's table of notes; return False where the table is full."""
+        notes = {name: self._columns[f"notes/{name}"] for name in ("time", "frame_id", "source", "text")}
+        if notes["text"].n_rows >= _NOTES:
+            return False
+        notes["time"].append(np.array([t]))
+        notes["frame_id"].append(np.array([frame_id]))
+        notes["source"].append(texts([source], _LABEL_BYTES))
+        notes["text"].append(texts([line], _TEXT_BYTES))
+        return True
 
     def put_analyser(self, info: AnalyserInfo) -> None:
         """Name the engine and, the first time, its networks."""
@@ -116,6 +128,10 @@ def _lay_out_columns(file: SwmrFile) -> dict[str, Column]:
     specs = {
         "log/t": ColumnSpec("t", "<f8", "s", nan),
         "log/text": ColumnSpec("text", f"S{_TEXT_BYTES}", fill=b""),
+        "notes/time": ColumnSpec("time", "<f8", "s", nan, long_name="Unix time"),
+        "notes/frame_id": ColumnSpec("frame_id", "<i8", fill=-1, long_name="last frame received by then"),
+        "notes/source": ColumnSpec("source", f"S{_LABEL_BYTES}", fill=b"", long_name="who has written it"),
+        "notes/text": ColumnSpec("text", f"S{_TEXT_BYTES}", fill=b""),
         "bad_messages/label": ColumnSpec("label", f"S{_LABEL_BYTES}", fill=b""),
         "bad_messages/count": ColumnSpec("count", "<i8"),
         "analysis/models/name": ColumnSpec("name", f"S{_NAME_BYTES}", fill=b""),

@@ -19,7 +19,9 @@ from typing import Any, Self, cast
 import zmq
 
 from streamer.clock import RunClock
+from streamer.commands import CommandDesk
 from streamer.config import RunConfig
+from streamer.control import Remote
 from streamer.errors import MessageError
 from streamer.handon import HandOn, Offer, queue_capacity
 from streamer.link import decode_result, encode_status
@@ -51,7 +53,13 @@ _LINGER_MS = 500
 _log = logging.getLogger(__name__)
 
 
-def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_address: str = "") -> None:
+def run_ingest(
+    control: Control,
+    config: RunConfig,
+    clock: RunClock,
+    view_address: str = "",
+    remote: Remote = Remote(),  # noqa: B008 - frozen
+) -> None:
     """Take in one run, from its first message to its last result.
 
     Parameters
@@ -62,6 +70,8 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
     clock : RunClock
     view_address : str
         The view hub's inner address; empty: the status is not published.
+    remote : Remote
+        Where commands come from.
 
     Raises
     ------
@@ -75,8 +85,8 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
         expect_new_file(path)
     source = parse_source(config.source.address)
     parser = make_parser(source, config.source.channel, config.ingest)
-    with IngestSockets(config, view_address) as sockets:
-        ingest = Ingest(config, clock, sockets, parser, ResultFiles(path))
+    with IngestSockets(config, view_address, remote) as sockets:
+        ingest = Ingest(config, clock, sockets, parser, ResultFiles(path), remote.control)
         control.ready(tasks=sockets.tasks_address, results=sockets.results_address)
         ingest.run(control)
         control.finished(ingest.summary())
@@ -87,13 +97,14 @@ class IngestSockets:
 
     Attributes
     ----------
-    detector, tasks, results, status : zmq.Socket
-        PULL from the source, PUSH to and PULL from the analysers, PUB to the windows.
+    detector, tasks, results, status, commands : zmq.Socket
+        PULL from the source, PUSH to and PULL from the analysers, PUB to the windows, and DEALER to the
+        supervisor.
     tasks_address, results_address : str
         What analysers connect to.
     """
 
-    def __init__(self, config: RunConfig, view_address: str) -> None:
+    def __init__(self, config: RunConfig, view_address: str, remote: Remote) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.detector = open_receiver(self._context, parse_source(config.source.address), config.ingest)
         capacity = queue_capacity(config.analysis)
@@ -104,6 +115,10 @@ class IngestSockets:
         self.status.set(zmq.LINGER, _LINGER_MS)
         if view_address:
             self.status.connect(view_address)
+        self.commands = self._context.socket(zmq.DEALER)
+        self.commands.set(zmq.LINGER, _LINGER_MS)
+        if remote.commands:
+            self.commands.connect(remote.commands)
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +126,7 @@ class IngestSockets:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for socket in (self.detector, self.tasks, self.results, self.status):
+        for socket in (self.detector, self.tasks, self.results, self.status, self.commands):
             socket.close()
         self._context.term()
 
@@ -134,10 +149,18 @@ class Ingest:
     sockets : IngestSockets
     parser : Parser
     files : ResultFiles
+    control : str
+        The address at which the run takes commands, to be announced.
     """
 
     def __init__(
-        self, config: RunConfig, clock: RunClock, sockets: IngestSockets, parser: Parser, files: ResultFiles
+        self,
+        config: RunConfig,
+        clock: RunClock,
+        sockets: IngestSockets,
+        parser: Parser,
+        files: ResultFiles,
+        control: str = "",
     ) -> None:
         notes = Notes()
         self._analysis = config.analysis
@@ -147,7 +170,8 @@ class Ingest:
         capacity = queue_capacity(config.analysis)
         self._handon: HandOn[SeriesRecorder] = HandOn(sockets.tasks, config.analysis.policy, capacity)
         self._keeper = SeriesKeeper(RunContext(config, clock, notes, files.new), self._handon)
-        self._board = StatusBoard(config, clock, notes)
+        self._board = StatusBoard(config, clock, notes, control)
+        self._desk = CommandDesk(sockets.commands, self._keeper, clock, records=files.wanted)
         self._notes = notes
         self._next_status = 0.0
         self._split: deque[Sequence[memoryview]] = deque()  # of one ZeroMQ message that held several
@@ -161,6 +185,8 @@ class Ingest:
                 self._keeper.stop("stopped on request", self._clock.now())
             n_messages = self._take_messages() if self._keeper.accepting else 0
             n_results = self._take_results()
+            if self._desk.serve():
+                self._next_status = 0.0  # windows see at once what came of it
             self._handon.retry()
             self._tick()
             if not n_messages and not n_results:
@@ -277,6 +303,7 @@ class Ingest:
         """Sleep until something can be done, at most some milliseconds."""
         poller = zmq.Poller()
         poller.register(self._sockets.results, zmq.POLLIN)
+        poller.register(self._sockets.commands, zmq.POLLIN)
         if not self._handon.blocked and self._keeper.accepting:
             poller.register(self._sockets.detector, zmq.POLLIN)
         elif self._handon.blocked and not self._handon.full:

@@ -176,6 +176,8 @@ class RunStatus(msgspec.Struct, frozen=True, array_like=True, tag="status"):
     note: str  # the latest warning, empty if there was none
     t: float
     t_started: float
+    recording: bool = True  # False: switched off, though there is a file
+    control: str = ""  # where the run takes commands (streamer.control); empty: nowhere
 
 
 class Task(msgspec.Struct, frozen=True):

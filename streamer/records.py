@@ -57,9 +57,10 @@ class FrameStatus(IntEnum):
 
     ::
 
-        MISSING ──► RECORDED ──► ANALYSED
-                        ├──────► SKIPPED    recorded, deliberately not analysed
-                        └──────► DAMAGED    recorded as received, cannot be decoded or analysed
+        MISSING ──► RECORDED ───► ANALYSED
+           │            ├───────► SKIPPED    recorded, deliberately not analysed
+           │            └───────► DAMAGED    recorded as received, cannot be decoded or analysed
+           └──────► UNRECORDED ─► ANALYSED, SKIPPED    received while recording was switched off
         MISSING or DAMAGED alone: nothing usable was received under this id
     """
 
@@ -68,6 +69,7 @@ class FrameStatus(IntEnum):
     ANALYSED = 2
     SKIPPED = 3
     DAMAGED = 4
+    UNRECORDED = 5
 
 
 @dataclass(frozen=True, slots=True)

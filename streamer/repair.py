@@ -62,7 +62,7 @@ def _mend(file: h5py.File) -> None:
     n_results = _cut_results(file)
     ledger = _mend_ledger(file, n_frames, n_results)
     for name, value in count(ledger).items():
-        if name != "rows":
+        if f"{PROCESS}/counters/{name}" in file:
             _put(file, f"counters/{name}", value)
     _put(file, "latency/received_to_published", _latencies_s(ledger))
     _put(file, "t_end", file[f"{PROCESS}/t_heartbeat"][()])
@@ -156,7 +156,9 @@ def _enter_results(ledger: Table, rows: NDArray[np.int64]) -> None:
     result_row = np.full(len(ledger["frame_id"]), -1)
     result_row[rows] = np.arange(len(rows))
     lost = (result_row < 0) & (ledger["status"] == FrameStatus.ANALYSED)
-    ledger["status"][lost] = FrameStatus.RECORDED
+    in_stack = ledger["stack_row"] >= 0
+    ledger["status"][lost & in_stack] = FrameStatus.RECORDED
+    ledger["status"][lost & ~in_stack] = FrameStatus.UNRECORDED
     ledger["status"][(result_row >= 0) & (ledger["stack_row"] >= 0)] = FrameStatus.ANALYSED
     ledger["result_row"] = result_row
 

@@ -144,6 +144,10 @@ class ResultWriter:
         """Add a line to the file's log."""
         self._layout.process.note(t, line)
 
+    def mark(self, t: float, frame_id: int, line: str, source: str) -> bool:
+        """Add a row to the file's notes; return False where their table is full."""
+        return self._layout.process.mark(t, frame_id, line, source)
+
     def put_analyser(self, info: AnalyserInfo) -> None:
         """Name the engine and networks that produce the results."""
         self._layout.process.put_analyser(info)

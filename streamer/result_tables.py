@@ -21,7 +21,7 @@ from streamer.file_process import PROCESS
 from streamer.records import FrameStatus
 from streamer.superblock import is_marked_open
 
-__all__ = ["FileState", "Table", "Tables", "count", "file_state", "open_result", "read_tables"]
+__all__ = ["FileState", "Table", "Tables", "count", "file_state", "left_out", "open_result", "read_tables"]
 
 _SILENCE_S = 30.0  # a writer on another machine that has not shown itself for so long is gone
 _SAME_START_S = 2.0  # two readings of a process' start differ by less
@@ -109,7 +109,14 @@ def count(ledger: Table) -> dict[str, int]:
         "skipped": int(np.sum(status == FrameStatus.SKIPPED)),
         "missing": missing,
         "damaged": int(np.sum(status == FrameStatus.DAMAGED)),
+        "paused": int(np.sum(left_out(ledger))),
     }
+
+
+def left_out(ledger: Table) -> NDArray[np.bool_]:
+    """Say of each row whether its frame was received, undamaged, while recording was switched off."""
+    usable = ~np.isin(ledger["status"], (FrameStatus.MISSING, FrameStatus.DAMAGED))
+    return np.asarray(usable & (ledger["stack_row"] < 0))
 
 
 def file_state(path: Path) -> FileState:

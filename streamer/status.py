@@ -27,13 +27,16 @@ class StatusBoard:
     config : RunConfig
     clock : RunClock
     notes : Notes
+    control : str
+        The address at which the run takes commands; empty: nowhere.
     """
 
-    def __init__(self, config: RunConfig, clock: RunClock, notes: Notes) -> None:
+    def __init__(self, config: RunConfig, clock: RunClock, notes: Notes, control: str = "") -> None:
         self._config = config
         self._clock = clock
         self._notes = notes
         self._before = (clock.now(), Counters())
+        self._control = control
         self.backend = ""
 
     def status(self, keeper: SeriesKeeper) -> RunStatus:
@@ -67,6 +70,8 @@ class StatusBoard:
             note=self._notes.latest[-1] if self._notes.latest else "",
             t=now,
             t_started=self._clock.wall_at_start_s,
+            recording=not keeper.paused,
+            control=self._control,
         )
 
     def summary(self, keeper: SeriesKeeper) -> RunSummary:

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
 
 HELP = "verify a result file, and mend it after a crash"
 
-_COUNTS = ("planned", "received", "recorded", "analysed", "skipped", "missing", "damaged", "decoded")
+_COUNTS = (
+    "planned",
+    "received",
+    "recorded",
+    "analysed",
+    "skipped",
+    "missing",
+    "damaged",
+    "paused",
+    "decoded",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

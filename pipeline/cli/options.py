@@ -34,6 +34,8 @@ _PLACES = {
     "threads": ("analysis", "threads"),
     "analysers": ("analysis", "analysers"),
     "view": ("view", "bind"),
+    "control": ("control", "bind"),
+    "paused": ("record", "paused"),
 }
 """Where the value of each option belongs in the configuration."""
 
@@ -63,6 +65,10 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     """Add the configuration file and the view's address."""
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="options win over it")
     parser.add_argument("--view", metavar="ADDRESS", help="for windows (default: a free local port)")
+    parser.add_argument("--control", metavar="ADDRESS", help="for commands (default: a free local port)")
+    parser.add_argument(
+        "--paused", action="store_const", const=True, help="begin with recording switched off"
+    )
 
 
 def add_analysis(parser: argparse.ArgumentParser) -> None:
