@@ -85,6 +85,8 @@ def status_cells(status: RunStatus | None, shown_per_s: float, screen_latency_ms
 def _recorded(s: RunStatus) -> Cell:
     if not s.path:
         return Cell("recorded", "RECORDED", NOTHING, "not recording", Severity.WARN)
+    if not s.recording and s.state != "ended":
+        return Cell("recorded", "RECORDED", number_text(s.recorded), "switched off", Severity.WARN)
     return Cell("recorded", "RECORDED", number_text(s.recorded), rate_text(s.recorded_per_s))
 
 
@@ -132,6 +134,8 @@ def recording_light(status: RunStatus | None) -> Cell:
     name = PurePath(status.path.replace("\\", "/")).name
     if status.state == "ended":
         return Cell("recording", "SAVED", name, status.path, Severity.GOOD)
+    if not status.recording:
+        return Cell("recording", "PAUSED", name, status.path, Severity.WARN)
     elapsed = duration_text(status.t - status.t_started)
     return Cell("recording", "REC", f"{elapsed}  {name}", status.path, Severity.BAD)
 

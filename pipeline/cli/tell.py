@@ -4,9 +4,13 @@ Write a note into its file, switch recording off and on, go on in the next file,
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
 from pipeline.cli.output import print_json
 from streamer.errors import RunError, UsageError
+
+if TYPE_CHECKING:
+    from streamer.control import Request
 
 HELP = "note, recording on and off, next file, stop: commands to a running analysis"
 
@@ -46,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _request(args: argparse.Namespace) -> "object":
+def _request(args: argparse.Namespace) -> "Request":
     from streamer.control import NextFile, Note, Query, Record, Stop, decode_request, encode
     from streamer.errors import MessageError
 
