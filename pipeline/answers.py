@@ -44,7 +44,6 @@ class Answers:
         header = prepared.header
         drift_px = self._drift_px(header.key, frame.denoised, prepared.scale)
         denoised, atoms = self._maps(frame, heights.table)
-        now = self._clock.now()
         return FrameResult(
             frame_id=header.frame_id,
             key=header.key,
@@ -52,12 +51,14 @@ class Answers:
             total_atoms=heights.total_atoms,
             total_atoms_std=heights.total_atoms_std,
             t_received=prepared.t_received,
-            t_analysed=now,
-            t_published=now,
+            t_analysed=frame.t_computed,
+            t_published=self._clock.now(),
             drift_px=drift_px,
             ood_score=self._unfamiliarity(frame, heights.table),
             denoised=denoised,
             atom_count=atoms,
+            t_decoded=frame.t_decoded,
+            t_batched=frame.t_batched,
         )
 
     def _drift_px(

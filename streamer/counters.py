@@ -1,23 +1,11 @@
-"""What a run counts, and how long its results took."""
+"""What a run counts, and how it is summed up."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from math import log, nan
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["PERCENTILES", "Counters", "LatencyHistogram", "RunSummary"]
-
-PERCENTILES = (50.0, 99.0, 99.9)
-
-_SHORTEST_S = 1e-6
-_LONGEST_S = 1e4
-_STEP = 1.005  # ratio of one bin to the next: percentiles are right within half a percent
+__all__ = ["Counters", "RunSummary"]
 
 
 @dataclass(slots=True)
@@ -85,39 +73,6 @@ class Counters:
         )
 
 
-class LatencyHistogram:
-    """Durations in logarithmic bins, so that percentiles of any number of frames take 40 kB."""
-
-    def __init__(self) -> None:
-        n_bins = int(log(_LONGEST_S / _SHORTEST_S) / log(_STEP)) + 2
-        self._counts: NDArray[np.int64] = np.zeros(n_bins, np.int64)
-
-    def add(self, duration_s: float) -> None:
-        """Count one duration [s]; NaN is left out."""
-        if duration_s == duration_s:
-            clipped = min(max(duration_s, _SHORTEST_S), _LONGEST_S)
-            self._counts[int(log(clipped / _SHORTEST_S) / log(_STEP))] += 1
-
-    def copy(self) -> Self:
-        """Return another histogram that has counted the same."""
-        other = type(self)()
-        other.merge(self)
-        return other
-
-    def merge(self, other: Self) -> None:
-        """Count everything that `other` has counted."""
-        self._counts += other._counts
-
-    def percentiles_s(self, percentiles: Sequence[float] = PERCENTILES) -> tuple[float, ...]:
-        """Return the percentiles [s]; NaN where nothing was counted."""
-        cumulated = np.cumsum(self._counts)
-        if not cumulated[-1]:
-            return (nan,) * len(percentiles)
-        ranks = np.asarray(percentiles) / 100 * (cumulated[-1] - 1)
-        bins = np.searchsorted(cumulated, ranks, side="right")
-        return tuple(float(value) for value in _SHORTEST_S * _STEP ** (bins + 0.5))
-
-
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """How a run went, as printed, stored and returned by ``--json``.
@@ -141,8 +96,10 @@ class RunSummary:
         Frames received in that time, per second.
     bytes_received, bytes_recorded : int
         Payloads, as they came.
-    latency_p50_ms, latency_p99_ms, latency_p999_ms : float or None
+    latency_p50_ms, latency_p99_ms, latency_p999_ms, latency_max_ms : float or None
         From a frame's arrival to the publication of its result; None if nothing was analysed.
+    stages_ms : Mapping
+        By the stages of `streamer.latency.STAGES` that were passed: ``p50``, ``p99``, ``p999``, ``max``.
     max_rss_bytes : int
         Largest resident memory of the ingest process.
     paths : sequence of str
@@ -177,6 +134,8 @@ class RunSummary:
     latency_p50_ms: float | None
     latency_p99_ms: float | None
     latency_p999_ms: float | None
+    latency_max_ms: float | None
+    stages_ms: Mapping[str, Mapping[str, float]]
     max_rss_bytes: int
     paths: Sequence[str]
     ended_by: str

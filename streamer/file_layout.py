@@ -41,6 +41,8 @@ LEDGER = (
     ColumnSpec("t_detector", "<f8", "s", nan, long_name="Unix time of the exposure's start, by the detector"),
     ColumnSpec("t_received", "<f8", "s", nan, long_name="Unix time of arrival"),
     ColumnSpec("t_recorded", "<f8", "s", nan, long_name="Unix time when the frame was written"),
+    ColumnSpec("t_decoded", "<f8", "s", nan, long_name="Unix time when it was ready for the networks"),
+    ColumnSpec("t_batched", "<f8", "s", nan, long_name="Unix time when its batch was handed to them"),
     ColumnSpec("t_analysed", "<f8", "s", nan, long_name="Unix time when the networks had finished"),
     ColumnSpec("t_published", "<f8", "s", nan, long_name="Unix time when the result was sent out"),
     ColumnSpec(

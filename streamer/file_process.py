@@ -19,7 +19,8 @@ import psutil
 import zmq
 
 from streamer.compression import decoder_name
-from streamer.counters import PERCENTILES, Counters
+from streamer.counters import Counters
+from streamer.latency import PERCENTILES, STAGES
 from streamer.records import AnalyserInfo, SeriesStart
 from streamer.swmr import Column, ColumnSpec, SwmrFile, text, texts
 
@@ -80,11 +81,12 @@ class ProcessRecord:
             hashes = texts(list(info.networks.values()), _SHA256_BYTES)
             self._columns["analysis/models/sha256"].append(hashes)
 
-    def put_counters(self, counters: Counters, percentiles_s: tuple[float, ...]) -> None:
-        """Write every counter and the latency percentiles [s]."""
+    def put_counters(self, counters: Counters, percentiles_s: Mapping[str, tuple[float, ...]]) -> None:
+        """Write every counter and, by stage, the latency percentiles [s]."""
         for name, value in counters.numbers().items():
             self.put(f"counters/{name}", value)
-        self.put("latency/received_to_published", percentiles_s)
+        for name, values in percentiles_s.items():
+            self.put(f"latency/{name}", values)
         bad = counters.bad_messages
         self._columns["bad_messages/label"].write(0, texts(list(bad), _LABEL_BYTES))
         self._columns["bad_messages/count"].write(0, np.array(list(bad.values()), "<i8"))
@@ -112,15 +114,18 @@ def _lay_out_values(file: SwmrFile) -> dict[str, h5py.Dataset]:
     initial = {
         "state": _padded("recording"), "end_reason": blank, "t_heartbeat": nan, "t_end": nan,
         "analysis/backend": blank, "analysis/device": blank, "analysis/precision": blank,
-        "analysis/version": blank, "latency/received_to_published": np.full(len(PERCENTILES), nan),
+        "analysis/version": blank,
     }  # fmt: skip
+    initial |= {f"latency/{name}": np.full(len(PERCENTILES), nan) for name in STAGES}
     initial |= {f"counters/{name}": np.int64(0) for name in Counters().numbers()}
     values = {}
     for name, value in initial.items():
         _make_parents(file, name)
         values[name] = file.value(f"{PROCESS}/{name}", value)
-    for name in ("t_heartbeat", "t_end", "latency/received_to_published"):
+    for name in ("t_heartbeat", "t_end"):
         file.attributes(f"{PROCESS}/{name}", units="s")
+    for name, meaning in STAGES.items():
+        file.attributes(f"{PROCESS}/latency/{name}", units="s", long_name=meaning)
     return values
 
 

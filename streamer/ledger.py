@@ -3,7 +3,7 @@
 Row = frame id - first id of the series. The latest rows are held in memory, in arrays of a fixed length, and
 written in blocks; when they are full the older half is let go. What changes in an older row after that (a
 frame that comes very late, a result after a long queue) goes to the file directly. So the ledger takes
-`WINDOW_ROWS` x 129 bytes, half a megabyte, however long the series is.
+`WINDOW_ROWS` x 145 bytes, half a megabyte, however long the series is.
 """
 
 from enum import Enum
@@ -15,7 +15,7 @@ import numpy as np
 
 from streamer.errors import MessageError
 from streamer.file_layout import LEDGER
-from streamer.records import FrameStatus
+from streamer.records import FrameResult, FrameStatus
 from streamer.swmr import Column, text
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _SKIPPED = int(FrameStatus.SKIPPED)
 _GROUPS = {
     "frame": ("frame_id", "t_detector", "t_received", "t_recorded", "stack_row"),
     "status": ("status",),
-    "result": ("t_analysed", "t_published", "result_row"),
+    "result": ("t_decoded", "t_batched", "t_analysed", "t_published", "result_row"),
     "reason": ("reason",),
 }
 """Fields that change together, so that they are written together."""
@@ -168,11 +168,12 @@ class Ledger:
         times = {"t_received": t_received} if t_received == t_received else {}
         self._set(frame_id, status=int(FrameStatus.DAMAGED), reason=_reason(reason), **times)
 
-    def analyse(self, frame_id: int, t_analysed: float, t_published: float, result_row: int) -> None:
+    def analyse(self, result: FrameResult, result_row: int) -> None:
         """Note a frame's result."""
         self._set(
-            frame_id, status=int(FrameStatus.ANALYSED),
-            t_analysed=t_analysed, t_published=t_published, result_row=result_row,
+            result.frame_id, status=int(FrameStatus.ANALYSED), t_decoded=result.t_decoded,
+            t_batched=result.t_batched, t_analysed=result.t_analysed, t_published=result.t_published,
+            result_row=result_row,
         )  # fmt: skip
 
     def skip(self, frame_id: int, reason: str) -> None:

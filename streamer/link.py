@@ -17,6 +17,7 @@ Nothing is ever unpickled.
 """
 
 from collections.abc import Sequence
+from math import nan
 from typing import Any, TypeVar
 
 import msgspec
@@ -97,6 +98,8 @@ class ResultHeader(msgspec.Struct, frozen=True, array_like=True, tag="result"):
     ood_score: float
     map_height: int
     map_width: int
+    t_decoded: float = nan
+    t_batched: float = nan
 
 
 class FailureHeader(msgspec.Struct, frozen=True, array_like=True, tag="failure"):
@@ -177,6 +180,7 @@ class RunStatus(msgspec.Struct, frozen=True, array_like=True, tag="status"):
     t: float
     t_started: float
     recording: bool = True  # False: switched off, though there is a file
+    stages_ms: dict[str, tuple[float, ...]] = {}  # streamer.latency: `PERCENTILES` of each stage passed
     control: str = ""  # where the run takes commands (streamer.control); empty: nowhere
 
 
@@ -232,11 +236,12 @@ def decode_task(parts: Sequence[memoryview]) -> Task:
 
 def encode_result(result: FrameResult) -> list[Buffer]:
     """Make the parts of a result. Both maps, where there are any, have the same shape."""
-    shape = next((m.shape for m in (result.denoised, result.atom_count) if m is not None), (0, 0))
+    maps = (result.denoised, result.atom_count)
+    height, width = next((m.shape for m in maps if m is not None), (0, 0))
     header = ResultHeader(
         result.key.series_id, result.key.unique_id, result.frame_id, result.total_atoms,
         result.total_atoms_std, result.t_received, result.t_analysed, result.t_published,
-        *result.drift_px, result.ood_score, *shape,
+        *result.drift_px, result.ood_score, height, width, result.t_decoded, result.t_batched,
     )  # fmt: skip
     columns = np.ascontiguousarray(result.columns, COLUMN_DTYPE)
     return [_encode(header), columns.tobytes(), _map_bytes(result.denoised), _map_bytes(result.atom_count)]
@@ -287,6 +292,8 @@ def decode_result(parts: Sequence[memoryview]) -> FrameResult | FrameFailure | A
         ood_score=h.ood_score,
         denoised=_map(parts[2], shape),
         atom_count=_map(parts[3], shape),
+        t_decoded=h.t_decoded,
+        t_batched=h.t_batched,
     )
 
 

@@ -161,7 +161,7 @@ class SeriesRecorder:
     def take_result(self, result: FrameResult) -> None:
         """Store a frame's result."""
         row = self._file.do(lambda writer: self._append_result(writer, result), -1)
-        self.account.result(result, row)
+        self.account.result(result, row, self._context.clock.now())
         self._pending += 1
 
     def take_failure(self, failure: FrameFailure) -> None:

@@ -182,9 +182,11 @@ class FrameResult:
     ood_score : float
         How unlike the training data the frame looks: 0 familiar, 1 certainly foreign; NaN: not estimated.
     t_received, t_analysed, t_published : float
-        Unix seconds on the run's clock.
+        Unix seconds on the run's clock: taken from the receive queue; the networks had finished; sent out.
     denoised, atom_count : numpy.ndarray of float16, shape (h, w), or None
         Maps to be stored in the file, only where the run's configuration asks for them.
+    t_decoded, t_batched : float
+        When the frame was ready for the networks, and when its batch was handed to them [Unix s].
     """
 
     frame_id: int
@@ -199,6 +201,8 @@ class FrameResult:
     ood_score: float = nan
     denoised: NDArray[np.float16] | None = None
     atom_count: NDArray[np.float16] | None = None
+    t_decoded: float = nan
+    t_batched: float = nan
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ another, so that a reader, or a crash between two flushes, never finds a referen
 frame ids and times before the frames, columns before the table that points into them, the ledger last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,12 @@ class ResultWriter:
         self._end_bytes = max(self._end_bytes, self._file.size_bytes)
 
     def finish(
-        self, state: str, reason: str, t_end: float, counters: Counters, percentiles_s: tuple[float, ...]
+        self,
+        state: str,
+        reason: str,
+        t_end: float,
+        counters: Counters,
+        percentiles_s: Mapping[str, tuple[float, ...]],
     ) -> None:
         """Write what is known only now, and close the file; the ledger must have been flushed.
 
@@ -177,8 +182,8 @@ class ResultWriter:
         t_end : float
             Unix time [s].
         counters : Counters
-        percentiles_s : tuple of float
-            Of the latency, as `LatencyHistogram.percentiles_s` gives them.
+        percentiles_s : mapping of str to tuple of float
+            Of the latency, as `Latencies.percentiles_s` gives them.
         """
         process = self._layout.process
         process.put_counters(counters, percentiles_s)

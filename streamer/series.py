@@ -20,8 +20,9 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamer.counters import Counters, LatencyHistogram
+from streamer.counters import Counters
 from streamer.errors import MessageError, RecordingError
+from streamer.latency import Latencies
 from streamer.recorder import RunContext, SeriesRecorder
 from streamer.records import AnalyserInfo, Frame, SeriesEnd, SeriesKey, SeriesStart
 
@@ -49,7 +50,7 @@ class RunTotals:
     """What all series of a run that are over have come to, and what belonged to none."""
 
     counters: Counters = field(default_factory=Counters)
-    latency: LatencyHistogram = field(default_factory=LatencyHistogram)
+    latency: Latencies = field(default_factory=Latencies)
     planned: int = 0
     n_series: int = 0
     size_bytes: int = 0

@@ -54,7 +54,7 @@ def _request(args: argparse.Namespace) -> "Request":
     from streamer.control import NextFile, Note, Query, Record, Stop, decode_request, encode
     from streamer.errors import MessageError
 
-    simple = {
+    simple: dict[str, Request] = {
         "record": Record(True), "pause": Record(False), "next-file": NextFile(), "stop": Stop(),
         "status": Query(),
     }  # fmt: skip
