@@ -1,19 +1,26 @@
-"""Where a run takes commands: one address for all windows and scripts, owned by the supervisor.
+"""Where a run takes commands and stimuli: two addresses for all windows, scripts and devices.
 
 A thread checks each request before ingest sees it. What is none is answered with what is wrong with it; a
 request to stop is the supervisor's own; everything else goes to ingest, whose reply goes back to whom asked.
-Both queues are short: who floods the address waits, and nobody else does.
+Samples of stimulus channels are checked and dated here, and reach ingest twenty times a second in batches.
+All queues are short, and only so many samples are taken in at a time: who floods an address waits, nobody
+else does.
 """
 
 import threading
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 import zmq
 
+from streamer.clock import RunClock
+from streamer.config import ChannelConfig, ControlConfig
 from streamer.control import MESSAGE_LIMIT_BYTES, REQUEST, Remote, Reply, Stop, decode_request, encode
 from streamer.errors import MessageError, RunError
+from streamer.stimuli import SAMPLES, Inbox, encode_batch
 
 __all__ = ["ControlPort"]
 
@@ -21,6 +28,9 @@ _QUEUE_MESSAGES = 64
 _BURST_MESSAGES = 16
 _STOP_CHECK_MS = 50
 _LINGER_MS = 500
+_BATCH_S = 0.05
+_SAMPLE_MESSAGES = 500  # taken in at a time, so at most 10,000 a second
+_SAMPLES_LIMIT_BYTES = 64 * 1024
 
 
 class ControlPort:
@@ -28,8 +38,12 @@ class ControlPort:
 
     Parameters
     ----------
-    bind : str
-        Address such as ``tcp://127.0.0.1:0``, port 0 for any free one; empty: the run takes no commands.
+    config : ControlConfig
+        An empty address: the run takes no commands, and no samples either.
+    channels : sequence of ChannelConfig
+        What samples are taken of; none: there is no address for them.
+    clock : RunClock
+        The run's.
 
     Attributes
     ----------
@@ -39,18 +53,22 @@ class ControlPort:
     Raises
     ------
     RunError
-        If `bind` cannot be opened.
+        If an address cannot be opened.
     """
 
-    def __init__(self, bind: str) -> None:
+    def __init__(self, config: ControlConfig, channels: Sequence[ChannelConfig], clock: RunClock) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._error: BaseException | None = None
         self._end = threading.Event()
         self._stop_wanted = threading.Event()
         self._thread: threading.Thread | None = None
         self.remote = Remote()
-        if bind:
-            self._open(bind)
+        self._clock = clock
+        self._inbox = Inbox(channels)
+        self._samples: Any = None
+        self._next_batch = 0.0
+        if config.bind:
+            self._open(config.bind, config.stimuli if channels else "")
 
     @property
     def stop_wanted(self) -> bool:
@@ -74,18 +92,21 @@ class ControlPort:
         if self._error is not None:
             raise RunError(f"the control address failed: {self._error}") from self._error
 
-    def _open(self, bind: str) -> None:
+    def _open(self, bind: str, stimuli: str) -> None:
         try:
             self._clients = self._bound(zmq.ROUTER, bind, MESSAGE_LIMIT_BYTES)
             self._ingest = self._bound(zmq.DEALER, "tcp://127.0.0.1:0", -1)
+            self._samples = self._bound(zmq.PULL, stimuli, _SAMPLES_LIMIT_BYTES) if stimuli else None
         except zmq.ZMQError as error:
             self._context.destroy(linger=0)
             raise RunError(
-                f"cannot take commands at {bind}: {error.strerror}; choose another address (control.bind)"
+                f"cannot take commands at {bind}, or samples at {stimuli or bind}: {error.strerror}; choose"
+                " another address (control.bind, control.stimuli)"
             ) from error
         self.remote = Remote(
             commands=self._ingest.getsockopt_string(zmq.LAST_ENDPOINT),
             control=self._clients.getsockopt_string(zmq.LAST_ENDPOINT),
+            stimuli=self._samples.getsockopt_string(zmq.LAST_ENDPOINT) if self._samples else "",
         )
         self._thread = threading.Thread(target=self._run, name="atomstream-control", daemon=True)
         self._thread.start()
@@ -107,6 +128,8 @@ class ControlPort:
         finally:
             self._clients.close()
             self._ingest.close()
+            if self._samples is not None:
+                self._samples.close()
 
     def _serve(self) -> None:
         poller = zmq.Poller()
@@ -118,6 +141,24 @@ class ControlPort:
                 self._give_replies()
             if self._clients in ready:
                 self._take_requests()
+            if self._samples is not None and time.monotonic() >= self._next_batch:
+                self._next_batch = time.monotonic() + _BATCH_S
+                self._take_samples()
+
+    def _take_samples(self) -> None:
+        """Take in what devices have sent since the last time, and hand it on as one batch."""
+        for _ in range(_SAMPLE_MESSAGES):
+            try:
+                body = self._samples.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            self._inbox.take(body, self._clock.now())
+        batch = self._inbox.drain()
+        if batch is not None:
+            try:
+                self._ingest.send_multipart([SAMPLES, encode_batch(batch)], zmq.NOBLOCK)
+            except zmq.Again:
+                self._inbox.take_back(batch)
 
     def _take_requests(self) -> None:
         for _ in range(_BURST_MESSAGES):

@@ -70,13 +70,14 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
     config = plan.config
     if plan.sender is None:
         wait_reachable(parse_source(config.source.address), config.source.connect_timeout_s)
+    clock = RunClock.start()
     with (
         StopSignals() as signals,
         ViewHub(config.view.bind) as hub,
-        ControlPort(config.control.bind) as port,
+        ControlPort(config.control, config.channel, clock) as port,
         Crew() as crew,
     ):
-        with closing(_Run(plan, signals, hub, port, crew)) as run:
+        with closing(_Run(plan, clock, signals, hub, port, crew)) as run:
             run.start()
             run.watch()
             outcome = run.outcome()
@@ -89,11 +90,17 @@ class _Run:
     """One run, as the supervisor sees it."""
 
     def __init__(
-        self, plan: RunPlan, signals: StopSignals, hub: ViewHub, port: ControlPort, crew: Crew
+        self,
+        plan: RunPlan,
+        clock: RunClock,
+        signals: StopSignals,
+        hub: ViewHub,
+        port: ControlPort,
+        crew: Crew,
     ) -> None:
         self._plan, self._signals, self._hub, self._port, self._crew = plan, signals, hub, port, crew
         self._config = plan.config
-        self._clock = RunClock.start()
+        self._clock = clock
         self._progress = RunProgress(hub.outer_address, plan.config.analysis.enabled)
         self._sender: Worker | None = None
         self._window: Worker | None = None
@@ -123,6 +130,8 @@ class _Run:
         self._plan.say(f"live view: atomstream gui {self._hub.outer_address}")
         if self._port.remote.control:
             self._plan.say(f'control: atomstream tell {self._port.remote.control} note "…"')
+        if self._port.remote.stimuli:
+            self._plan.say(f"stimuli: push samples to {self._port.remote.stimuli}")
         self._start_window()
         self._start_analysers()
         if not self._signals.requested:

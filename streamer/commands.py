@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from streamer.channels import ChannelDesk
 from streamer.clock import RunClock
 from streamer.control import REQUEST, NextFile, Note, Record, Reply, Request, Stop, decode_request, encode
 from streamer.errors import AtomstreamError, MessageError, RecordingError
+from streamer.stimuli import SAMPLES
 
 if TYPE_CHECKING:
     from streamer.recorder import SeriesRecorder
@@ -32,31 +34,44 @@ class CommandDesk:
         DEALER, connected to the supervisor.
     keeper : SeriesKeeper
     clock : RunClock
+    channels : ChannelDesk
+        Takes the samples that come the same way.
     records : bool
         Whether the run writes files.
     """
 
     def __init__(
-        self, socket: "zmq.Socket[bytes]", keeper: "SeriesKeeper", clock: RunClock, *, records: bool
+        self,
+        socket: "zmq.Socket[bytes]",
+        keeper: "SeriesKeeper",
+        clock: RunClock,
+        channels: ChannelDesk,
+        *,
+        records: bool,
     ) -> None:
         self._socket = socket
         self._keeper = keeper
         self._clock = clock
+        self._channels = channels
         self._records = records
         self._waiting: deque[tuple[float, str]] = deque()
 
     def serve(self) -> int:
-        """Answer what has come, at most a few; return how many requests that was."""
+        """Answer what has come, at most a few; return how many requests were answered."""
         self._deliver()
-        for n_served in range(_BURST_REQUESTS):
+        n_served = 0
+        for _ in range(_BURST_REQUESTS):
             try:
                 kind, *parts = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return n_served
-            if kind == REQUEST and len(parts) == 2:
+            if kind == SAMPLES and len(parts) == 1:
+                self._channels.take(parts[0])
+            elif kind == REQUEST and len(parts) == 2:
                 client, body = parts
                 self._socket.send_multipart([client, encode(self._answer(body))], zmq.NOBLOCK)
-        return _BURST_REQUESTS
+                n_served += 1
+        return n_served
 
     def _answer(self, body: bytes) -> Reply:
         try:
@@ -96,6 +111,7 @@ class CommandDesk:
     def _deliver(self) -> None:
         """Hand notes that came before the series to its file."""
         series = self._keeper.current
+        self._channels.deliver(series)
         if series is not None and series.has_file:
             while self._waiting:
                 t, text = self._waiting.popleft()

@@ -5,7 +5,7 @@ environment or at global state. Each field's comment says what it bounds.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -14,6 +14,7 @@ from streamer.records import Policy
 
 __all__ = [
     "AnalysisConfig",
+    "ChannelConfig",
     "ControlConfig",
     "IngestConfig",
     "RecordConfig",
@@ -90,6 +91,16 @@ class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Where the run takes commands; anybody who reaches the address can stop it."""
 
     bind: str = "tcp://127.0.0.1:0"  # empty: it takes none
+    stimuli: str = "tcp://127.0.0.1:0"  # for the samples of the [[channel]]s, if there are any
+
+
+class ChannelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A stimulus channel: its place in the file must be made before the first frame."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
+    unit: Annotated[str, msgspec.Meta(max_length=32)] = ""
+    clock: Literal["run", "foreign"] = "run"  # foreign: the sender's clock is not this machine's
+    max_rate_hz: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 100.0  # more are counted and dropped
 
 
 class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -101,6 +112,12 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     analysis: AnalysisConfig = AnalysisConfig()
     view: ViewConfig = ViewConfig()
     control: ControlConfig = ControlConfig()
+    channel: Annotated[tuple[ChannelConfig, ...], msgspec.Meta(max_length=32)] = ()
+
+    def __post_init__(self) -> None:
+        names = [channel.name for channel in self.channel]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"channel names must differ, but {sorted(twice)} come twice")
 
 
 def load_config(path: Path) -> RunConfig:
@@ -128,12 +145,14 @@ def load_config(path: Path) -> RunConfig:
 def to_toml(config: RunConfig) -> str:
     """Write `config` as TOML, every value explicit; `load_config` reads it back equal."""
     lines: list[str] = []
-    for section, values in _without_none(msgspec.to_builtins(config)).items():
-        lines.append(f"[{section}]")
-        lines += [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in values.items()]
-        lines.append("")
+    for section, values in msgspec.to_builtins(config).items():
+        if isinstance(values, dict):
+            lines += [f"[{section}]", *_pairs(values)]
+        else:  # an array of tables
+            lines += [line for table in values for line in (f"[[{section}]]", *_pairs(table))]
     return "\n".join(lines)
 
 
-def _without_none(sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {name: {k: v for k, v in part.items() if v is not None} for name, part in sections.items()}
+def _pairs(table: dict[str, Any]) -> list[str]:
+    pairs = [f"{key} = {msgspec.json.encode(v).decode()}" for key, v in table.items() if v is not None]
+    return [*pairs, ""]

@@ -112,10 +112,13 @@ class Remote:
         Inner address that ingest connects to; empty: the run takes no commands.
     control : str
         Outer address that windows and scripts connect to, announced in the run's status.
+    stimuli : str
+        Outer address that devices push samples to; empty: the run has no channels.
     """
 
     commands: str = ""
     control: str = ""
+    stimuli: str = ""
 
 
 encode = msgspec.msgpack.Encoder().encode

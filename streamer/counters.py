@@ -38,6 +38,8 @@ class Counters:
         Payloads, as they came.
     bad_messages : Counter
         Damaged messages by the error's label.
+    bad_samples : Counter
+        Samples of stimulus channels that were refused, by kind.
     """
 
     received: int = 0
@@ -55,6 +57,7 @@ class Counters:
     bytes_received: int = 0
     bytes_recorded: int = 0
     bad_messages: Counter[str] = field(default_factory=Counter)
+    bad_samples: Counter[str] = field(default_factory=Counter)
 
     @property
     def lost(self) -> int:
@@ -62,14 +65,15 @@ class Counters:
         return self.missing + self.damaged + self.unrecorded + self.analysis_lost
 
     def numbers(self) -> dict[str, int]:
-        """Return all counters but `bad_messages`."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "bad_messages"}
+        """Return all counters but those by kind."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("bad_")}
 
     def __add__(self, other: Self) -> Self:
         mine, theirs = self.numbers(), other.numbers()
         return type(self)(
             **{name: mine[name] + theirs[name] for name in mine},
             bad_messages=self.bad_messages + other.bad_messages,
+            bad_samples=self.bad_samples + other.bad_samples,
         )
 
 
@@ -88,6 +92,8 @@ class RunSummary:
         Frames lost against the policy; a run with any does not exit with 0.
     bad_messages : Mapping
         Damaged messages by label.
+    bad_samples : Mapping
+        Samples of stimulus channels that were refused, by kind; no loss of frames.
     n_series : int
         Series that were begun.
     seconds : float
@@ -126,6 +132,7 @@ class RunSummary:
     analysis_lost: int
     lost: int
     bad_messages: Mapping[str, int]
+    bad_samples: Mapping[str, int]
     n_series: int
     seconds: float
     fps: float

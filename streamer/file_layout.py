@@ -4,8 +4,8 @@ docs/file-format.md is the description for readers; `streamer.file_views` adds w
 look for, `streamer.file_process` the record of how the file came about.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
@@ -27,6 +27,7 @@ __all__ = [
     "SUMMARY",
     "FileSpec",
     "Layout",
+    "channel_columns",
     "lay_out",
 ]
 
@@ -104,6 +105,8 @@ class FileSpec:
         The source's address, and the run's configuration as TOML.
     maps : bool
         Whether denoised and atom-count maps will be stored.
+    channels : mapping of str to str
+        Unit of each stimulus channel, by name.
     """
 
     start: SeriesStart
@@ -114,6 +117,7 @@ class FileSpec:
     source: str = ""
     configuration: str = ""
     maps: bool = False
+    channels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pixel_size_nm(self) -> float | None:
@@ -140,6 +144,7 @@ class Layout:
     first_row: Column
     summary: dict[str, Column]
     maps: dict[str, Column]
+    channels: dict[str, dict[str, Column]]
     process: ProcessRecord
 
 
@@ -164,6 +169,7 @@ def lay_out(file: SwmrFile, spec: FileSpec) -> Layout:
         first_row=file.column("/entry/columns", FIRST_ROW),
         summary=_columns(file, "/entry/summary", SUMMARY),
         maps=_lay_out_maps(file, spec) if spec.maps else {},
+        channels={name: _lay_out_channel(file, name, unit) for name, unit in spec.channels.items()},
         process=lay_out_process(file, spec.start, spec.source, spec.configuration),
     )
     lay_out_hyperspy(file, STACK, spec.title, spec.shape, spec.pixel_size_nm, spec.start.frame_time_s)
@@ -226,6 +232,21 @@ def _lay_out_maps(file: SwmrFile, spec: FileSpec) -> dict[str, Column]:
     for name in ("denoised", "atom_count"):
         file.attributes(f"/entry/maps/{name}", interpretation="image")
     return maps
+
+
+def _lay_out_channel(file: SwmrFile, name: str, unit: str) -> dict[str, Column]:
+    group = f"/entry/channels/{name}"
+    file.group(group, "NXdata", signal="value", axes=["time"], title=name)
+    return _columns(file, group, channel_columns(unit))
+
+
+def channel_columns(unit: str) -> tuple[ColumnSpec, ...]:
+    """Return the datasets of a stimulus channel."""
+    return (
+        ColumnSpec("time", "<f8", "s", nan, long_name="Unix time on the run's clock"),
+        ColumnSpec("value", "<f8", unit, nan),
+        ColumnSpec("t_source", "<f8", "s", nan, long_name="Unix time as the source has sent it"),
+    )
 
 
 def _columns(file: SwmrFile, group: str, specs: Iterable[ColumnSpec]) -> dict[str, Column]:

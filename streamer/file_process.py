@@ -87,9 +87,10 @@ class ProcessRecord:
             self.put(f"counters/{name}", value)
         for name, values in percentiles_s.items():
             self.put(f"latency/{name}", values)
-        bad = counters.bad_messages
-        self._columns["bad_messages/label"].write(0, texts(list(bad), _LABEL_BYTES))
-        self._columns["bad_messages/count"].write(0, np.array(list(bad.values()), "<i8"))
+        for group in ("bad_messages", "bad_samples"):
+            bad = getattr(counters, group)
+            self._columns[f"{group}/label"].write(0, texts(list(bad), _LABEL_BYTES))
+            self._columns[f"{group}/count"].write(0, np.array(list(bad.values()), "<i8"))
 
     def flush(self) -> None:
         """Show readers what was written since the last flush."""
@@ -139,6 +140,8 @@ def _lay_out_columns(file: SwmrFile) -> dict[str, Column]:
         "notes/text": ColumnSpec("text", f"S{_TEXT_BYTES}", fill=b""),
         "bad_messages/label": ColumnSpec("label", f"S{_LABEL_BYTES}", fill=b""),
         "bad_messages/count": ColumnSpec("count", "<i8"),
+        "bad_samples/label": ColumnSpec("label", f"S{_LABEL_BYTES}", fill=b""),
+        "bad_samples/count": ColumnSpec("count", "<i8"),
         "analysis/models/name": ColumnSpec("name", f"S{_NAME_BYTES}", fill=b""),
         "analysis/models/sha256": ColumnSpec("sha256", f"S{_SHA256_BYTES}", fill=b""),
     }

@@ -18,6 +18,7 @@ from typing import Any, Self, cast
 
 import zmq
 
+from streamer.channels import ChannelDesk
 from streamer.clock import RunClock
 from streamer.commands import CommandDesk
 from streamer.config import RunConfig
@@ -171,7 +172,8 @@ class Ingest:
         self._handon: HandOn[SeriesRecorder] = HandOn(sockets.tasks, config.analysis.policy, capacity)
         self._keeper = SeriesKeeper(RunContext(config, clock, notes, files.new), self._handon)
         self._board = StatusBoard(config, clock, notes, control)
-        self._desk = CommandDesk(sockets.commands, self._keeper, clock, records=files.wanted)
+        self._channels = ChannelDesk(sockets.status, notes)
+        self._desk = CommandDesk(sockets.commands, self._keeper, clock, self._channels, records=files.wanted)
         self._notes = notes
         self._next_status = 0.0
         self._split: deque[Sequence[memoryview]] = deque()  # of one ZeroMQ message that held several
@@ -289,6 +291,7 @@ class Ingest:
         if now >= self._next_status:
             self._next_status = now + _STATUS_INTERVAL_S
             self._publish_status()
+            self._channels.repeat()
             for series in self._keeper.open_series:
                 series.beat(now)
 

@@ -1,6 +1,6 @@
 """One series: its account and its file, kept in step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from streamer.records import (
 )
 from streamer.result_file import ResultWriter
 from streamer.series_file import SeriesFile
+from streamer.stimuli import Sample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -211,6 +212,15 @@ class SeriesRecorder:
         self._pending += 1
         return frame_id
 
+    def take_samples(self, name: str, samples: Sequence[Sample]) -> None:
+        """Store samples of a stimulus channel."""
+        self._file.do(lambda writer: writer.append_samples(name, samples), None)
+        self._pending += 1
+
+    def refuse_samples(self, refused: Mapping[str, int]) -> None:
+        """Count samples that were refused, by kind."""
+        self.account.counters.bad_samples.update(refused)
+
     def cut(self) -> None:
         """Let this be the last frame here: the plan's other frames are for the next file."""
         self.start = replace(self.start, n_frames_planned=0)
@@ -287,6 +297,7 @@ class SeriesRecorder:
             source=config.source.address,
             configuration=to_toml(config),
             maps=config.analysis.enabled and config.record.maps_every > 0,
+            channels={channel.name: channel.unit for channel in config.channel},
         )
 
     def _compare_with_announcement(self, header: FrameHeader) -> None:

@@ -21,6 +21,7 @@ from streamer.file_layout import FileSpec, lay_out
 from streamer.file_process import iso_time
 from streamer.file_views import HYPERSPY_FRAME_AXIS
 from streamer.records import AnalyserInfo, Compression, Frame, FrameHeader, FrameResult
+from streamer.stimuli import Sample
 from streamer.swmr import SwmrFile, text
 
 __all__ = ["ResultWriter"]
@@ -152,6 +153,13 @@ class ResultWriter:
         """Name the engine and networks that produce the results."""
         self._layout.process.put_analyser(info)
 
+    def append_samples(self, name: str, samples: Sequence[Sample]) -> None:
+        """Store samples of one stimulus channel."""
+        columns = self._layout.channels[name]
+        columns["time"].append([sample.t for sample in samples])
+        columns["value"].append([sample.value for sample in samples])
+        columns["t_source"].append([sample.t_source for sample in samples])
+
     def beat(self, t: float) -> None:
         """Say that the writer is alive."""
         self._layout.process.put("t_heartbeat", t)
@@ -237,6 +245,9 @@ class ResultWriter:
             self._append_summary(results)
         for column in self._layout.maps.values():
             column.flush()
+        for channel in self._layout.channels.values():
+            for column in channel.values():
+                column.flush()
 
     def _append_columns(self, results: Sequence[FrameResult]) -> None:
         lengths = [len(result.columns) for result in results]

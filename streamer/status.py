@@ -89,6 +89,7 @@ class StatusBoard:
             planned=totals.planned,
             lost=counters.lost,
             bad_messages=dict(counters.bad_messages),
+            bad_samples=dict(counters.bad_samples),
             n_series=totals.n_series,
             seconds=seconds,
             fps=(counters.received - 1) / seconds if seconds else 0.0,

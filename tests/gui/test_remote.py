@@ -10,6 +10,8 @@ from PySide6.QtWidgets import QApplication, QInputDialog
 from gui.remote import control_address, why_not
 from gui.window import AnalysisWindow
 from pipeline.control_port import ControlPort
+from streamer.clock import RunClock
+from streamer.config import ControlConfig
 from streamer.control import Reply, encode
 from tests.gui.conftest import OpenWindow, show_until
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
@@ -58,7 +60,7 @@ def test_buttons_and_keys_reach_the_run_and_its_answer_is_shown(
 ) -> None:
     window = open_window()
     header = window.panels.header
-    with zmq.Context() as context, ControlPort("tcp://127.0.0.1:0") as port:
+    with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
         ingest = Ingest(context, port)
         show_status(window, publisher, control=port.remote.control)
         assert header.record.isEnabled()
@@ -86,7 +88,7 @@ def test_a_note_belongs_to_the_moment_of_the_question(open_window: OpenWindow, p
         dialog.setTextValue("  CO on ")
         QTimer.singleShot(300, dialog.accept)
 
-    with zmq.Context() as context, ControlPort("tcp://127.0.0.1:0") as port:
+    with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
         ingest = Ingest(context, port)
         show_status(window, publisher, control=port.remote.control)
         QTimer.singleShot(0, type_and_accept)

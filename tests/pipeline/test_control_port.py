@@ -13,6 +13,8 @@ from pipeline.control_port import ControlPort
 from pipeline.plan import RunOutcome
 from pipeline.report import summarise
 from pipeline.supervisor import supervise
+from streamer.clock import RunClock
+from streamer.config import ControlConfig
 from streamer.control import MESSAGE_LIMIT_BYTES, Note, Query, Stop, encode
 from streamer.control_client import ControlLine, ask
 
@@ -31,7 +33,7 @@ def _exchange(address: str, *parts: bytes) -> dict[str, object]:
 
 
 def test_what_is_no_request_is_answered_with_what_is_wrong() -> None:
-    with ControlPort("tcp://127.0.0.1:0") as port:
+    with ControlPort(ControlConfig(), (), RunClock.start()) as port:
         for body, named in (
             (b"\xc1", "not a request"),
             (msgpack.packb({"do": "explode"}), "explode"),
@@ -49,7 +51,10 @@ def test_what_is_no_request_is_answered_with_what_is_wrong() -> None:
 
 
 def test_an_oversized_message_costs_only_its_own_connection() -> None:
-    with ControlPort("tcp://127.0.0.1:0") as port, ControlLine(port.remote.control) as other:
+    with (
+        ControlPort(ControlConfig(), (), RunClock.start()) as port,
+        ControlLine(port.remote.control) as other,
+    ):
         with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
             socket.set(zmq.LINGER, 0)
             socket.connect(port.remote.control)
@@ -63,12 +68,15 @@ def test_an_oversized_message_costs_only_its_own_connection() -> None:
 
 
 def test_before_the_run_is_ready_requests_are_refused_not_kept() -> None:
-    with ControlPort("tcp://127.0.0.1:0") as port:
+    with ControlPort(ControlConfig(), (), RunClock.start()) as port:
         assert "not ready" in ask(port.remote.control, Query()).error
 
 
 def test_a_flood_without_readers_of_replies_does_not_stop_the_port() -> None:
-    with ControlPort("tcp://127.0.0.1:0") as port, ControlLine(port.remote.control) as flood:
+    with (
+        ControlPort(ControlConfig(), (), RunClock.start()) as port,
+        ControlLine(port.remote.control) as flood,
+    ):
         n_sent = sum(flood.send(Query()) for _ in range(20_000))
         assert n_sent > 0
         assert ask(port.remote.control, Stop(), 10.0).ok
@@ -79,8 +87,11 @@ def test_an_address_that_is_taken_is_one_clear_error() -> None:
 
     from streamer.errors import RunError
 
-    with ControlPort("tcp://127.0.0.1:0") as port, pytest.raises(RunError, match=r"control\.bind"):
-        ControlPort(port.remote.control)
+    with (
+        ControlPort(ControlConfig(), (), RunClock.start()) as port,
+        pytest.raises(RunError, match=r"control\.bind"),
+    ):
+        ControlPort(ControlConfig(bind=port.remote.control), (), RunClock.start())
 
 
 def test_a_script_marks_pauses_and_stops_a_run(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from zmq.utils import garbage
 
 from streamer.clock import RunClock
 from streamer.compression import encode
-from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
+from streamer.config import AnalysisConfig, ChannelConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
 from streamer.control import Remote
 from streamer.ingest import run_ingest
 from streamer.link import Task, decode_task, encode_analyser, encode_failure, encode_lost, encode_result
@@ -209,6 +209,7 @@ def running(
     scheme: Scheme = Scheme.DECTRIS2,
     record: RecordConfig | None = None,
     remote: Remote | None = None,
+    channel: tuple[ChannelConfig, ...] = (),
     **limits: Any,
 ) -> Iterator[tuple[Detector, IngestRun, Callable[[], Analyser]]]:
     """Start a detector and ingest; the third value makes analysers."""
@@ -219,6 +220,7 @@ def running(
             ingest=IngestConfig(**{"end_timeout_s": 0.3, "result_timeout_s": 2.0, **limits}),
             record=msgspec.structs.replace(record or RecordConfig(), path=str(path)),
             analysis=analysis,
+            channel=channel,
         )
         run = IngestRun(config, remote)
         analysers: list[Analyser] = []

@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.control_port import ControlPort
 from streamer.check import check_file
-from streamer.config import AnalysisConfig, RecordConfig
+from streamer.clock import RunClock
+from streamer.config import AnalysisConfig, ControlConfig, RecordConfig
 from streamer.control import NextFile, Note, Query, Record, Reply, Request
 from streamer.control_client import ask
 from streamer.records import FrameStatus, SeriesEnd
@@ -56,7 +57,7 @@ class Run:
 @contextmanager
 def controlled(path: Path | str, **options: Any) -> Iterator[Run]:
     with (
-        ControlPort("tcp://127.0.0.1:0") as port,
+        ControlPort(ControlConfig(), (), RunClock.start()) as port,
         running(path, remote=port.remote, **options) as (detector, ingest, analyser),
     ):
         yield Run(port, detector, ingest, analyser)
