@@ -49,6 +49,7 @@ class Feed:
 
     def __init__(self, address: str, keys: ClientKeys | None = None) -> None:
         self.address = address
+        self.keys = keys
         self.n_refused = 0
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)

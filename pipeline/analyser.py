@@ -186,8 +186,9 @@ class _Analyser:
         frame = FrameAssembly(
             prepared, self._networks.pixel_size_A, self._config.analysis.detection_threshold
         )
+        frame.t_decoded = self._clock.now()
         for tile in frame.tiles:
-            self._queue.add(Slot(frame, tile), tile.shape, self._clock.now())
+            self._queue.add(Slot(frame, tile), tile.shape, frame.t_decoded)
 
     def _pixel_size_A(self, task: link.Task) -> float:
         size = self._config.source.pixel_size_A or task.pixel_size_A
@@ -209,13 +210,17 @@ class _Analyser:
             self._start(self._queue.take())
         elif self._engine.busy:
             done, answer = self._engine.finish()
+            t_computed = self._clock.now()
             if fits:
                 self._start(self._queue.take())
-            self._publish(done, answer)
+            self._publish(done, answer, t_computed)
         elif due:
             self._start(self._queue.take())
 
     def _start(self, slots: list[Slot]) -> None:
+        now = self._clock.now()
+        for slot in slots:
+            slot.frame.t_batched = now
         try:
             self._engine.start(slots)
         except BackendError as error:
@@ -237,13 +242,14 @@ class _Analyser:
         self._counts["failed"] += 1
         self.send(link.encode_failure(FrameFailure.of(header, reason)))
 
-    def _publish(self, slots: list[Slot], answer: NetworkOutput | BackendError) -> None:
+    def _publish(self, slots: list[Slot], answer: NetworkOutput | BackendError, t_computed: float) -> None:
         if isinstance(answer, BackendError):
             self._give_up(slots, answer)
             return
         self._failed_batches = 0
         self._counts["batches"] += 1
         for place, slot in enumerate(slots):
+            slot.frame.t_computed = t_computed
             if not slot.frame.failed and slot.frame.put(slot.tile, answer, place):
                 self._publish_frame(slot.frame)
 

@@ -64,7 +64,6 @@ class Answers:
         self._begin_series(header.key)
         followed = self._followed(prepared, heights)
         denoised, atoms = self._maps(frame, heights.table)
-        now = self._clock.now()
         return FrameResult(
             frame_id=header.frame_id,
             key=header.key,
@@ -72,12 +71,14 @@ class Answers:
             total_atoms=heights.total_atoms,
             total_atoms_std=heights.total_atoms_std,
             t_received=prepared.t_received,
-            t_analysed=now,
-            t_published=now,
+            t_analysed=frame.t_computed,
+            t_published=self._clock.now(),
             drift_px=followed.drift_px if followed else prepared.drift_px,
             ood_score=self._unfamiliarity(frame, heights.table),
             denoised=denoised,
             atom_count=atoms,
+            t_decoded=frame.t_decoded,
+            t_batched=frame.t_batched,
             **_fused(followed),
         )
 

@@ -1,5 +1,7 @@
 """A frame while its tiles come back from the networks, and what they add up to."""
 
+from math import nan
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,6 +34,9 @@ class FrameAssembly:
         What has to be computed: one tile for all but very large frames.
     peaks : PeakSums
         Sums over the column map, for `pipeline.familiarity`.
+    t_decoded, t_batched, t_computed : float
+        When the frame was prepared, when its last tile was handed to the engine, and when the answer to that
+        was there [Unix s on the run's clock]; set by the analyser.
     failed : bool
         Whether the frame was given up; answers to its other tiles are then ignored.
     """
@@ -42,6 +47,7 @@ class FrameAssembly:
         self.tiles = tiles_of((height, width))
         self.peaks = PeakSums()
         self.failed = False
+        self.t_decoded = self.t_batched = self.t_computed = nan
         self._min_distance_px = MIN_COLUMN_DISTANCE_A / network_pixel_A
         self._threshold = threshold
         self._parts: list[ColumnHeights] = []

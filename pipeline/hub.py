@@ -18,13 +18,18 @@ from streamer.config import LOCAL_ONLY, SecurityConfig
 from streamer.curve import Guard
 from streamer.errors import RunError
 
-__all__ = ["ViewHub"]
+__all__ = ["ViewHub", "shown_address"]
 
 _QUEUE_MESSAGES = 8
 _BURST_MESSAGES = 16
 _STOP_CHECK_MS = 50
 _LINGER_MS = 500
 _SUBSCRIPTION_LIMIT_BYTES = 4096  # all that a window may send
+
+
+def shown_address(address: str) -> str:
+    """Return a bound address as other machines reach it."""
+    return address.replace("//0.0.0.0:", f"//{gethostname()}:")
 
 
 class ViewHub:
@@ -66,7 +71,7 @@ class ViewHub:
             undo.pop_all()
         self.inner_address = self._publishers.getsockopt_string(zmq.LAST_ENDPOINT)
         self.local_address = self.outer_address.replace("//0.0.0.0:", "//127.0.0.1:")
-        self.shown_address = self.outer_address.replace("//0.0.0.0:", f"//{gethostname()}:")
+        self.shown_address = shown_address(self.outer_address)
         self._thread = threading.Thread(target=self._run, name="atomstream-hub", daemon=True)
         self._thread.start()
 

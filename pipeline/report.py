@@ -13,9 +13,9 @@ __all__ = ["format_summary", "problems_of", "summarise"]
 
 _FROM_INGEST = (
     "planned", "received", "recorded", "analysed", "skipped", "missing", "damaged", "duplicates", "strays",
-    "unrecorded", "analysis_lost", "lost", "bad_messages", "fps", "seconds", "latency_p50_ms",
-    "latency_p99_ms", "latency_p999_ms", "bytes_received", "bytes_recorded", "ended_by",
-    "n_series", "series",
+    "unrecorded", "paused", "analysis_lost", "lost", "bad_messages", "fps", "seconds", "latency_p50_ms",
+    "latency_p99_ms", "latency_p999_ms", "latency_max_ms", "stages_ms", "bytes_received",
+    "bytes_recorded", "ended_by", "n_series", "series",
 )  # fmt: skip
 _FROM_ANALYSER = ("backend", "device", "precision")
 _COUNTS = ("sent", "received", "recorded", "analysed", "skipped", "missing", "damaged")
@@ -102,6 +102,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         "frames": _frames_line(summary),
         "rate": _rate_line(summary),
         "latency": _latency_line(summary),
+        "of that": _stages_line(summary),
         "analysis": _analysis_line(summary),
         **_truth_lines(summary.get("truth")),
         "memory": _memory_line(summary),
@@ -119,6 +120,8 @@ def _frames_line(summary: Mapping[str, Any]) -> str:
         shown = [(name, value) for name, value in shown if name not in ("analysed", "skipped")]
     line = "   ".join(f"{name} {value:,}" for name, value in shown if value is not None)
     bad = sum((summary.get("bad_messages") or {}).values())
+    paused = summary.get("paused")
+    line += f"   recording off for {paused:,}" if paused else ""
     return line + (f"   bad messages {bad:,}" if bad else "")
 
 
@@ -132,11 +135,34 @@ def _rate_line(summary: Mapping[str, Any]) -> str:
 
 
 def _latency_line(summary: Mapping[str, Any]) -> str:
-    names = {"p50": "latency_p50_ms", "p99": "latency_p99_ms", "p99.9": "latency_p999_ms"}
+    names = {
+        "p50": "latency_p50_ms",
+        "p99": "latency_p99_ms",
+        "p99.9": "latency_p999_ms",
+        "max": "latency_max_ms",
+    }
     if any(summary.get(name) is None for name in names.values()):
         return ""
     values = "   ".join(f"{short} {summary[name]:,.1f} ms" for short, name in names.items())
     return f"{values}   from received to published"
+
+
+_SHOWN_STAGES = {
+    "received_to_decoded": "waiting, decoding",
+    "decoded_to_batched": "batch",
+    "batched_to_computed": "networks",
+    "computed_to_published": "columns",
+}
+
+
+def _stages_line(summary: Mapping[str, Any]) -> str:
+    stages = summary.get("stages_ms") or {}
+    shown = [
+        f"{text} {stages[name]['p50']:,.1f} / {stages[name]['p99']:,.1f}"
+        for name, text in _SHOWN_STAGES.items()
+        if name in stages
+    ]
+    return "   ".join(shown) + " ms   (p50 / p99)" if shown else ""
 
 
 def _analysis_line(summary: Mapping[str, Any]) -> str:

@@ -5,7 +5,8 @@
     [sender] ──► ingest ──► analyser(s)          child processes, each a `streamer.worker.Worker`
                    │  ▲         │
                    │  └─results─┤
-                   └──status────┴──views──► hub (a thread here) ──► window(s)
+      ▲            └──status────┴──views──► hub (a thread here) ──► window(s)
+      └─requests, replies─► control port (a thread here) ◄──► window(s), scripts
 
 Order: hub; sender (if the run brings its own); ingest, which binds; analysers, until their networks are
 loaded; then the sender may begin. The run is over when ingest has ended: by the end of the series, by its own
@@ -25,8 +26,9 @@ from multiprocessing.synchronize import Event
 import msgspec
 
 from pipeline.analyser import run_analyser
+from pipeline.control_port import ControlPort
 from pipeline.crew import Crew
-from pipeline.hub import ViewHub
+from pipeline.hub import ViewHub, shown_address
 from pipeline.plan import Companion, RunOutcome, RunPlan
 from pipeline.progress import RunProgress
 from pipeline.signals import StopSignals
@@ -70,8 +72,14 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
     source = parse_source(config.source.address) if plan.sender is None else None
     if source is not None and source.scheme in ZMQ_SCHEMES:  # others may serve one connection only: ingest's
         wait_reachable(source, config.source.connect_timeout_s)
-    with StopSignals() as signals, ViewHub(config.view.bind, config.security) as hub, Crew() as crew:
-        with closing(_Run(plan, signals, hub, crew)) as run:
+    clock = RunClock.start()
+    with (
+        StopSignals() as signals,
+        ViewHub(config.view.bind, config.security) as hub,
+        ControlPort(config.control, config.channel, clock, config.security) as port,
+        Crew() as crew,
+    ):
+        with closing(_Run(plan, clock, signals, hub, port, crew)) as run:
             run.start()
             run.watch()
             outcome = run.outcome()
@@ -83,10 +91,18 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
 class _Run:
     """One run, as the supervisor sees it."""
 
-    def __init__(self, plan: RunPlan, signals: StopSignals, hub: ViewHub, crew: Crew) -> None:
-        self._plan, self._signals, self._hub, self._crew = plan, signals, hub, crew
+    def __init__(
+        self,
+        plan: RunPlan,
+        clock: RunClock,
+        signals: StopSignals,
+        hub: ViewHub,
+        port: ControlPort,
+        crew: Crew,
+    ) -> None:
+        self._plan, self._signals, self._hub, self._port, self._crew = plan, signals, hub, port, crew
         self._config = plan.config
-        self._clock = RunClock.start()
+        self._clock = clock
         self._progress = RunProgress(
             hub.local_address, plan.config.analysis.enabled, own_keys(plan.config.security)
         )
@@ -112,10 +128,14 @@ class _Run:
         if self._plan.sender is not None:
             self._start_sender(self._plan.sender, begin)
         self._ingest = self._crew.start(
-            "ingest", run_ingest, self._config, self._clock, self._hub.inner_address
+            "ingest", run_ingest, self._config, self._clock, self._hub.inner_address, self._port.remote
         )
         self._await_ready(self._ingest)
         self._plan.say(f"live view: atomstream gui {self._hub.shown_address}")
+        if self._port.remote.control:
+            self._plan.say(f'control: atomstream tell {shown_address(self._port.remote.control)} note "…"')
+        if self._port.remote.stimuli:
+            self._plan.say(f"stimuli: push samples to {shown_address(self._port.remote.stimuli)}")
         self._start_window()
         self._start_analysers()
         if not self._signals.requested:
@@ -130,6 +150,7 @@ class _Run:
             self._look_after_window()
             self._crew.sample_memory()
             self._progress.update()
+            self._end_wanted |= self._port.stop_wanted
             if self._ending():
                 self._ask_for_the_end()
         self._pass_on_words(self._sender, self._ingest)

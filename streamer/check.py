@@ -21,6 +21,7 @@ from streamer.result_tables import (
     count,
     damaged_on_arrival,
     file_state,
+    left_out,
     open_result,
     read_tables,
 )
@@ -47,7 +48,9 @@ class CheckReport:
     damaged_on_arrival : int
         Those of the damaged that are not in the stack.
     analysis_lost : int
-        Frames in the stack that were to be analysed by the run's policy and have no result.
+        Undamaged frames that were to be analysed by the run's policy and have no result.
+    paused : int
+        Frames received while recording was switched off: not in the stack, and no loss.
     decoded : int
         Frames whose pixels were decoded.
     lost : int
@@ -70,6 +73,7 @@ class CheckReport:
     damaged: int
     damaged_on_arrival: int
     analysis_lost: int
+    paused: int
     decoded: int
     lost: int
     losses: tuple[Loss, ...]
@@ -189,7 +193,8 @@ def _decode_maps(file: h5py.File) -> Iterator[str]:
 def _report(path: Path, tables: Tables, problems: list[str], unreadable: dict[int, str]) -> CheckReport:
     ledger, counted = tables.ledger, count(tables.ledger)
     in_analysis = analysis_losses(tables)
-    gone = in_analysis | (ledger["stack_row"] < 0) | np.isin(ledger["frame_id"], list(unreadable))
+    absent = (ledger["stack_row"] < 0) & ~left_out(ledger)
+    gone = in_analysis | absent | np.isin(ledger["frame_id"], list(unreadable))
     counted["missing"] += without_row(tables)
     return CheckReport(
         path=str(path),

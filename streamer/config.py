@@ -6,7 +6,7 @@ environment or at global state. Each field's comment says what it bounds.
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -16,6 +16,8 @@ from streamer.records import Policy
 __all__ = [
     "LOCAL_ONLY",
     "AnalysisConfig",
+    "ChannelConfig",
+    "ControlConfig",
     "DetectorConfig",
     "HeaderDetail",
     "IngestConfig",
@@ -69,6 +71,7 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     flush_frames: Positive = 128  # or what came within the interval, whichever is less
     flush_interval_s: Seconds = 0.25
     maps_every: NonNegative = 0  # store denoised and atom-count maps of every n-th frame; 0: none
+    paused: bool = False  # begin with recording switched off, until somebody switches it on
 
 
 class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -144,6 +147,22 @@ class TeeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     series: NonNegative = 0  # end after so many; 0: go on until stopped
 
 
+class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the run takes commands; who may connect (`SecurityConfig`) can stop it."""
+
+    bind: str = "tcp://127.0.0.1:0"  # empty: it takes none
+    stimuli: str = "tcp://127.0.0.1:0"  # for the samples of the [[channel]]s, if there are any
+
+
+class ChannelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A stimulus channel: its place in the file must be made before the first frame."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
+    unit: Annotated[str, msgspec.Meta(max_length=32)] = ""
+    clock: Literal["run", "foreign"] = "run"  # foreign: the sender's clock is not this machine's
+    max_rate_hz: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 100.0  # more are counted and dropped
+
+
 LOCAL_ONLY = SecurityConfig()
 """Nothing is encrypted, and nothing can be reached from other machines."""
 
@@ -159,6 +178,13 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     security: SecurityConfig = LOCAL_ONLY
     tee: TeeConfig = TeeConfig()
     detector: DetectorConfig = DetectorConfig()
+    control: ControlConfig = ControlConfig()
+    channel: Annotated[tuple[ChannelConfig, ...], msgspec.Meta(max_length=32)] = ()
+
+    def __post_init__(self) -> None:
+        names = [channel.name for channel in self.channel]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"channel names must differ, but {sorted(twice)} come twice")
 
 
 def load_config(path: Path) -> RunConfig:
@@ -186,12 +212,14 @@ def load_config(path: Path) -> RunConfig:
 def to_toml(config: RunConfig) -> str:
     """Write `config` as TOML, every value explicit; `load_config` reads it back equal."""
     lines: list[str] = []
-    for section, values in _without_none(msgspec.to_builtins(config)).items():
-        lines.append(f"[{section}]")
-        lines += [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in values.items()]
-        lines.append("")
+    for section, values in msgspec.to_builtins(config).items():
+        if isinstance(values, dict):
+            lines += [f"[{section}]", *_pairs(values)]
+        else:  # an array of tables
+            lines += [line for table in values for line in (f"[[{section}]]", *_pairs(table))]
     return "\n".join(lines)
 
 
-def _without_none(sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {name: {k: v for k, v in part.items() if v is not None} for name, part in sections.items()}
+def _pairs(table: dict[str, Any]) -> list[str]:
+    pairs = [f"{key} = {msgspec.json.encode(v).decode()}" for key, v in table.items() if v is not None]
+    return [*pairs, ""]

@@ -4,8 +4,8 @@ docs/file-format.md is the description for readers; `streamer.file_views` adds w
 look for, `streamer.file_process` the record of how the file came about.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
@@ -28,6 +28,7 @@ __all__ = [
     "SUMMARY",
     "FileSpec",
     "Layout",
+    "channel_columns",
     "lay_out",
 ]
 
@@ -42,9 +43,13 @@ LEDGER = (
     ColumnSpec("t_detector", "<f8", "s", nan, long_name="Unix time of the exposure's start, by the detector"),
     ColumnSpec("t_received", "<f8", "s", nan, long_name="Unix time of arrival"),
     ColumnSpec("t_recorded", "<f8", "s", nan, long_name="Unix time when the frame was written"),
+    ColumnSpec("t_decoded", "<f8", "s", nan, long_name="Unix time when it was ready for the networks"),
+    ColumnSpec("t_batched", "<f8", "s", nan, long_name="Unix time when its batch was handed to them"),
     ColumnSpec("t_analysed", "<f8", "s", nan, long_name="Unix time when the networks had finished"),
     ColumnSpec("t_published", "<f8", "s", nan, long_name="Unix time when the result was sent out"),
-    ColumnSpec("status", "|u1", long_name="0 missing, 1 recorded, 2 analysed, 3 skipped, 4 damaged"),
+    ColumnSpec(
+        "status", "|u1", long_name="0 missing, 1 recorded, 2 analysed, 3 skipped, 4 damaged, 5 unrecorded"
+    ),
     ColumnSpec("reason", f"S{REASON_BYTES}", fill=b"", long_name="why the frame went no further"),
     ColumnSpec("stack_row", "<i8", fill=-1, long_name="row in /entry/stack, -1: not there"),
     ColumnSpec("result_row", "<i8", fill=-1, long_name="row in /entry/summary and columns/first_row"),
@@ -114,6 +119,8 @@ class FileSpec:
         The source's address, and the run's configuration as TOML.
     maps : bool
         Whether denoised and atom-count maps will be stored.
+    channels : mapping of str to str
+        Unit of each stimulus channel, by name.
     """
 
     start: SeriesStart
@@ -124,6 +131,7 @@ class FileSpec:
     source: str = ""
     configuration: str = ""
     maps: bool = False
+    channels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pixel_size_nm(self) -> float | None:
@@ -151,6 +159,7 @@ class Layout:
     summary: dict[str, Column]
     changes: dict[str, Column]
     maps: dict[str, Column]
+    channels: dict[str, dict[str, Column]]
     process: ProcessRecord
 
 
@@ -177,6 +186,7 @@ def lay_out(file: SwmrFile, spec: FileSpec) -> Layout:
         summary=_columns(file, "/entry/summary", SUMMARY),
         changes=_columns(file, "/entry/changes", CHANGES),
         maps=_lay_out_maps(file, spec) if spec.maps else {},
+        channels={name: _lay_out_channel(file, name, unit) for name, unit in spec.channels.items()},
         process=lay_out_process(file, spec.start, spec.source, spec.configuration),
     )
     lay_out_hyperspy(file, STACK, spec.title, spec.shape, spec.pixel_size_nm, spec.start.frame_time_s)
@@ -239,6 +249,21 @@ def _lay_out_maps(file: SwmrFile, spec: FileSpec) -> dict[str, Column]:
     for name in ("denoised", "atom_count"):
         file.attributes(f"/entry/maps/{name}", interpretation="image")
     return maps
+
+
+def _lay_out_channel(file: SwmrFile, name: str, unit: str) -> dict[str, Column]:
+    group = f"/entry/channels/{name}"
+    file.group(group, "NXdata", signal="value", axes=["time"], title=name)
+    return _columns(file, group, channel_columns(unit))
+
+
+def channel_columns(unit: str) -> tuple[ColumnSpec, ...]:
+    """Return the datasets of a stimulus channel."""
+    return (
+        ColumnSpec("time", "<f8", "s", nan, long_name="Unix time on the run's clock"),
+        ColumnSpec("value", "<f8", unit, nan),
+        ColumnSpec("t_source", "<f8", "s", nan, long_name="Unix time as the source has sent it"),
+    )
 
 
 def _columns(file: SwmrFile, group: str, specs: Iterable[ColumnSpec]) -> dict[str, Column]:

@@ -18,8 +18,11 @@ from typing import Any, Self, cast
 
 import zmq
 
+from streamer.channels import ChannelDesk
 from streamer.clock import RunClock
+from streamer.commands import CommandDesk
 from streamer.config import RunConfig
+from streamer.control import Remote
 from streamer.counters import series_line
 from streamer.errors import MessageError, RunError
 from streamer.handon import HandOn, Offer, queue_capacity
@@ -53,7 +56,13 @@ _LINGER_MS = 500
 _log = logging.getLogger(__name__)
 
 
-def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_address: str = "") -> None:
+def run_ingest(
+    control: Control,
+    config: RunConfig,
+    clock: RunClock,
+    view_address: str = "",
+    remote: Remote = Remote(),  # noqa: B008 - frozen
+) -> None:
     """Take in one run, from its first message to its last result.
 
     Parameters
@@ -64,6 +73,8 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
     clock : RunClock
     view_address : str
         The view hub's inner address; empty: the status is not published.
+    remote : Remote
+        Where commands come from.
 
     Raises
     ------
@@ -81,8 +92,8 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
         expect_new_file(path)
     source = parse_source(config.source.address)
     parser = make_parser(source, config.source.channel, config.ingest)
-    with IngestSockets(config, view_address) as sockets:
-        ingest = Ingest(config, clock, sockets, parser, ResultFiles(path))
+    with IngestSockets(config, view_address, remote) as sockets:
+        ingest = Ingest(config, clock, sockets, parser, ResultFiles(path), remote.control)
         sockets.receiver.expect_admitted(control.stopping)
         control.ready(tasks=sockets.tasks_address, results=sockets.results_address)
         ingest.run(control)
@@ -98,15 +109,19 @@ class IngestSockets:
     ----------
     receiver : Receiver or BridgedReceiver
         From the source.
-    tasks, results, status : zmq.Socket
-        PUSH to and PULL from the analysers, PUB to the windows.
+    tasks, results, status, commands : zmq.Socket
+        PUSH to and PULL from the analysers, PUB to the windows, and DEALER to the supervisor.
     tasks_address, results_address : str
         What analysers connect to.
     """
 
-    def __init__(self, config: RunConfig, view_address: str) -> None:
+    def __init__(self, config: RunConfig, view_address: str, remote: Remote) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.receiver = open_source(self._context, config)
+        try:
+            self.receiver = open_source(self._context, config)
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
         capacity = queue_capacity(config.analysis)
         self.tasks, self.tasks_address = self._bind(zmq.PUSH, capacity)
         self.results, self.results_address = self._bind(zmq.PULL, capacity)
@@ -115,6 +130,10 @@ class IngestSockets:
         self.status.set(zmq.LINGER, _LINGER_MS)
         if view_address:
             self.status.connect(view_address)
+        self.commands = self._context.socket(zmq.DEALER)
+        self.commands.set(zmq.LINGER, _LINGER_MS)
+        if remote.commands:
+            self.commands.connect(remote.commands)
 
     def __enter__(self) -> Self:
         return self
@@ -123,7 +142,7 @@ class IngestSockets:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.receiver.close()
-        for socket in (self.tasks, self.results, self.status):
+        for socket in (self.tasks, self.results, self.status, self.commands):
             socket.close()
         self._context.term()
 
@@ -146,10 +165,18 @@ class Ingest:
     sockets : IngestSockets
     parser : Parser
     files : ResultFiles
+    control : str
+        The address at which the run takes commands, to be announced.
     """
 
     def __init__(
-        self, config: RunConfig, clock: RunClock, sockets: IngestSockets, parser: Parser, files: ResultFiles
+        self,
+        config: RunConfig,
+        clock: RunClock,
+        sockets: IngestSockets,
+        parser: Parser,
+        files: ResultFiles,
+        control: str = "",
     ) -> None:
         notes = Notes()
         self._analysis = config.analysis
@@ -159,7 +186,9 @@ class Ingest:
         capacity = queue_capacity(config.analysis)
         self._handon: HandOn[SeriesRecorder] = HandOn(sockets.tasks, config.analysis.policy, capacity)
         self._keeper = SeriesKeeper(RunContext(config, clock, notes, files.new), self._handon)
-        self._board = StatusBoard(config, clock, notes)
+        self._board = StatusBoard(config, clock, notes, control)
+        self._channels = ChannelDesk(sockets.status, notes)
+        self._desk = CommandDesk(sockets.commands, self._keeper, clock, self._channels, records=files.wanted)
         self._notes = notes
         self._next_status = 0.0
         self._split: deque[Sequence[memoryview]] = deque()  # of one ZeroMQ message that held several
@@ -173,10 +202,13 @@ class Ingest:
             if not self._stopped and control.stopping():
                 self._stopped = True
                 self._keeper.stop("stopped on request", self._clock.now())
+            failed = self._sockets.receiver.error  # asked before the queue: what was in it then is taken in
             n_messages = self._take_messages() if self._keeper.accepting else 0
-            if not n_messages:
-                self._end_if_source_failed()
+            if failed is not None and not n_messages and not self._handon.blocked:
+                self._end(failed)
             n_results = self._take_results()
+            if self._desk.serve():
+                self._next_status = 0.0  # windows see at once what came of it
             self._handon.retry()
             self._tick()
             self._tell(control)
@@ -196,11 +228,10 @@ class Ingest:
         """Return the fields of the run's `RunSummary`."""
         return self._board.summary(self._keeper).to_dict()
 
-    def _end_if_source_failed(self) -> None:
-        """End the run once what a failed source had left in the queue is taken in."""
-        error = self._sockets.receiver.error
-        if error is not None and self._keeper.accepting and not self._handon.blocked:
-            self._keeper.end(f"the source failed: {error}", self._clock.now())
+    def _end(self, failed: Exception) -> None:
+        """End the run: the source has failed, and what it had left in the queue is taken in."""
+        if self._keeper.accepting:
+            self._keeper.end(f"the source failed: {failed}", self._clock.now())
 
     def _take_messages(self) -> int:
         """Take in what the detector has sent, at most a burst; return how many messages that was."""
@@ -215,13 +246,15 @@ class Ingest:
 
     def _next_message(self) -> Sequence[memoryview]:
         """Return the parts of the stream's next message; none if nothing has come."""
-        if not self._split:
+        while not self._split:
             parts = _receive(self._sockets.receiver.socket)
-            messages = self._parser.split(parts) if parts else ()
+            if not parts:
+                return ()
+            messages = self._parser.split(parts)
             if len(messages) == 1:
                 return messages[0]
-            self._split.extend(messages)
-        return self._split.popleft() if self._split else ()
+            self._split.extend(messages)  # none, where the parser waits for more
+        return self._split.popleft()
 
     def _take(self, parts: Sequence[memoryview], t_received: float) -> None:
         try:
@@ -295,6 +328,7 @@ class Ingest:
             self._next_status = now + _STATUS_INTERVAL_S
             self._sockets.receiver.expect_not_refused()
             self._publish_status()
+            self._channels.repeat()
             for series in self._keeper.open_series:
                 series.beat(now)
 
@@ -309,6 +343,7 @@ class Ingest:
         """Sleep until something can be done, at most some milliseconds."""
         poller = zmq.Poller()
         poller.register(self._sockets.results, zmq.POLLIN)
+        poller.register(self._sockets.commands, zmq.POLLIN)
         if not self._handon.blocked and self._keeper.accepting:
             poller.register(self._sockets.receiver.socket, zmq.POLLIN)
         elif self._handon.blocked and not self._handon.full:

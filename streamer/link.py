@@ -101,6 +101,8 @@ class ResultHeader(msgspec.Struct, frozen=True, array_like=True, tag="result"):
     map_width: int
     fused_atoms: float
     fused_atoms_std: float
+    t_decoded: float = nan
+    t_batched: float = nan
 
 
 class FailureHeader(msgspec.Struct, frozen=True, array_like=True, tag="failure"):
@@ -182,6 +184,9 @@ class RunStatus(msgspec.Struct, frozen=True, array_like=True, tag="status"):
     note: str  # the latest warning, empty if there was none
     t: float
     t_started: float
+    recording: bool = True  # False: switched off, though there is a file
+    stages_ms: dict[str, tuple[float, ...]] = {}  # streamer.latency: `PERCENTILES` of each stage passed
+    control: str = ""  # where the run takes commands (streamer.control); empty: nowhere
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -236,11 +241,13 @@ def decode_task(parts: Sequence[memoryview]) -> Task:
 
 def encode_result(result: FrameResult) -> list[Buffer]:
     """Make the parts of a result. Both maps, where there are any, have the same shape."""
-    shape = next((m.shape for m in (result.denoised, result.atom_count) if m is not None), (0, 0))
+    maps = (result.denoised, result.atom_count)
+    height, width = next((m.shape for m in maps if m is not None), (0, 0))
     header = ResultHeader(
         result.key.series_id, result.key.unique_id, result.frame_id, result.total_atoms,
         result.total_atoms_std, result.t_received, result.t_analysed, result.t_published,
-        *result.drift_px, result.ood_score, *shape, result.fused_atoms, result.fused_atoms_std,
+        *result.drift_px, result.ood_score, height, width, result.fused_atoms, result.fused_atoms_std,
+        result.t_decoded, result.t_batched,
     )  # fmt: skip
     columns = np.ascontiguousarray(result.columns, COLUMN_DTYPE).tobytes()
     changes = np.ascontiguousarray(result.changes, CHANGE_DTYPE).tobytes()
@@ -295,6 +302,8 @@ def decode_result(parts: Sequence[memoryview]) -> FrameResult | FrameFailure | A
         fused_atoms=h.fused_atoms,
         fused_atoms_std=h.fused_atoms_std,
         changes=_rows(parts[4], CHANGE_DTYPE, "changes"),
+        t_decoded=h.t_decoded,
+        t_batched=h.t_batched,
     )
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from streamer.reconcile import without_row
 from streamer.records import FrameStatus, Policy
-from streamer.result_tables import Tables, unanswered, wanted
+from streamer.result_tables import Tables, left_out, unanswered, wanted
 
 __all__ = ["Loss", "analysis_losses", "losses"]
 
@@ -50,7 +50,7 @@ class Loss:
 
 
 def analysis_losses(tables: Tables) -> NDArray[np.bool_]:
-    """Tell which rows of the ledger are frames in the stack that were to be analysed and have no result.
+    """Tell which rows of the ledger are usable frames that were to be analysed and have no result.
 
     A run that was stopped skips what it could not analyse any more; that is what it was asked for. Any other
     skip under the policy ``wait`` is a loss, as is a result that came too late for a recording that failed.
@@ -68,7 +68,7 @@ def losses(tables: Tables) -> Iterator[Loss]:
     Reasons that differ in numbers only, such as a frame's id or a payload's length, are taken together.
     """
     ledger = tables.ledger
-    gone = analysis_losses(tables) | (ledger["stack_row"] < 0)
+    gone = analysis_losses(tables) | ((ledger["stack_row"] < 0) & ~left_out(ledger))
     for status in FrameStatus:
         for lost in (True, False):
             rows = np.flatnonzero((ledger["status"] == status) & (gone == lost))

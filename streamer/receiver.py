@@ -112,8 +112,12 @@ class BridgedReceiver:
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", config: RunConfig) -> None:
         source, wait_s = parse_source(config.source.address), config.source.connect_timeout_s
         pump = MerlinConnection(source, config.ingest.message_limit_bytes, wait_s)
-        if config.source.control_port:
-            start_acquisition(source, config.source.control_port, wait_s)
+        try:
+            if config.source.control_port:
+                start_acquisition(source, config.source.control_port, wait_s)
+        except BaseException:
+            pump.close()
+            raise
         self._bridge = Bridge(context, pump, config.ingest)
         self.socket = self._bridge.receiver
 

@@ -43,8 +43,10 @@ def _statuses(ledger: dict[str, NDArray[Any]]) -> Iterator[str]:
     yield from _unless(
         not np.any(has_result & recorded & ~analysed), "frames have a result and are not analysed"
     )
-    kept = absent | damaged | recorded
-    yield from _unless(bool(np.all(kept)), "frames are called recorded and are not in the stack")
+    lacking = ~recorded & (status == FrameStatus.RECORDED)
+    yield from _unless(not np.any(lacking), "frames are called recorded and are not in the stack")
+    left_out = status == FrameStatus.UNRECORDED
+    yield from _unless(not np.any(recorded & left_out), "frames are in the stack and called unrecorded")
     nameless = damaged & (ledger["reason"] == b"")
     yield from _unless(not np.any(nameless), "frames are called damaged and nothing says why")
 
@@ -90,7 +92,7 @@ def _counters(tables: Tables) -> Iterator[str]:
     counted["analysis_lost"] = int(np.sum(unanswered(tables.ledger, tables.asked)))
     for name, found in counted.items():
         if name != "rows":
-            kept = tables.counters[name]
+            kept = tables.counters.get(name, 0)  # an earlier version counted fewer things
             yield from _unless(kept == found, f"{kept} frames {name} by the counters, {found} by the ledger")
 
 
@@ -99,15 +101,23 @@ def _equations(tables: Tables) -> Iterator[str]:
     kept = tables.counters
     arrived = kept["received"] + kept["missing"]
     if tables.state == "complete":
-        planned = tables.n_planned
+        before, planned = _first_id(tables), tables.n_planned
         yield from _unless(
-            arrived >= planned, f"planned {planned} is more than received + missing, {arrived}"
+            before + arrived >= planned,
+            f"planned {planned} is more than received + missing, {arrived}"
+            + (f", and the {before} before the first row" if before else ""),
         )
-    named = kept["recorded"] + kept["damaged_on_arrival"] + kept["unrecorded"]
+    named = kept["recorded"] + kept["damaged_on_arrival"] + kept["unrecorded"] + kept.get("paused", 0)
     yield from _unless(
         kept["received"] == named,
         f"received {kept['received']} is not recorded + named losses, {named}",
     )
+
+
+def _first_id(tables: Tables) -> int:
+    """Return how many ids lie before the first row: an earlier file has them, or none ever did."""
+    frame_ids = tables.ledger["frame_id"]
+    return int(frame_ids[0]) if len(frame_ids) else 0
 
 
 def _unless(fine: bool | np.bool_, problem: str) -> Iterator[str]:

@@ -58,9 +58,10 @@ class FrameStatus(IntEnum):
 
     ::
 
-        MISSING ──► RECORDED ──► ANALYSED
-                        ├──────► SKIPPED    recorded, deliberately not analysed
-                        └──────► DAMAGED    recorded as received, cannot be decoded or analysed
+        MISSING ──► RECORDED ───► ANALYSED
+           │            ├───────► SKIPPED    recorded, deliberately not analysed
+           │            └───────► DAMAGED    recorded as received, cannot be decoded or analysed
+           └──────► UNRECORDED ─► ANALYSED, SKIPPED    received while recording was switched off
         MISSING or DAMAGED alone: nothing usable was received under this id
     """
 
@@ -69,6 +70,7 @@ class FrameStatus(IntEnum):
     ANALYSED = 2
     SKIPPED = 3
     DAMAGED = 4
+    UNRECORDED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ class FrameResult:
     ood_score : float
         How unlike the training data the frame looks: 0 familiar, 1 certainly foreign; NaN: not estimated.
     t_received, t_analysed, t_published : float
-        Unix seconds on the run's clock.
+        Unix seconds on the run's clock: taken from the receive queue; the networks had finished; sent out.
     denoised, atom_count : numpy.ndarray of float16, shape (h, w), or None
         Maps to be stored in the file, only where the run's configuration asks for them.
     fused_atoms, fused_atoms_std : float
@@ -203,6 +205,8 @@ class FrameResult:
         deviation; NaN where columns are not followed.
     changes : numpy.ndarray of CHANGE_DTYPE, shape (m,)
         Columns whose fused count became another in this frame.
+    t_decoded, t_batched : float
+        When the frame was ready for the networks, and when its batch was handed to them [Unix s].
     """
 
     frame_id: int
@@ -220,6 +224,8 @@ class FrameResult:
     fused_atoms: float = nan
     fused_atoms_std: float = nan
     changes: NDArray[np.void] = field(default_factory=lambda: np.empty(0, CHANGE_DTYPE))
+    t_decoded: float = nan
+    t_batched: float = nan
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ __all__ = [
     "count",
     "damaged_on_arrival",
     "file_state",
+    "left_out",
     "open_result",
     "read_tables",
     "unanswered",
@@ -147,14 +148,15 @@ def asked_of(file: h5py.File) -> Asked:
 
 
 def wanted(ledger: Table, asked: Asked) -> NDArray[np.bool_]:
-    """Tell which rows are recorded frames that the run was to analyse."""
-    chosen = (ledger["frame_id"] % asked.every == 0) & (ledger["stack_row"] >= 0)
-    return np.asarray(chosen & asked.enabled)
+    """Tell which rows are frames that the run was to analyse: in the stack, or left out of it on request."""
+    usable = (ledger["stack_row"] >= 0) | left_out(ledger)
+    return np.asarray((ledger["frame_id"] % asked.every == 0) & usable & asked.enabled)
 
 
 def unanswered(ledger: Table, asked: Asked) -> NDArray[np.bool_]:
     """Tell which of them have neither a result nor a failure, and were not skipped."""
-    return np.asarray(wanted(ledger, asked) & (ledger["status"] == FrameStatus.RECORDED))
+    nothing_came = np.isin(ledger["status"], (FrameStatus.RECORDED, FrameStatus.UNRECORDED))
+    return np.asarray(wanted(ledger, asked) & nothing_came)
 
 
 def damaged_on_arrival(ledger: Table) -> NDArray[np.bool_]:
@@ -174,7 +176,14 @@ def count(ledger: Table) -> dict[str, int]:
         "skipped": int(np.sum(status == FrameStatus.SKIPPED)),
         "missing": missing,
         "damaged": int(np.sum(status == FrameStatus.DAMAGED)),
+        "paused": int(np.sum(left_out(ledger))),
     }
+
+
+def left_out(ledger: Table) -> NDArray[np.bool_]:
+    """Say of each row whether its frame was received, undamaged, while recording was switched off."""
+    usable = ~np.isin(ledger["status"], (FrameStatus.MISSING, FrameStatus.DAMAGED))
+    return np.asarray(usable & (ledger["stack_row"] < 0))
 
 
 def file_state(path: Path) -> FileState:

@@ -22,8 +22,9 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamer.counters import Counters, LatencyHistogram, SeriesSummary
-from streamer.errors import MessageError
+from streamer.counters import Counters, SeriesSummary
+from streamer.errors import MessageError, RecordingError
+from streamer.latency import Latencies
 from streamer.recorder import ANOTHER_BEGAN, RunContext, SeriesRecorder
 from streamer.records import AnalyserInfo, Frame, SeriesEnd, SeriesKey, SeriesStart
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["RunState", "RunTotals", "SeriesKeeper"]
 
 _LATE_FRAMES_S = 0.2  # how long after an end message a frame that is still missing may come
+NEXT_FILE = "the next file was asked for"
 _STOP_RESULTS_S = 5.0  # how long results are waited for after a request to stop
 _MOST_SUMMARIES = 1000
 
@@ -51,7 +53,7 @@ class RunTotals:
     """What all series of a run that are over have come to, and what belonged to none."""
 
     counters: Counters = field(default_factory=Counters)
-    latency: LatencyHistogram = field(default_factory=LatencyHistogram)
+    latency: Latencies = field(default_factory=Latencies)
     planned: int = 0
     n_series: int = 0
     size_bytes: int = 0
@@ -111,6 +113,7 @@ class SeriesKeeper:
         self.ended_by = ""
         self.summaries: deque[SeriesSummary] = deque(maxlen=_MOST_SUMMARIES)
         self.n_over = 0
+        self.paused = context.config.record.paused
         self._context = context
         self._handon = handon
         self._limits = context.config.ingest
@@ -165,7 +168,7 @@ class SeriesKeeper:
             self._count_unnamed(key, frame.header.frame_id)
             return None
         self._key = key
-        series = self.current
+        series = self._holder(frame.header.frame_id)
         return series if series is not None and series.take(frame, t_received) else None
 
     def take_start(self, start: SeriesStart, t_received: float) -> None:
@@ -181,7 +184,7 @@ class SeriesKeeper:
             self._count_stray(f"a start message of series {start.key.series_id}")
             return
         self._close(ANOTHER_BEGAN if self._end_at is None else self._end_reason, t_received)
-        self._open(SeriesRecorder(start, self._context))
+        self._open(SeriesRecorder(start, self._context, paused=self.paused))
 
     def take_end(self, end: SeriesEnd, t_received: float) -> None:
         """Note that a series is over; its missing frames have a moment to come."""
@@ -202,6 +205,31 @@ class SeriesKeeper:
         else:
             self._over.counters.bad_messages[error.label] += 1
             self._context.notes.add(error.label, f"{error.label}: {error}")
+
+    def record(self, on: bool, now: float) -> None:
+        """Switch recording on or off, for this series and those after it."""
+        self.paused = not on
+        if self.current is not None:
+            self.current.switch(on, now)
+
+    def next_file(self, now: float) -> SeriesRecorder:
+        """Close the running series' file, and go on with its next frame in another.
+
+        Raises
+        ------
+        RecordingError
+            If no series is running, or nothing of it has come yet.
+        """
+        series = self.current
+        if series is None or not series.account.ledger.n_rows:
+            raise RecordingError("no frame has come yet: the file that waits for the first one is new")
+        rest = SeriesRecorder(series.start, self._context, series.announced, self.paused, series.next_id)
+        series.cut()
+        end_at = self._end_at, self._end_reason
+        self._close(NEXT_FILE, now, stopped=True)
+        self._open(rest)
+        self._end_at, self._end_reason = end_at
+        return rest
 
     def take_analyser(self, info: AnalyserInfo) -> None:
         """Name the engine and networks in all files."""
@@ -236,6 +264,15 @@ class SeriesKeeper:
         self._close(reason, now)
         self.ended_by = self.ended_by or reason
 
+    def _holder(self, frame_id: int) -> SeriesRecorder | None:
+        """Return where a frame of the running series belongs; a late one, in the file before."""
+        series = self.current
+        if series is not None and frame_id < series.account.ledger.first_id:
+            for closing in self._closing:
+                if closing.reason == NEXT_FILE and _same(closing.series.start.key, series.start.key):
+                    return closing.series
+        return series
+
     def _reason_to_end(self, series: SeriesRecorder, now: float) -> str:
         silence_s = now - self._last_message
         if self._end_at is not None and (now >= self._end_at or (series.announced and series.complete)):
@@ -253,7 +290,7 @@ class SeriesKeeper:
     def _open_unannounced(self, frame: Frame) -> None:
         header = frame.header
         start = SeriesStart(header.key, 0, header.shape, header.dtype)
-        self._open(SeriesRecorder(self._with_pixel_size(start), self._context, announced=False))
+        self._open(SeriesRecorder(self._with_pixel_size(start), self._context, False, self.paused))
         self._context.notes.add(
             "no start message",
             f"series {header.key.series_id} has no start message; its frames are kept",
@@ -270,13 +307,15 @@ class SeriesKeeper:
             self._latest = (series.start.key, now)
             self._former[series.start.key] = max(series.account.ledger.end_id, series.start.n_frames_planned)
             self._closing.append(_Closing(series, reason, stopped, now))
-            if reason != "end message":
+            if reason not in ("end message", NEXT_FILE):
                 series.note("series end", f"series {series.start.key.series_id} was closed: {reason}")
 
     def _finish_if_ready(self, closing: _Closing, now: float) -> None:
         wait_s = self._limits.result_timeout_s
         if closing.stopped:
             wait_s = min(wait_s, _STOP_RESULTS_S)
+        if closing.reason == NEXT_FILE and now - closing.since < _LATE_FRAMES_S:
+            return
         waits = bool(self._handon.unanswered(closing.series))
         if waits and now - max(closing.since, self._last_answer) < wait_s:
             return

@@ -28,6 +28,7 @@ VERBS = (
     "replay",
     "check",
     "gui",
+    "tell",
     "tee",
     "keys",
     "train",

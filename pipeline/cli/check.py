@@ -64,17 +64,19 @@ def _sums(report: "CheckReport") -> Iterator[tuple[str, str]]:
     """Show how each number of frames is made up of the next ones."""
     ids = f"{report.received + report.missing:,} = received {report.received:,} + missing {report.missing:,}"
     yield "ids", ids + (f"   planned {report.planned:,}" if report.planned else "")
-    on_arrival = report.damaged_on_arrival
+    paused = f" + recording was off {report.paused:,}" if report.paused else ""
     yield (
         "received",
-        f"{report.received:,} = recorded {report.recorded:,} + damaged on arrival {on_arrival:,}",
+        f"{report.received:,} = recorded {report.recorded:,}"
+        f" + damaged on arrival {report.damaged_on_arrival:,}{paused}",
     )
     if report.analysed or report.skipped or report.analysis_lost:
-        by_policy = report.recorded - report.analysed - report.analysis_lost
+        usable = report.recorded + report.paused
+        by_policy = usable - report.analysed - report.analysis_lost
         yield (
-            "recorded",
+            "usable" if report.paused else "recorded",
             (
-                f"{report.recorded:,} = analysed {report.analysed:,} + skipped by policy {by_policy:,}"
+                f"{usable:,} = analysed {report.analysed:,} + skipped by policy {by_policy:,}"
                 f" + lost in the analysis {report.analysis_lost:,}"
             ),
         )
@@ -83,9 +85,12 @@ def _sums(report: "CheckReport") -> Iterator[tuple[str, str]]:
 
 def _table(losses: "Sequence[Loss]") -> "Iterator[tuple[Loss, str]]":
     number = max((len(f"{loss.n_frames:,}") for loss in losses), default=0)
+    status = max((len(loss.status) for loss in losses), default=0)
     reason = max((len(loss.reason) for loss in losses), default=0)
     for loss in losses:
-        row = f"{loss.n_frames:>{number},}  {loss.status:<8}  {loss.reason:<{reason}}  {loss.frame_ids}"
+        row = (
+            f"{loss.n_frames:>{number},}  {loss.status:<{status}}  {loss.reason:<{reason}}  {loss.frame_ids}"
+        )
         yield loss, row
 
 

@@ -64,6 +64,9 @@ _PLACES = {
     "best_effort": ("tee", "best_effort"),
     "queue": ("tee", "queue_frames"),
     "series": ("tee", "series"),
+    "control": ("control", "bind"),
+    "stimuli": ("control", "stimuli"),
+    "paused": ("record", "paused"),
 }
 """Where the value of each option belongs in the configuration."""
 
@@ -117,6 +120,15 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     """Add the configuration file, the view's address, and who may connect to it."""
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="options win over it")
     parser.add_argument("--view", metavar="ADDRESS", help="for windows (default: a free local port)")
+    parser.add_argument("--control", metavar="ADDRESS", help="for commands (default: a free local port)")
+    parser.add_argument(
+        "--stimulus", type=_stimulus, action="append", metavar="NAME=UNIT",
+        help="a stimulus channel, as in temperature=K; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--stimuli", metavar="ADDRESS", help="for their samples (default: a free local port)")
+    parser.add_argument(
+        "--paused", action="store_const", const=True, help="begin with recording switched off"
+    )
     add_keys(parser)
 
 
@@ -197,6 +209,7 @@ def run_config(args: argparse.Namespace, **more: Any) -> "RunConfig":
     for option, (section, name) in _PLACES.items():
         if getattr(args, option, None) is not None:
             values[section][name] = getattr(args, option)
+    values["channel"] = [*values["channel"], *(getattr(args, "stimulus", None) or ())]
     for place, value in more.items():
         section, _, name = place.partition("__")
         values[section][name] = value
@@ -232,6 +245,11 @@ def new_file(path: Path) -> Path:
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent} to put {path.name} into; make it first")
     return path
+
+
+def _stimulus(text: str) -> dict[str, str]:
+    name, _, unit = text.partition("=")
+    return {"name": name, "unit": unit}
 
 
 def _every(text: str) -> int:

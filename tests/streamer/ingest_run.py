@@ -16,7 +16,8 @@ from zmq.utils import garbage
 
 from streamer.clock import RunClock
 from streamer.compression import encode
-from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
+from streamer.config import AnalysisConfig, ChannelConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
+from streamer.control import Remote
 from streamer.ingest import run_ingest
 from streamer.link import Task, decode_task, encode_analyser, encode_failure, encode_lost, encode_result
 from streamer.records import (
@@ -156,7 +157,8 @@ def result_of(task: Task, **changes: Any) -> FrameResult:
 class IngestRun:
     """Ingest in a thread, and what it has said."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, remote: Remote | None = None) -> None:
+        self._remote = remote or Remote()
         self.summary: dict[str, Any] = {}
         self.told: list[str] = []
         self.error: BaseException | None = None
@@ -197,7 +199,7 @@ class IngestRun:
 
     def _run(self, config: RunConfig) -> None:
         try:
-            run_ingest(self.control, config, RunClock.start())
+            run_ingest(self.control, config, RunClock.start(), remote=self._remote)
         except BaseException as error:
             self.error = error
             self._ready.set()
@@ -209,6 +211,8 @@ def running(
     analysis: AnalysisConfig = RECORD_ONLY,
     scheme: Scheme = Scheme.DECTRIS2,
     record: RecordConfig | None = None,
+    remote: Remote | None = None,
+    channel: tuple[ChannelConfig, ...] = (),
     **limits: Any,
 ) -> Iterator[tuple[Detector, IngestRun, Callable[[], Analyser]]]:
     """Start a detector and ingest; the third value makes analysers."""
@@ -219,8 +223,9 @@ def running(
             ingest=IngestConfig(**{"end_timeout_s": 0.3, "result_timeout_s": 2.0, **limits}),
             record=msgspec.structs.replace(record or RecordConfig(), path=str(path)),
             analysis=analysis,
+            channel=channel,
         )
-        run = IngestRun(config)
+        run = IngestRun(config, remote)
         analysers: list[Analyser] = []
 
         def analyser() -> Analyser:

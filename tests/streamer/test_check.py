@@ -134,7 +134,7 @@ def test_a_frame_lost_in_the_analysis_is_named_and_counts(
     assert "ids       6 = received 5 + missing 1   planned 6" in page
     assert "received  5 = recorded 5 + damaged on arrival 0" in page
     assert "recorded  5 = analysed 3 + skipped by policy 0 + lost in the analysis 2" in page
-    assert "lost      2  damaged   backend: NaN in the answer of column-height  1-2" in page
+    assert "lost      2  damaged  backend: NaN in the answer of column-height  1-2" in page
     assert "the file is whole; lost: 3 frames, 2 of them in the analysis" in page
 
 

@@ -263,6 +263,34 @@ def test_the_file_names_the_engine_and_its_networks(tmp_path: Path) -> None:
         np.testing.assert_allclose(percentiles, 0.5, rtol=0.01)
 
 
+def test_every_stage_is_timed_and_stored(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    steps = {"t_decoded": 0.01, "t_batched": 0.03, "t_analysed": 0.07, "t_published": 0.15}
+    with running(path, WAIT) as (detector, run, analyser):
+        end = analyser()
+        detector.send(*series_of(range(3), 3))
+        for _ in range(3):
+            task = end.next_task()
+            end.answer(result_of(task, **{name: task.t_received + s for name, s in steps.items()}))
+        summary = run.finish()
+    stages = {
+        "received_to_decoded": 10.0, "decoded_to_batched": 20.0, "batched_to_computed": 40.0,
+        "computed_to_published": 80.0, "received_to_published": 150.0,
+    }  # fmt: skip
+    with h5py.File(path) as file:
+        latency = file["entry/process/latency"]
+        assert latency["percentile"][:].tolist() == [50, 99, 99.9, 100]
+        for name, ms in stages.items():
+            np.testing.assert_allclose(1000 * latency[name][:], ms, rtol=0.01)
+            assert summary["stages_ms"][name]["max"] == pytest.approx(ms, rel=1e-3)
+        assert (latency["received_to_recorded"][:] > 0).all()
+        ledger = file["entry/ledger"]
+        waited = ledger["t_batched"][:] - ledger["t_decoded"][:]
+        np.testing.assert_allclose(waited, 0.02, rtol=1e-3)
+    assert summary["latency_max_ms"] == pytest.approx(150.0, rel=1e-3)
+    assert "detector_to_received" in summary["stages_ms"], "the detector's times lie in the past"
+
+
 def test_a_dead_analyser_holds_nothing_up_and_late_answers_count(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
     with running(path, WAIT) as (detector, run, analyser):
