@@ -100,7 +100,17 @@ def test_a_script_marks_pauses_and_stops_a_run(tmp_path: Path) -> None:
 
     def tell(*words: str) -> None:
         address = next(line.split()[3] for line in said if line.startswith("control: "))
-        command = [sys.executable, "-m", "pipeline.cli", "tell", address, *words, "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "pipeline.cli",
+            "tell",
+            address,
+            *words,
+            "--timeout-s",
+            "60",
+            "--json",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
         answers.append(json.loads(done.stdout.splitlines()[-1]))
 

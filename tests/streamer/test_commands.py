@@ -1,5 +1,6 @@
 """Commands to a running ingest, over the real control port: what they do to the file and its ledger."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,12 @@ class Run:
         self.detector, self.ingest, self.analyser = detector, ingest, analyser
 
     def ask(self, request: Request) -> Reply:
-        return ask(self._address, request, TIMEOUT_S)
+        """Ask, again while ingest has not found the control port yet."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            reply = ask(self._address, request, TIMEOUT_S)
+            if not reply.error.startswith("the run is not ready") or time.monotonic() > deadline:
+                return reply
 
     def send(self, path: Path, ids: range, first_id: int = 0) -> None:
         """Send frames, and wait until a reader of `path`, whose ledger begins with `first_id`, sees them."""
@@ -127,7 +133,8 @@ def test_frames_while_recording_is_off_are_named_and_no_loss(tmp_path: Path) -> 
     ]
     report = check_file(path)
     assert report.ok, report
-    assert report.losses == ("4 unrecorded (recording was off): 3-6",)
+    assert [str(loss) for loss in report.losses] == ["4 unrecorded (recording was off): 3-6"]
+    assert not report.losses[0].lost
 
 
 def test_frames_that_are_not_recorded_are_analysed(tmp_path: Path) -> None:
@@ -168,7 +175,8 @@ def test_the_next_file_goes_on_with_the_next_frame(tmp_path: Path) -> None:
 
 def test_a_late_frame_goes_to_the_file_it_belongs_to(tmp_path: Path) -> None:
     first, second = tmp_path / "run.nxs", tmp_path / "run-2.nxs"
-    with controlled(first, analysis=AnalysisConfig()) as run:  # unanswered frames keep the first file open
+    # Unanswered frames keep the first file open.
+    with controlled(first, analysis=AnalysisConfig(), result_timeout_s=TIMEOUT_S) as run:
         analyser = run.analyser()
         run.detector.send(start_of(6), *(frame_of(i) for i in (0, 1, 3)))
         wait_for_rows(first, LEDGER, 4)
