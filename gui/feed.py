@@ -12,6 +12,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 from streamer.errors import MessageError, MessageTooLargeError, UsageError
 from streamer.link import STATUS_TOPIC, VIEW_TOPIC, RunStatus, View, ViewHeader, decode_status, decode_view
+from streamer.stimuli import CHANNELS_TOPIC, Batch, decode_batch
 
 __all__ = ["Arrivals", "Feed"]
 
@@ -23,10 +24,11 @@ _EVENTS = {int(zmq.EVENT_HANDSHAKE_SUCCEEDED): True, int(zmq.EVENT_DISCONNECTED)
 
 @dataclass(slots=True)
 class Arrivals:
-    """What one round brought in: views oldest first, the latest status, what was refused."""
+    """What one round brought in: views oldest first, the latest status, samples, what was refused."""
 
     views: list[View] = field(default_factory=list)
     status: RunStatus | None = None
+    samples: list[Batch] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
@@ -90,6 +92,8 @@ class Feed:
                 arrivals.views.append(_checked(decode_view(parts)))
             elif topic == STATUS_TOPIC:
                 arrivals.status = _checked_status(decode_status(parts))
+            elif topic == CHANNELS_TOPIC:
+                arrivals.samples.append(_checked_samples(parts))
             else:
                 raise MessageError(f"unknown topic {topic!r}")
         except MessageError as error:
@@ -134,6 +138,15 @@ def _checked(view: View) -> View:
 
 def _finite(header: ViewHeader, *names: str) -> bool:
     return all(math.isfinite(getattr(header, name)) for name in names)
+
+
+def _checked_samples(parts: list[memoryview]) -> Batch:
+    if len(parts) != 2:
+        raise MessageError(f"samples have 2 parts, got {len(parts)}")
+    batch = decode_batch(parts[1])
+    if not all(math.isfinite(sample.t) and math.isfinite(sample.value) for sample in batch.samples):
+        raise MessageError("samples with times or values that are no numbers")
+    return batch
 
 
 def _checked_status(status: RunStatus) -> RunStatus:

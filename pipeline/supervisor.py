@@ -33,6 +33,7 @@ from pipeline.plan import Companion, RunOutcome, RunPlan
 from pipeline.progress import RunProgress
 from pipeline.signals import StopSignals
 from pipeline.standin import StandIn, report_lost
+from pipeline.webhooks import Webhooks
 from streamer.clock import RunClock
 from streamer.errors import WorkerError
 from streamer.ingest import run_ingest
@@ -74,13 +75,16 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
     with (
         StopSignals() as signals,
         ViewHub(config.view.bind) as hub,
-        ControlPort(config.control, config.channel, clock) as port,
+        Webhooks({t.name: t.webhook for t in config.trigger if t.webhook}, clock.now) as webhooks,
+        ControlPort(config.control, config.channel, clock, webhooks.take) as port,
         Crew() as crew,
     ):
         with closing(_Run(plan, clock, signals, hub, port, crew)) as run:
             run.start()
             run.watch()
             outcome = run.outcome()
+            if done := webhooks.done():
+                plan.say(done)
             report(outcome)
             run.wait_for_window()
             return outcome

@@ -21,7 +21,8 @@ from streamer.errors import AtomstreamError, UsageError
 __all__ = ["entry_point", "main", "make_parser"]
 
 VERBS = (
-    "demo", "live", "record", "simulate", "replay", "check", "gui", "tell", "train", "evaluate", "export",
+    "demo", "live", "record", "simulate", "replay", "check", "gui", "tell", "channels", "bench", "train",
+    "evaluate", "export",
 )  # fmt: skip
 """In the order of the help; each is a module here with ``HELP``, ``add_arguments`` and ``run``."""
 
