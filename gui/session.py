@@ -63,6 +63,8 @@ class LiveSession:
             self.remote.connect(control_address(self.status, self._feed.address))
         for batch in arrivals.samples:
             self.channels.add(batch.samples, batch.units)
+        for event in arrivals.events:
+            self.remote.said = f"{event.trigger}: {event.text}, frame {event.frame_id}"
         if self.remote.take():
             self._said_at = self._clock()
         began = [self.history.add(view) for view in arrivals.views]

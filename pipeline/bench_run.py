@@ -22,7 +22,7 @@ from streamer.latency import PERCENTILES
 from streamer.records import Policy
 from streamer.result_tables import open_result
 
-__all__ = ["Measured", "measure", "percentiles_ms"]
+__all__ = ["Measured", "due_latencies_s", "measure", "percentiles_ms"]
 
 _SILENCE_S = 60.0
 
@@ -130,9 +130,17 @@ def _latency_ms(ledger: dict[str, NDArray[np.float64]], case: Case) -> dict[str,
     """Return the percentiles from a frame's due time to its result."""
     if not ledger or not case.analyse or not case.rate_hz:
         return {}
-    due = ledger["t_detector"][0] + (ledger["frame_id"] - ledger["frame_id"][0]) / case.rate_hz
+    return percentiles_ms(due_latencies_s(ledger, case.rate_hz))
+
+
+def due_latencies_s(ledger: dict[str, NDArray[np.float64]], rate_hz: float) -> NDArray[np.float64]:
+    """Return, for each frame with a result, the time from when it was due [s].
+
+    Frames are due `rate_hz` a second from the moment the first one was sent.
+    """
+    due = ledger["t_detector"][0] + (ledger["frame_id"] - ledger["frame_id"][0]) / rate_hz
     latency_s = ledger["t_published"] - due
-    return percentiles_ms(latency_s[np.isfinite(latency_s)])
+    return np.asarray(latency_s[np.isfinite(latency_s)])
 
 
 def _from_summary(summary: dict[str, Any], case: Case) -> dict[str, float]:

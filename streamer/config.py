@@ -92,6 +92,7 @@ class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Where the run takes commands; anybody who reaches the address can stop it."""
 
     bind: str = "tcp://127.0.0.1:0"  # empty: it takes none
+    metrics: str = ""  # HOST:PORT for Prometheus; empty: none
     stimuli: str = "tcp://127.0.0.1:0"  # for the samples of the [[channel]]s, if there are any
 
 
