@@ -6,14 +6,26 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+import msgspec
 import numpy as np
 import zmq
 
 from streamer.connection import ConnectionWatch
 from streamer.curve import ClientKeys, encrypt_client
 from streamer.errors import MessageError, MessageTooLargeError, UsageError
-from streamer.link import STATUS_TOPIC, VIEW_TOPIC, RunStatus, View, ViewHeader, decode_status, decode_view
+from streamer.link import (
+    HEARTBEAT_TOPIC,
+    STATUS_TOPIC,
+    VIEW_TOPIC,
+    RunStatus,
+    View,
+    ViewHeader,
+    decode_status,
+    decode_view,
+)
 from streamer.sources import set_reconnection
+from streamer.stimuli import CHANNELS_TOPIC, Batch, decode_batch
+from streamer.triggers import EVENT_TOPIC, Event, decode_event
 
 __all__ = ["Arrivals", "Feed"]
 
@@ -24,10 +36,12 @@ _MAX_COLUMNS = 50_000
 
 @dataclass(slots=True)
 class Arrivals:
-    """What one round brought in: views oldest first, the latest status, what was refused."""
+    """What one round brought in: views oldest first, the latest status, samples, events, what was refused."""
 
     views: list[View] = field(default_factory=list)
     status: RunStatus | None = None
+    samples: list[Batch] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
@@ -101,7 +115,11 @@ class Feed:
                 arrivals.views.append(_checked(decode_view(parts)))
             elif topic == STATUS_TOPIC:
                 arrivals.status = _checked_status(decode_status(parts))
-            else:
+            elif topic == CHANNELS_TOPIC:
+                arrivals.samples.append(_checked_samples(parts))
+            elif topic == EVENT_TOPIC:
+                arrivals.events.append(_checked_event(parts))
+            elif topic != HEARTBEAT_TOPIC:
                 raise MessageError(f"unknown topic {topic!r}")
         except MessageError as error:
             self.n_refused += 1
@@ -139,6 +157,22 @@ def _checked(view: View) -> View:
 
 def _finite(header: ViewHeader, *names: str) -> bool:
     return all(math.isfinite(getattr(header, name)) for name in names)
+
+
+def _checked_samples(parts: list[memoryview]) -> Batch:
+    if len(parts) != 2:
+        raise MessageError(f"samples have 2 parts, got {len(parts)}")
+    batch = decode_batch(parts[1])
+    if not all(math.isfinite(sample.t) and math.isfinite(sample.value) for sample in batch.samples):
+        raise MessageError("samples with times or values that are no numbers")
+    return batch
+
+
+def _checked_event(parts: list[memoryview]) -> Event:
+    try:
+        return decode_event(parts[-1])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MessageError(f"not an event: {error}") from error
 
 
 def _checked_status(status: RunStatus) -> RunStatus:

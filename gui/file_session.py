@@ -37,6 +37,7 @@ class FileSession:
         self.history = RecordedPast(path)
         self.player: Player | None = Player()
         self.status: RunStatus | None = _status(self.history)
+        self.channels = self.history.channels
         self.remote = Remote()  # a file has no run behind it
         self._clock = clock
         self._reloaded = clock()
@@ -56,6 +57,7 @@ class FileSession:
             if size != self._size:
                 self._size = size
                 self.history.reload()
+                self.channels = self.history.channels
                 self.status = _status(self.history)
         return False
 

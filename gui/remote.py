@@ -66,7 +66,7 @@ class Remote:
     Attributes
     ----------
     said : str
-        What came of the last request, in words.
+        What came of the last request, or which trigger has fired, in words.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, keys: ClientKeys | None = None) -> None:

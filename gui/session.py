@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 from statistics import median
 
+from gui.channels import ChannelHistory
 from gui.feed import Feed
 from gui.history import History
 from gui.player import Player
@@ -41,6 +42,7 @@ class LiveSession:
         self.status: RunStatus | None = None
         self.last_refused = ""
         self.remote = Remote(keys=feed.keys)
+        self.channels = ChannelHistory()
         self._said_at = math.nan
         self._feed = feed
         self._clock = clock
@@ -59,6 +61,10 @@ class LiveSession:
         if arrivals.status is not None:
             self.status = arrivals.status
             self.remote.connect(control_address(self.status, self._feed.address))
+        for batch in arrivals.samples:
+            self.channels.add(batch.samples, batch.units)
+        for event in arrivals.events:
+            self.remote.said = f"{event.trigger}: {event.text}, frame {event.frame_id}"
         if self.remote.take():
             self._said_at = self._clock()
         began = [self.history.add(view) for view in arrivals.views]

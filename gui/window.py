@@ -9,6 +9,7 @@ from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QMainWindow, QMenu
 
 from gui.actions import ACTIONS
+from gui.channels import channel_plots
 from gui.commands import Commands
 from gui.dialogs import ask_for_address, ask_for_note, ask_for_result_file, save_as
 from gui.export import save_png, save_series, save_svg, series_table
@@ -159,6 +160,8 @@ class AnalysisWindow(QMainWindow):
         shown = history.between(start - 1.0, end + 1.0)
         n_points = self.panels.timeline.width_px()
         plots = resolve_plots(shown, settings.plots, zero, state.t, newest.pixel_size_A, n_points)
+        channels = self.session.channels.channels
+        plots += channel_plots(channels, (start, end), zero, state.t, n_points)
         column = column_plots(self._column.follow(state.chosen, history), zero, state.t)
         region = region_plots(self._region.follow(state.roi, history), zero, state.t)
         axes = (start - zero, end - zero), None if state.t is None else state.t - zero

@@ -9,7 +9,7 @@ else does.
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any, Self
@@ -22,6 +22,7 @@ from streamer.control import MESSAGE_LIMIT_BYTES, REQUEST, Remote, Reply, Stop, 
 from streamer.curve import Guard
 from streamer.errors import MessageError, RunError
 from streamer.stimuli import SAMPLES, Inbox, encode_batch
+from streamer.triggers import EVENT, Event, decode_event
 
 __all__ = ["ControlPort"]
 
@@ -45,6 +46,8 @@ class ControlPort:
         What samples are taken of; none: there is no address for them.
     clock : RunClock
         The run's.
+    on_event : callable
+        Given what triggers with a webhook have set off; it must not wait.
     security : SecurityConfig, optional
         Who may ask and send samples; without, programs on this machine.
 
@@ -66,6 +69,7 @@ class ControlPort:
         config: ControlConfig,
         channels: Sequence[ChannelConfig],
         clock: RunClock,
+        on_event: Callable[[Event], None] = lambda event: None,
         security: SecurityConfig = LOCAL_ONLY,
     ) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -75,6 +79,7 @@ class ControlPort:
         self._thread: threading.Thread | None = None
         self.remote = Remote()
         self._clock = clock
+        self._on_event = on_event
         self._inbox = Inbox(channels)
         self._samples: Any = None
         self._next_batch = 0.0
@@ -201,7 +206,10 @@ class ControlPort:
                 client, body = self._ingest.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            self._answer(client, body)
+            if client == EVENT:  # which no client can be called: ROUTER's names begin with a zero byte
+                self._on_event(decode_event(body))
+            else:
+                self._answer(client, body)
 
     def _answer(self, client: bytes, body: bytes) -> None:
         with suppress(zmq.Again):  # who does not read replies gets none

@@ -19,26 +19,33 @@ be closed. Whatever happens, every process is joined before `supervise` returns 
 
 import multiprocessing
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from multiprocessing.synchronize import Event
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from pipeline.analyser import run_analyser
 from pipeline.control_port import ControlPort
 from pipeline.crew import Crew
+from pipeline.heartbeat import Heartbeat
 from pipeline.hub import ViewHub, shown_address
 from pipeline.plan import Companion, RunOutcome, RunPlan
 from pipeline.progress import RunProgress
 from pipeline.signals import StopSignals
 from pipeline.standin import StandIn, report_lost
+from pipeline.webhooks import Webhooks
 from streamer.clock import RunClock
+from streamer.config import SecurityConfig
 from streamer.curve import own_keys
-from streamer.errors import WorkerError
+from streamer.errors import RunError, WorkerError
 from streamer.ingest import run_ingest
 from streamer.sources import ZMQ_SCHEMES, parse_source, wait_reachable
 from streamer.worker import Worker, WorkerState
+
+if TYPE_CHECKING:
+    from pipeline.metrics import Metrics
 
 __all__ = ["supervise"]
 
@@ -76,13 +83,18 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
     with (
         StopSignals() as signals,
         ViewHub(config.view.bind, config.security) as hub,
-        ControlPort(config.control, config.channel, clock, config.security) as port,
+        Webhooks({t.name: t.webhook for t in config.trigger if t.webhook}, clock.now) as webhooks,
+        ControlPort(config.control, config.channel, clock, webhooks.take, config.security) as port,
+        _offered(config.control.metrics, hub.local_address, config.security, plan.say) as metrics,
+        Heartbeat(hub.inner_address) as heart,
         Crew() as crew,
     ):
-        with closing(_Run(plan, clock, signals, hub, port, crew)) as run:
+        with closing(_Run(plan, clock, signals, hub, port, metrics, heart, crew)) as run:
             run.start()
             run.watch()
             outcome = run.outcome()
+            if done := webhooks.done():
+                plan.say(done)
             report(outcome)
             run.wait_for_window()
             return outcome
@@ -98,8 +110,11 @@ class _Run:
         signals: StopSignals,
         hub: ViewHub,
         port: ControlPort,
+        metrics: "Metrics | None",
+        heart: Heartbeat,
         crew: Crew,
     ) -> None:
+        self._metrics, self._heart = metrics, heart
         self._plan, self._signals, self._hub, self._port, self._crew = plan, signals, hub, port, crew
         self._config = plan.config
         self._clock = clock
@@ -150,11 +165,18 @@ class _Run:
             self._look_after_window()
             self._crew.sample_memory()
             self._progress.update()
+            self._tell()
             self._end_wanted |= self._port.stop_wanted
             if self._ending():
                 self._ask_for_the_end()
         self._pass_on_words(self._sender, self._ingest)
         self._ingest.raise_error()
+
+    def _tell(self) -> None:
+        """Give a sign of life, and keep the metrics up to date."""
+        self._heart.beat(self._clock.now(), self._crew.states())
+        if self._metrics is not None:
+            self._metrics.update()
 
     def outcome(self) -> RunOutcome:
         """Stop the others, now that ingest has ended, and gather what all have said."""
@@ -290,6 +312,23 @@ class _Run:
     def _note(self, trouble: str) -> None:
         self._troubles.append(trouble)
         self._plan.say(trouble)
+
+
+@contextmanager
+def _offered(
+    bind: str, hub: str, security: SecurityConfig, say: Callable[[str], None]
+) -> "Iterator[Metrics | None]":
+    """Offer metrics, if they are asked for."""
+    if not bind:
+        yield None
+        return
+    try:
+        from pipeline.metrics import Metrics
+    except ModuleNotFoundError as error:
+        raise RunError("--metrics needs prometheus-client: pip install 'atomstream[metrics]'") from error
+    with Metrics(bind, hub, security) as metrics:
+        say(f"metrics: {metrics.address}")
+        yield metrics
 
 
 def _runs(worker: Worker, wait_s: float = 0.0) -> bool:

@@ -1,6 +1,7 @@
 """The end of the stimulus channels in ingest: into the file of the running series, and on to windows."""
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -26,15 +27,24 @@ class ChannelDesk:
     windows : zmq.Socket
         PUB, to which samples are published.
     notes : Notes
+    units : mapping of str to str
+        Each channel's unit.
     """
 
-    def __init__(self, windows: "zmq.Socket[bytes]", notes: Notes) -> None:
+    def __init__(self, windows: "zmq.Socket[bytes]", notes: Notes, units: Mapping[str, str]) -> None:
         self._refused: Counter[str] = Counter()
         self._windows = windows
+        self._units = dict(units)
         self._notes = notes
         self._waiting: deque[Sample] = deque(maxlen=_WAITING_SAMPLES)
         self._last: dict[str, Sample] = {}
         self._series: SeriesRecorder | None = None
+        self._fresh: list[Sample] = []
+
+    def fresh(self) -> list[Sample]:
+        """Return the samples that came since the last call, for triggers."""
+        samples, self._fresh = self._fresh, []
+        return samples
 
     def take(self, body: bytes) -> None:
         """Take in a batch; `deliver` writes it."""
@@ -47,6 +57,7 @@ class ChannelDesk:
         for line in batch.notes:
             self._notes.add("stimulus", line)
         self._waiting.extend(batch.samples)
+        self._fresh = [*self._fresh, *batch.samples][-_WAITING_SAMPLES:]
         if batch.samples:
             self._publish(batch.samples)
 
@@ -81,4 +92,6 @@ class ChannelDesk:
 
     def _publish(self, samples: list[Sample]) -> None:
         with suppress(zmq.ZMQError):  # save first, show second; what a window misses is in the file
-            self._windows.send_multipart([CHANNELS_TOPIC, encode_batch(Batch(samples))], zmq.NOBLOCK)
+            self._windows.send_multipart(
+                [CHANNELS_TOPIC, encode_batch(Batch(samples, units=self._units))], zmq.NOBLOCK
+            )

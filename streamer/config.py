@@ -26,6 +26,7 @@ __all__ = [
     "SecurityConfig",
     "SourceConfig",
     "TeeConfig",
+    "TriggerConfig",
     "TriggerMode",
     "ViewConfig",
     "load_config",
@@ -151,6 +152,7 @@ class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Where the run takes commands; who may connect (`SecurityConfig`) can stop it."""
 
     bind: str = "tcp://127.0.0.1:0"  # empty: it takes none
+    metrics: str = ""  # HOST:PORT for Prometheus; empty: none
     stimuli: str = "tcp://127.0.0.1:0"  # for the samples of the [[channel]]s, if there are any
 
 
@@ -161,6 +163,45 @@ class ChannelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     unit: Annotated[str, msgspec.Meta(max_length=32)] = ""
     clock: Literal["run", "foreign"] = "run"  # foreign: the sender's clock is not this machine's
     max_rate_hz: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 100.0  # more are counted and dropped
+
+
+class TriggerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A rule that fires when what it watches leaves its bounds or changes; see docs/triggers.md."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
+    when: Literal[
+        "total_atoms", "n_columns", "ood_score", "drift_px", "region_atoms", "column_count", "lost", "channel"
+    ]
+    above: float | None = None
+    below: float | None = None
+    change: Annotated[float, msgspec.Meta(gt=0)] | None = None  # against the value at arming
+    region: tuple[float, float, float, float] | None = None  # y0, x0, y1, x1 [px], for region_atoms
+    at: tuple[float, float] | None = None  # y, x [px], for column_count
+    radius_px: Annotated[float, msgspec.Meta(gt=0)] = 6.0
+    channel: str = ""  # for channel
+    for_frames: Positive = 1  # values in a row for which it must hold
+    hysteresis: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # how far inside again before it can fire anew
+    rearm_s: Seconds = 1.0
+    mark: bool = True  # a note in the file
+    webhook: str = ""  # http:// or https://, called with the event as JSON
+
+    def __post_init__(self) -> None:
+        needs = {"region_atoms": "region", "column_count": "at", "channel": "channel"}
+        for when, field in needs.items():
+            if bool(getattr(self, field)) != (self.when == when):
+                raise ValueError(
+                    f"trigger {self.name!r}: '{field}' belongs to when = \"{when}\", and to no other"
+                )
+        if self.above is None and self.below is None and self.change is None:
+            raise ValueError(f"trigger {self.name!r} can never fire: give above, below or change")
+        if self.above is not None and self.below is not None and self.below > self.above:
+            raise ValueError(
+                f"trigger {self.name!r} always fires: below {self.below:g} > above {self.above:g}"
+            )
+        if self.webhook and not self.webhook.startswith(("http://", "https://")):
+            raise ValueError(
+                f"trigger {self.name!r}: webhook {self.webhook!r} is no http:// or https:// address"
+            )
 
 
 LOCAL_ONLY = SecurityConfig()
@@ -181,10 +222,20 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     control: ControlConfig = ControlConfig()
     channel: Annotated[tuple[ChannelConfig, ...], msgspec.Meta(max_length=32)] = ()
 
+    trigger: Annotated[tuple[TriggerConfig, ...], msgspec.Meta(max_length=64)] = ()
+
     def __post_init__(self) -> None:
-        names = [channel.name for channel in self.channel]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"channel names must differ, but {sorted(twice)} come twice")
+        for kind, tables in (("channel", self.channel), ("trigger", self.trigger)):
+            names = [table.name for table in tables]
+            if twice := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"{kind} names must differ, but {sorted(twice)} come twice")
+        channels = {channel.name for channel in self.channel}
+        for trigger in self.trigger:
+            if trigger.when == "channel" and trigger.channel not in channels:
+                raise ValueError(
+                    f"trigger {trigger.name!r} watches channel {trigger.channel!r}, which is not declared:"
+                    f" there are {sorted(channels)}"
+                )
 
 
 def load_config(path: Path) -> RunConfig:

@@ -43,6 +43,7 @@ from streamer.result_paths import ResultFiles, expect_new_file
 from streamer.series import RunState, SeriesKeeper
 from streamer.sources import Parser, make_parser, parse_source
 from streamer.status import StatusBoard
+from streamer.trigger_desk import TriggerDesk
 from streamer.worker import Control
 
 __all__ = ["Ingest", "IngestSockets", "run_ingest"]
@@ -187,8 +188,9 @@ class Ingest:
         self._handon: HandOn[SeriesRecorder] = HandOn(sockets.tasks, config.analysis.policy, capacity)
         self._keeper = SeriesKeeper(RunContext(config, clock, notes, files.new), self._handon)
         self._board = StatusBoard(config, clock, notes, control)
-        self._channels = ChannelDesk(sockets.status, notes)
+        self._channels = ChannelDesk(sockets.status, notes, {c.name: c.unit for c in config.channel})
         self._desk = CommandDesk(sockets.commands, self._keeper, clock, self._channels, records=files.wanted)
+        self._triggers = TriggerDesk(config.trigger, clock, sockets.status, sockets.commands)
         self._notes = notes
         self._next_status = 0.0
         self._split: deque[Sequence[memoryview]] = deque()  # of one ZeroMQ message that held several
@@ -209,6 +211,7 @@ class Ingest:
             n_results = self._take_results()
             if self._desk.serve():
                 self._next_status = 0.0  # windows see at once what came of it
+            self._trigger()
             self._handon.retry()
             self._tick()
             self._tell(control)
@@ -316,8 +319,16 @@ class Ingest:
             self._notes.add("unexpected result", f"a result of frame {answer.frame_id} was not waited for")
         elif isinstance(answer, FrameResult):
             series.take_result(answer)
+            self._triggers.take_result(series, answer)
         else:
             series.take_failure(answer)
+
+    def _trigger(self) -> None:
+        """Let the triggers look at losses and stimuli."""
+        samples, series = self._channels.fresh(), self._keeper.current
+        if series is not None:
+            self._triggers.take_losses(series)
+            self._triggers.take_samples(series, samples)
 
     def _tick(self) -> None:
         now = self._clock.now()

@@ -27,6 +27,7 @@ STAGES = {
     "computed_to_published": "columns, counts and drift found, result sent",
     WHOLE: "the sum: taken from the receive queue → result sent",
     "published_to_stored": "result on its way back into the file",
+    "received_to_triggered": "frame or sample taken in → its trigger was acted on, webhooks excepted",
 }
 """What is timed, in the order of a frame's way; each has its place under ``/entry/process/latency``."""
 

@@ -10,6 +10,9 @@ analyser     analyser → ingest        `AnalyserHeader`, once, when its network
 lost         supervisor → ingest      `LostHeader`, when an analyser has died
 view         analyser → windows       ``b"view"``, `ViewHeader`, raw uint8, denoised uint8, columns
 status       ingest → windows         ``b"status"``, `RunStatus`
+samples      ingest → windows         ``b"channels"``, `streamer.stimuli.Batch`
+event        ingest → windows         ``b"event"``, `streamer.triggers.Event`
+heartbeat    supervisor → windows     ``b"heartbeat"``, `pipeline.heartbeat.Beat`
 ===========  =======================  ===========================================================
 
 Headers are MessagePack arrays (`msgspec`), typed and validated on arrival; the first element names the type.
@@ -40,6 +43,7 @@ from streamer.records import (
 )
 
 __all__ = [
+    "HEARTBEAT_TOPIC",
     "STATUS_TOPIC",
     "VIEW_TOPIC",
     "RunStatus",
@@ -60,6 +64,7 @@ __all__ = [
 
 VIEW_TOPIC = b"view"
 STATUS_TOPIC = b"status"
+HEARTBEAT_TOPIC = b"heartbeat"  # pipeline.heartbeat
 
 Buffer = bytes | memoryview | NDArray[Any]
 _DTYPES = {name: np.dtype(name) for name in ("|u1", "<u2", "<u4")}

@@ -56,6 +56,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     samples: list[Sample]
     refused: dict[str, int] = {}
     notes: list[str] = []
+    units: dict[str, str] = {}  # of the channels, for windows
 
 
 _messages = msgspec.msgpack.Decoder(Incoming | list[Incoming])

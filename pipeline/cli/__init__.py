@@ -31,6 +31,8 @@ VERBS = (
     "tell",
     "tee",
     "keys",
+    "channels",
+    "bench",
     "train",
     "evaluate",
     "export",

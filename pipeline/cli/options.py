@@ -66,6 +66,7 @@ _PLACES = {
     "series": ("tee", "series"),
     "control": ("control", "bind"),
     "stimuli": ("control", "stimuli"),
+    "metrics": ("control", "metrics"),
     "paused": ("record", "paused"),
 }
 """Where the value of each option belongs in the configuration."""
@@ -126,6 +127,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         help="a stimulus channel, as in temperature=K; may be repeated",
     )  # fmt: skip
     parser.add_argument("--stimuli", metavar="ADDRESS", help="for their samples (default: a free local port)")
+    parser.add_argument("--metrics", metavar="HOST:PORT", help="for Prometheus, as in 127.0.0.1:9464")
     parser.add_argument(
         "--paused", action="store_const", const=True, help="begin with recording switched off"
     )
