@@ -1,5 +1,6 @@
 """The asking end of a run's control address: for scripts, which wait, and for windows, which must not."""
 
+import time
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ from streamer.errors import RunError, UsageError
 __all__ = ["ControlLine", "ask"]
 
 _QUEUE_MESSAGES = 16
+_LOOK_S = 0.1
 
 
 class ControlLine:
@@ -103,9 +105,10 @@ def ask(address: str, request: Request, timeout_s: float = 5.0, keys: ClientKeys
     """
     with ControlLine(address, keys) as line:
         line.send(request)
-        reply, refusal = line.reply(timeout_s), line.refusal
-    if reply is None and refusal:
-        raise RunError(f"{address} refuses the connection: {refusal}")
+        deadline = time.monotonic() + timeout_s
+        while (reply := line.reply(_LOOK_S)) is None and time.monotonic() < deadline:
+            if line.refusal:
+                raise RunError(f"{address} refuses the connection: {line.refusal}")
     if reply is None:
         raise RunError(
             f"no run has answered at {address} within {timeout_s:g} s; a run prints its control address when"

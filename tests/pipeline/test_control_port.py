@@ -7,6 +7,7 @@ from pathlib import Path
 
 import h5py
 import msgpack
+import pytest
 import zmq
 
 from pipeline.control_port import ControlPort
@@ -14,9 +15,12 @@ from pipeline.plan import RunOutcome
 from pipeline.report import summarise
 from pipeline.supervisor import supervise
 from streamer.clock import RunClock
-from streamer.config import ControlConfig
+from streamer.config import ChannelConfig, ControlConfig, SecurityConfig
 from streamer.control import MESSAGE_LIMIT_BYTES, Note, Query, Stop, encode
 from streamer.control_client import ControlLine, ask
+from streamer.curve import client_keys
+from streamer.errors import RunError, UsageError
+from streamer.keys import make_key_files
 
 from .test_supervisor import ENDLESS, frames, meanwhile, plan_of, recorded, wait_until
 
@@ -83,10 +87,6 @@ def test_a_flood_without_readers_of_replies_does_not_stop_the_port() -> None:
 
 
 def test_an_address_that_is_taken_is_one_clear_error() -> None:
-    import pytest
-
-    from streamer.errors import RunError
-
     with (
         ControlPort(ControlConfig(), (), RunClock.start()) as port,
         pytest.raises(RunError, match="in use"),
@@ -100,18 +100,9 @@ def test_a_script_marks_pauses_and_stops_a_run(tmp_path: Path) -> None:
 
     def tell(*words: str) -> None:
         address = next(line.split()[3] for line in said if line.startswith("control: "))
-        command = [
-            sys.executable,
-            "-m",
-            "pipeline.cli",
-            "tell",
-            address,
-            *words,
-            "--timeout-s",
-            "60",
-            "--json",
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        command = [sys.executable, "-m", "pipeline.cli", "tell", address, *words, "--json"]
+        command += ["--timeout-s", "60"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
         answers.append(json.loads(done.stdout.splitlines()[-1]))
 
     def script() -> None:
@@ -143,3 +134,34 @@ def _expect(outcome: RunOutcome, folder: Path) -> None:
 
 def test_a_note_is_readable_by_any_messagepack_client() -> None:
     assert msgpack.unpackb(encode(Note("CO on", 1.5))) == {"do": "note", "text": "CO on", "age_s": 1.5}
+
+
+def test_who_has_a_key_that_is_admitted_may_ask_and_nobody_else(tmp_path: Path) -> None:
+    for name in ("server", "friend", "stranger"):
+        make_key_files(tmp_path / name)
+    security = SecurityConfig(
+        key=str(tmp_path / "server.key_secret"), clients=(str(tmp_path / "friend.key"),)
+    )
+    friend, stranger = (
+        client_keys(str(tmp_path / f"{name}.key_secret"), str(tmp_path / "server.key"))
+        for name in ("friend", "stranger")
+    )
+    with ControlPort(ControlConfig(), (), RunClock.start(), security=security) as port:
+        with pytest.raises(RunError, match="it does not admit this machine's key"):
+            ask(port.remote.control, Stop(), 60.0, stranger)
+        with pytest.raises(RunError, match="it is encrypted"):
+            ask(port.remote.control, Stop(), 60.0)
+        assert not port.stop_wanted
+        assert ask(port.remote.control, Stop(), 60.0, friend).ok
+        assert port.stop_wanted
+
+
+@pytest.mark.parametrize("field", ["bind", "stimuli"])
+def test_what_other_machines_could_reach_needs_keys(field: str) -> None:
+    config = ControlConfig(**{field: "tcp://0.0.0.0:0"})
+    channel = ChannelConfig(name="temperature", unit="K")
+    with pytest.raises(UsageError, match="can be reached from other machines"):
+        ControlPort(config, (channel,), RunClock.start())
+    trusted = SecurityConfig(insecure=True)
+    with ControlPort(config, (channel,), RunClock.start(), security=trusted) as port:
+        assert "0.0.0.0" in (port.remote.control if field == "bind" else port.remote.stimuli)

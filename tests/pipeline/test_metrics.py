@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.heartbeat import decode_heartbeat
 from pipeline.metrics import Metrics
 from pipeline.supervisor import supervise
+from streamer.config import SecurityConfig
 from streamer.errors import RunError, UsageError
 from streamer.link import HEARTBEAT_TOPIC, encode_status
 from tests.gui.publisher import Publisher, make_status
@@ -52,6 +53,13 @@ def test_a_status_becomes_metrics() -> None:
 def test_an_address_that_is_none_is_a_usage_error(bind: str) -> None:
     with pytest.raises(UsageError, match=r"127\.0\.0\.1:9464"):
         Metrics(bind, "tcp://127.0.0.1:1")
+
+
+def test_metrics_for_other_machines_need_a_word_of_trust() -> None:
+    with pytest.raises(UsageError, match="--insecure"):
+        Metrics("0.0.0.0:0", "tcp://127.0.0.1:1")
+    with Metrics("0.0.0.0:0", "tcp://127.0.0.1:1", SecurityConfig(insecure=True)) as metrics:
+        assert "0.0.0.0" in metrics.address
 
 
 def test_a_port_that_is_taken_is_one_clear_error() -> None:
