@@ -7,10 +7,10 @@ that changes; where the focus turns the contrast around, the correlation is as s
 the average is turned around too.
 
 The peak is chosen by ``z² / 2``, z being the correlation in units of its standard deviation over all shifts
-(in noise, the gain in log-likelihood by a pattern of unknown strength), less a penalty on the distance from where
-the particle was, which is bounded: at a lattice vector's distance the correlation is almost as high, and it
-takes a clear peak to believe in a jump. It is refined
-with the spectrum itself, between the pixels. Frames are binned by two and low-passed to an atom's width.
+(in noise, the gain in log-likelihood by a pattern of unknown strength), less a penalty on the distance from
+where the particle was, which is bounded: at a lattice vector's distance the correlation is almost as high,
+and it takes a clear peak to believe in a jump. It is refined with the spectrum itself, between the pixels.
+Frames are binned by two and low-passed to an atom's width.
 
 `python -m training.evaluate_drift` measures the error against dose (docs/evaluation/drift.md).
 """

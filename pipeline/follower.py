@@ -101,6 +101,23 @@ class Follower:
         self._drift_px = np.zeros(2)
         self._mean_rate = _USUAL_RATE
 
+    @property
+    def places(self) -> NDArray[np.float64]:
+        """Where all followed columns are, (y, x) in pixels of the first frame, shape (n, 2)."""
+        return self.tracks.place if self.tracks is not None else np.empty((0, 2))
+
+    @property
+    def counts(self) -> NDArray[np.float64]:
+        """Their probabilities of 0 … K atoms, shape (n, K + 1)."""
+        if self.tracks is None:
+            return np.empty((0, self._max_count + 1))
+        return count_probabilities(self.tracks.beliefs)
+
+    @property
+    def fused(self) -> NDArray[np.int64]:
+        """Their fused counts, shape (n,)."""
+        return _fused(self.tracks, self.counts) if self.tracks is not None else np.empty(0, np.int64)
+
     def follow(
         self,
         columns: NDArray[np.void],
@@ -239,7 +256,7 @@ class Follower:
         self, tracks: Tracks, row: NDArray[np.int64], changes: NDArray[np.void], model: FusionModel
     ) -> Followed:
         counts = count_probabilities(tracks.beliefs)
-        fused = np.where(tracks.count == UNKNOWN_COUNT, counts.argmax(axis=1), tracks.count)
+        fused = _fused(tracks, counts)
         atoms = np.arange(counts.shape[1])
         mean = counts @ atoms
         variance = float((counts @ atoms**2 - mean**2).sum())
@@ -287,6 +304,10 @@ def pairs_near(
     distance, nearest = cKDTree(others).query(places)
     near = np.flatnonzero(distance < reach)
     return near, np.asarray(nearest)[near]
+
+
+def _fused(tracks: Tracks, counts: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.where(tracks.count == UNKNOWN_COUNT, counts.argmax(axis=1), tracks.count)
 
 
 def _present(tracks: Tracks) -> NDArray[np.float64]:
