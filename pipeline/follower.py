@@ -42,7 +42,7 @@ DECISION_ODDS = 3.0
 MOST_TRACKS = 4096
 
 _CERTAIN = 0.95  # that there is a column: then its count is decided on
-_GONE = 0.99  # that there is none
+_GONE = 0.99  # that there is nothing to be seen
 _FORGET_FRAMES = 300  # after which a place without a column is no longer followed
 _DOUBTFUL_FRAMES = 20  # the same for what has never been certain
 _MEMORY_FRAMES = 300  # of the rate at which a column is found
@@ -51,6 +51,7 @@ _USUAL_RATE = 0.8
 _PLACE_MEMORY = 50.0  # frames over which a track's place is averaged
 _BLIND = 0.25  # a frame that shows less than this share of what it should is taken to show nothing
 _EDGE_PX = 4.0
+_NEW_SHARE = 0.01  # of the columns, at least, may appear in a frame
 _NEW_COLUMN = 0.05  # probability below which a late find cannot have been overlooked so far
 
 
@@ -218,13 +219,22 @@ class Follower:
         new = np.delete(new, near)[: max(0, MOST_TRACKS - len(tracks))]
         if not len(new):
             return tracks
-        beliefs = beliefs_at_birth(len(new), self._max_count, model)
+        beliefs = beliefs_at_birth(len(new), self._max_count, self._absent_at_birth(model), model)
         beliefs = update_found(beliefs, probabilities[new], np.full(len(new), self._mean_rate), model)
         born = born_tracks(self._next_id, places[new], beliefs, self.frames)
         weight = _visible(born)
         row[new] = len(tracks) + np.arange(len(new))
         self._next_id += len(new)
         return tracks.joined(born.updated(found=weight, looked=weight))
+
+    def _absent_at_birth(self, model: FusionModel) -> float:
+        """Return the probability that what is found for the first time now is no column.
+
+        The share of false finds is the same in all frames; true columns have mostly been found before.
+        """
+        still_unknown = max((1.0 - 0.5 * self._mean_rate) ** self.frames, _NEW_SHARE)
+        false, true = model.false_finds, (1.0 - model.false_finds) * still_unknown
+        return false / (false + true)
 
     def _decided(self, tracks: Tracks) -> tuple[Tracks, NDArray[np.void]]:
         """Decide on counts anew where another has become much more probable."""
@@ -276,8 +286,7 @@ class Follower:
         present = tracks.count > 0
         if present.any():
             self._mean_rate = float(self._rates(tracks)[present].mean())
-        absent = count_probabilities(tracks.beliefs)[:, 0]
-        forgotten = (tracks.since_found > _FORGET_FRAMES) & (absent > _GONE)
+        forgotten = (tracks.since_found > _FORGET_FRAMES) & (_visible(tracks) < 1.0 - _GONE)
         doubtful = tracks.count == UNKNOWN_COUNT
         forgotten |= doubtful & (tracks.since_found > _DOUBTFUL_FRAMES)
         return tracks.kept(~forgotten)

@@ -135,7 +135,7 @@ def common_error(movies: Sequence[SeenMovie], model: FusionModel) -> float:
 
 def calibrated(movies: Sequence[SeenMovie]) -> FusionModel:
     """Choose the constants for one dose, one after the other along `GRID`."""
-    model = FusionModel(errors=standing_errors(movies), absent_at_birth=false_share(movies))
+    model = FusionModel(errors=standing_errors(movies), false_finds=false_share(movies))
     for name, values in GRID.items():
         trials = [replace(model, **{name: value}) for value in values]  # type: ignore[arg-type]
         scores = [score_of(movies, trial) for trial in trials]

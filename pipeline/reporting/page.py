@@ -81,7 +81,9 @@ def _gains_figure(report: RunReport) -> Figure:
         here = known["region"] == region
         for sign, label in ((1, region), (-1, "")):
             rows = here & (np.sign(step) == sign)
-            axes.step(known["time_s"][rows], np.cumsum(step[rows]), where="post", color=colour, label=label)
+            t = [0.0, *known["time_s"][rows], report.duration_s]
+            atoms = [0, *np.cumsum(step[rows]), step[rows].sum()]
+            axes.step(t, atoms, where="post", color=colour, label=label)
     axes.axhline(0.0, color="0.6", lw=0.6)
     axes.legend(frameon=False, title="gained above, lost below")
     return figure

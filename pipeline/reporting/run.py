@@ -189,7 +189,10 @@ def _rate(region: str, changes: NDArray[np.void], duration_s: float) -> Rate:
     gained, lost = int(step[step > 0].sum()), int(-step[step < 0].sum())
     up, down = int((step > 0).sum()), int((step < 0).sum())
     per_s = 1.0 / duration_s if duration_s > 0 else float("nan")
-    errors = [
-        float(np.sqrt((steps.astype(float) ** 2).sum())) * per_s for steps in (step[step > 0], step[step < 0])
-    ]
+    errors = [per_s * _poisson_error(steps) for steps in (step[step > 0], step[step < 0])]
     return Rate(region, gained, lost, up, down, gained * per_s, errors[0], lost * per_s, errors[1])
+
+
+def _poisson_error(steps: NDArray[np.int64]) -> float:
+    """Return the standard error of a sum of steps that come at random; of none, that of one atom."""
+    return float(np.sqrt(max(int((steps**2).sum()), 1)))
