@@ -96,7 +96,7 @@ def predict(beliefs: Beliefs, model: FusionModel) -> Beliefs:
     anywhere = moved.mean(axis=1, keepdims=True)
     moved += model.jump * (anywhere - moved)
     anew = moved.sum(axis=2, keepdims=True) * np.array(model.errors)
-    return moved + model.renewal * (anew - moved)
+    return np.asarray(moved + model.renewal * (anew - moved))
 
 
 def update_found(
@@ -138,11 +138,9 @@ def count_probabilities(beliefs: Beliefs) -> NDArray[np.float64]:
 
 def apparent_probabilities(beliefs: Beliefs) -> NDArray[np.float64]:
     """Return the probabilities (n, K + 1) of the apparent counts: 0 is not to be seen."""
-    apparent = np.zeros(beliefs.shape[:2])
     at = _apparent_counts(*beliefs.shape[1:])
-    for e in range(beliefs.shape[2]):
-        np.add.at(apparent, (slice(None), at[:, e]), beliefs[:, :, e])
-    return apparent
+    states = (at.ravel()[:, None] == np.arange(at.shape[0])).astype(np.float64)  # (states, K + 1)
+    return np.asarray(beliefs.reshape(len(beliefs), -1) @ states)
 
 
 def _multiplied(beliefs: Beliefs, likelihood: NDArray[np.float64]) -> Beliefs:

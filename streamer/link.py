@@ -97,10 +97,10 @@ class ResultHeader(msgspec.Struct, frozen=True, array_like=True, tag="result"):
     drift_y_px: float
     drift_x_px: float
     ood_score: float
-    map_height: int
-    map_width: int
     fused_atoms: float
     fused_atoms_std: float
+    map_height: int
+    map_width: int
 
 
 class FailureHeader(msgspec.Struct, frozen=True, array_like=True, tag="failure"):
@@ -240,7 +240,7 @@ def encode_result(result: FrameResult) -> list[Buffer]:
     header = ResultHeader(
         result.key.series_id, result.key.unique_id, result.frame_id, result.total_atoms,
         result.total_atoms_std, result.t_received, result.t_analysed, result.t_published,
-        *result.drift_px, result.ood_score, *shape, result.fused_atoms, result.fused_atoms_std,
+        *result.drift_px, result.ood_score, result.fused_atoms, result.fused_atoms_std, *shape,
     )  # fmt: skip
     columns = np.ascontiguousarray(result.columns, COLUMN_DTYPE).tobytes()
     changes = np.ascontiguousarray(result.changes, CHANGE_DTYPE).tobytes()
