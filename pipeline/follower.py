@@ -6,7 +6,7 @@ says of each goes into its beliefs (`pipeline.fusion`). A column that is not fou
 certainly gone for long; what lies where nothing was followed begins a new one. A track is a place: if a
 column vanishes and another grows in its place soon, that is the same track.
 
-The count of a track is decided anew when another count has become `DECISION_ODDS` times as probable as the
+The count of a track is decided anew when another count has become `decision_odds` times as probable as the
 one decided on, so that it does not flicker; a decision is a change, with the frame in which it was made.
 
 Memory: `MOST_TRACKS` tracks of half a kilobyte.
@@ -38,7 +38,6 @@ REACH_A = 1.0
 """How far from its track a column may be found: a third of the distance of neighbours."""
 APART_A = 1.3
 """Nothing nearer than this to a counted column begins a track of its own."""
-DECISION_ODDS = 3.0
 MOST_TRACKS = 4096
 
 _CERTAIN = 0.95  # that there is a column: then its count is decided on
@@ -149,7 +148,7 @@ class Follower:
         row = np.full(len(columns), -1)
         row[i] = j
         tracks = self._with_born(tracks, found - self._drift_px, probabilities, row, model)
-        tracks, changes = self._decided(tracks)
+        tracks, changes = self._decided(tracks, model.decision_odds)
         followed = self._answer(tracks, row, changes, model)
         self.tracks = self._remembered(tracks)
         self.frames += 1
@@ -236,14 +235,14 @@ class Follower:
         false, true = model.false_finds, (1.0 - model.false_finds) * still_unknown
         return false / (false + true)
 
-    def _decided(self, tracks: Tracks) -> tuple[Tracks, NDArray[np.void]]:
+    def _decided(self, tracks: Tracks, decision_odds: float) -> tuple[Tracks, NDArray[np.void]]:
         """Decide on counts anew where another has become much more probable."""
         counts = count_probabilities(tracks.beliefs)
         best = counts.argmax(axis=1)
         rows = np.arange(len(tracks))
         unknown = tracks.count == UNKNOWN_COUNT
         held = counts[rows, np.maximum(tracks.count, 0)]
-        anew = np.where(unknown, counts[:, 0] < 1 - _CERTAIN, counts[rows, best] > DECISION_ODDS * held)
+        anew = np.where(unknown, counts[:, 0] < 1 - _CERTAIN, counts[rows, best] > decision_odds * held)
         anew &= (best != tracks.count) & ~(unknown & (best == 0))
         changed = np.flatnonzero(anew)
         changes = np.zeros(len(changed), CHANGE_DTYPE)

@@ -54,6 +54,8 @@ class FusionModel:
         Share of frames in which something is found where there is nothing, at one place.
     false_finds : float
         Share of the columns found in a frame that are none.
+    decision_odds : float
+        How many times as probable as the count decided on another must be to replace it.
     common_error : float
         Error of the total that all columns share, as a share of the total.
     """
@@ -67,6 +69,7 @@ class FusionModel:
     jump: float = 0.00002
     false_rate: float = 0.02
     false_finds: float = 0.05
+    decision_odds: float = 3.0
     common_error: float = 0.01
 
     def for_average_of(self, frames: int) -> "FusionModel":

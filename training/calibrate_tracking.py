@@ -21,6 +21,7 @@ from pipeline.fusion import FusionModel
 from pipeline.networks import find_networks
 from pipeline.preprocess import PIXEL_SIZE_A
 from simulator.accuracy import MATCH_RADIUS_A, match
+from training.particle_movies import held_out
 from training.tracking_data import Conditions, SeenMovie, seen_movies
 
 __all__ = ["FollowedFrame", "follow_movie", "main", "score_of"]
@@ -150,14 +151,14 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     parser.add_argument("--models", type=Path, help="folder of the networks (default: the shipped ones)")
     parser.add_argument("--material", default="ceria")
     parser.add_argument("--folder", type=Path, default=Path("data/tracking"), help="where movies are kept")
-    parser.add_argument("--particles", type=int, default=3)
+    parser.add_argument("--particles", type=int, nargs="+", default=held_out("validation", 3))
     parser.add_argument("--doses", type=float, nargs="+", default=[30.0, 100.0, 300.0])
     args = parser.parse_args(arguments)
     networks = find_networks(args.models, args.material)
     noise, models = [], []
     for dose in args.doses:
         print(f"{dose:g} e/Å²", flush=True)
-        movies = list(seen_movies("validation", args.particles, Conditions(dose), networks, args.folder))
+        movies = list(seen_movies(args.particles, Conditions(dose), networks, args.folder))
         models.append(calibrated(movies))
         noise.append(round(float(np.mean([movie.noise.mean() for movie in movies])), 4))
     order = np.argsort(noise)

@@ -1,7 +1,7 @@
-"""The error of the measured drift against dose: writes ``drift.md`` and ``drift.png`` into ``docs/evaluation``.
+"""The error of the measured drift against dose: writes ``docs/evaluation/drift.md`` and its figure.
 
-``python -m training.evaluate_drift`` films the first test particles (`training.particle_movies`) at several doses
-and compares `pipeline.drift` with the movie's truth, frame by frame. No network is involved.
+``python -m training.evaluate_drift`` films the first test particles (`training.particle_movies`) at several
+doses and compares `pipeline.drift` with the movie's truth, frame by frame. No network is involved.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
 
 
 def _figures(errors: list[NDArray[np.float64]]) -> tuple[float, float, float]:
-    """Return rms error [pm] of the frames that are not lost, the largest [pm], and the share of lost frames."""
+    """Return error, rms [pm], and largest [pm], of the frames that are not lost, and the share of those."""
     late = np.concatenate([e[SETTLING:] for e in errors])
     lost = np.abs(late).max(axis=1) > LOST_PX
     kept = PM_PER_PX * late[~lost]
@@ -82,12 +82,13 @@ def _page(errors: dict[float, list[NDArray[np.float64]]], frames: int) -> str:
         [
             "# Error of the measured drift",
             "",
-            f"{n} test particles, {frames} frames each, with drift (0.35 px a frame and axis, rms), a wandering",
-            f"focus and ideal counting; `python -m training.evaluate_drift`. Along one axis, from frame {SETTLING} on,",
-            f"against the first frame's own place. *Lost* are frames further off than {LOST_PX:g} px"
-            f" ({PM_PER_PX * LOST_PX:.0f} pm).",
+            f"{n} test particles, {frames} frames each, with drift (0.35 px a frame and axis, rms), wandering",
+            "focus and ideal counting; `python -m training.evaluate_drift`. Along one axis, from frame",
+            f"{SETTLING} on, against the first frame's own place. *Lost* are frames further off than"
+            f" {LOST_PX:g} px ({PM_PER_PX * LOST_PX:.0f} pm).",
             "",
-            f"| dose [e/Å² a frame] | rms [pm] | largest [pm] | lost [%] | lost in the first {SETTLING} frames [%] |",
+            "| dose [e/Å² a frame] | rms [pm] | largest [pm] | lost [%] |"
+            f" lost in the first {SETTLING} frames [%] |",
             "|---|---|---|---|---|",
             *rows,
             "",

@@ -4,7 +4,7 @@ Networks take minutes over these movies, following the columns takes seconds: so
 read what is kept here, and other weights make files of their own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from pipeline.networks import Networks
 from simulator.movie import Movie, Place
-from training.particle_movies import held_out, movie_of, seen, window_of
+from training.particle_movies import movie_of, seen, window_of
 
 __all__ = ["Conditions", "SeenMovie", "seen_movies"]
 
@@ -95,11 +95,11 @@ class Conditions:
 
 
 def seen_movies(
-    split: str, particles: int, conditions: Conditions, networks: Networks, folder: Path
+    particles: Sequence[int], conditions: Conditions, networks: Networks, folder: Path
 ) -> Iterator[SeenMovie]:
-    """Yield the movies of a split's first particles; they are made where they are not there yet."""
+    """Yield the movies of particles (numbers in the data set); they are made where they are not there yet."""
     digest = networks.heights.sha256[:12]
-    for index in tqdm(held_out(split, particles), unit="movie", disable=None):
+    for index in tqdm(particles, unit="movie", disable=None):
         path = folder / f"seen-{index}-{conditions.name}-{digest}.npz"
         if not path.exists():
             parts = _look(index, conditions, networks, folder)
