@@ -143,7 +143,7 @@ def apparent_probabilities(beliefs: Beliefs) -> NDArray[np.float64]:
     """Return the probabilities (n, K + 1) of the apparent counts: 0 is not to be seen."""
     at = _apparent_counts(*beliefs.shape[1:])
     states = (at.ravel()[:, None] == np.arange(at.shape[0])).astype(np.float64)  # (states, K + 1)
-    return np.asarray(beliefs.reshape(len(beliefs), -1) @ states)
+    return np.asarray(beliefs.reshape(len(beliefs), at.size) @ states)
 
 
 def _multiplied(beliefs: Beliefs, likelihood: NDArray[np.float64]) -> Beliefs:

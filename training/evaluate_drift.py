@@ -82,7 +82,7 @@ def _page(errors: dict[float, list[NDArray[np.float64]]], frames: int) -> str:
         [
             "# Error of the measured drift",
             "",
-            f"{n} test particles, {frames} frames each, with drift (0.35 px a frame and axis, rms), wandering",
+            f"{n} test particles, {frames} frames each, drift 0.35 px a frame and axis (rms), a wandering",
             "focus and ideal counting; `python -m training.evaluate_drift`. Along one axis, from frame",
             f"{SETTLING} on, against the first frame's own place. *Lost* are frames further off than"
             f" {LOST_PX:g} px ({PM_PER_PX * LOST_PX:.0f} pm).",

@@ -150,3 +150,12 @@ def test_the_same_frames_give_the_same_values_to_the_last_bit() -> None:
     for one, other in zip(*runs, strict=True):
         assert (one.atoms, one.drift_px) == (other.atoms, other.drift_px)
         np.testing.assert_array_equal(one.probability, other.probability)
+
+
+def test_a_series_that_begins_with_vacuum_is_followed_from_its_first_column_on() -> None:
+    film = Film(steady, missed=0.0)
+    empty = np.zeros(0, COLUMN_DTYPE)
+    for _ in range(3):
+        vacuum = film.follower.follow(empty, np.empty((0, K)), NAN, SHAPE, MODEL)
+        assert (vacuum.atoms, len(vacuum.track_id)) == (0.0, 0)
+    assert (film.show(0, (0.0, 0.0)).track_id >= 0).all()
