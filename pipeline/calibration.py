@@ -7,6 +7,7 @@ chosen by hand.
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -103,7 +104,7 @@ def _check(path: Path, file: _File) -> None:
         raise BackendError(f"{path}: noise levels must be above 0")
 
 
-def _between(models: tuple[FusionModel, ...], low: int, share: float, name: str) -> object:
+def _between(models: tuple[FusionModel, ...], low: int, share: float, name: str) -> Any:
     a, b = (np.asarray(getattr(models[low + step], name)) for step in (0, 1))
     value = (1.0 - share) * a + share * b
     return tuple(value.tolist()) if value.ndim else float(value)

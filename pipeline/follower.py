@@ -6,7 +6,7 @@ says of each goes into its beliefs (`pipeline.fusion`). A column that is not fou
 certainly gone for long; what lies where nothing was followed begins a new one. A track is a place: if a
 column vanishes and another grows in its place soon, that is the same track.
 
-The count of a track is decided anew when another count has become `DECISION_ODDS` times as probable as the
+The count of a track is decided anew when another count has become `decision_odds` times as probable as the
 one decided on, so that it does not flicker; a decision is a change, with the frame in which it was made.
 
 Memory: `MOST_TRACKS` tracks of half a kilobyte.
@@ -38,11 +38,10 @@ REACH_A = 1.0
 """How far from its track a column may be found: a third of the distance of neighbours."""
 APART_A = 1.3
 """Nothing nearer than this to a counted column begins a track of its own."""
-DECISION_ODDS = 3.0
 MOST_TRACKS = 4096
 
 _CERTAIN = 0.95  # that there is a column: then its count is decided on
-_GONE = 0.99  # that there is none
+_GONE = 0.99  # that there is nothing to be seen
 _FORGET_FRAMES = 300  # after which a place without a column is no longer followed
 _DOUBTFUL_FRAMES = 20  # the same for what has never been certain
 _MEMORY_FRAMES = 300  # of the rate at which a column is found
@@ -51,6 +50,7 @@ _USUAL_RATE = 0.8
 _PLACE_MEMORY = 50.0  # frames over which a track's place is averaged
 _BLIND = 0.25  # a frame that shows less than this share of what it should is taken to show nothing
 _EDGE_PX = 4.0
+_NEW_SHARE = 0.01  # of the columns, at least, may appear in a frame
 _NEW_COLUMN = 0.05  # probability below which a late find cannot have been overlooked so far
 
 
@@ -101,6 +101,23 @@ class Follower:
         self._drift_px = np.zeros(2)
         self._mean_rate = _USUAL_RATE
 
+    @property
+    def places(self) -> NDArray[np.float64]:
+        """Where all followed columns are, (y, x) in pixels of the first frame, shape (n, 2)."""
+        return self.tracks.place if self.tracks is not None else np.empty((0, 2))
+
+    @property
+    def counts(self) -> NDArray[np.float64]:
+        """Their probabilities of 0 … K atoms, shape (n, K + 1)."""
+        if self.tracks is None:
+            return np.empty((0, self._max_count + 1))
+        return count_probabilities(self.tracks.beliefs)
+
+    @property
+    def fused(self) -> NDArray[np.int64]:
+        """Their fused counts, shape (n,)."""
+        return _fused(self.tracks, self.counts) if self.tracks is not None else np.empty(0, np.int64)
+
     def follow(
         self,
         columns: NDArray[np.void],
@@ -131,7 +148,7 @@ class Follower:
         row = np.full(len(columns), -1)
         row[i] = j
         tracks = self._with_born(tracks, found - self._drift_px, probabilities, row, model)
-        tracks, changes = self._decided(tracks)
+        tracks, changes = self._decided(tracks, model.decision_odds)
         followed = self._answer(tracks, row, changes, model)
         self.tracks = self._remembered(tracks)
         self.frames += 1
@@ -201,7 +218,7 @@ class Follower:
         new = np.delete(new, near)[: max(0, MOST_TRACKS - len(tracks))]
         if not len(new):
             return tracks
-        beliefs = beliefs_at_birth(len(new), self._max_count, model)
+        beliefs = beliefs_at_birth(len(new), self._max_count, self._absent_at_birth(model), model)
         beliefs = update_found(beliefs, probabilities[new], np.full(len(new), self._mean_rate), model)
         born = born_tracks(self._next_id, places[new], beliefs, self.frames)
         weight = _visible(born)
@@ -209,14 +226,23 @@ class Follower:
         self._next_id += len(new)
         return tracks.joined(born.updated(found=weight, looked=weight))
 
-    def _decided(self, tracks: Tracks) -> tuple[Tracks, NDArray[np.void]]:
+    def _absent_at_birth(self, model: FusionModel) -> float:
+        """Return the probability that what is found for the first time now is no column.
+
+        The share of false finds is the same in all frames; true columns have mostly been found before.
+        """
+        still_unknown = max((1.0 - 0.5 * self._mean_rate) ** self.frames, _NEW_SHARE)
+        false, true = model.false_finds, (1.0 - model.false_finds) * still_unknown
+        return false / (false + true)
+
+    def _decided(self, tracks: Tracks, decision_odds: float) -> tuple[Tracks, NDArray[np.void]]:
         """Decide on counts anew where another has become much more probable."""
         counts = count_probabilities(tracks.beliefs)
         best = counts.argmax(axis=1)
         rows = np.arange(len(tracks))
         unknown = tracks.count == UNKNOWN_COUNT
         held = counts[rows, np.maximum(tracks.count, 0)]
-        anew = np.where(unknown, counts[:, 0] < 1 - _CERTAIN, counts[rows, best] > DECISION_ODDS * held)
+        anew = np.where(unknown, counts[:, 0] < 1 - _CERTAIN, counts[rows, best] > decision_odds * held)
         anew &= (best != tracks.count) & ~(unknown & (best == 0))
         changed = np.flatnonzero(anew)
         changes = np.zeros(len(changed), CHANGE_DTYPE)
@@ -239,7 +265,7 @@ class Follower:
         self, tracks: Tracks, row: NDArray[np.int64], changes: NDArray[np.void], model: FusionModel
     ) -> Followed:
         counts = count_probabilities(tracks.beliefs)
-        fused = np.where(tracks.count == UNKNOWN_COUNT, counts.argmax(axis=1), tracks.count)
+        fused = _fused(tracks, counts)
         atoms = np.arange(counts.shape[1])
         mean = counts @ atoms
         variance = float((counts @ atoms**2 - mean**2).sum())
@@ -259,8 +285,7 @@ class Follower:
         present = tracks.count > 0
         if present.any():
             self._mean_rate = float(self._rates(tracks)[present].mean())
-        absent = count_probabilities(tracks.beliefs)[:, 0]
-        forgotten = (tracks.since_found > _FORGET_FRAMES) & (absent > _GONE)
+        forgotten = (tracks.since_found > _FORGET_FRAMES) & (_visible(tracks) < 1.0 - _GONE)
         doubtful = tracks.count == UNKNOWN_COUNT
         forgotten |= doubtful & (tracks.since_found > _DOUBTFUL_FRAMES)
         return tracks.kept(~forgotten)
@@ -287,6 +312,10 @@ def pairs_near(
     distance, nearest = cKDTree(others).query(places)
     near = np.flatnonzero(distance < reach)
     return near, np.asarray(nearest)[near]
+
+
+def _fused(tracks: Tracks, counts: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.where(tracks.count == UNKNOWN_COUNT, counts.argmax(axis=1), tracks.count)
 
 
 def _present(tracks: Tracks) -> NDArray[np.float64]:

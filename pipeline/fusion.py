@@ -4,7 +4,8 @@ A network's errors are not independent from frame to frame: the focus, the neigh
 height are the same, and so is much of its error. Multiplying the frames' probabilities would be certain of
 a wrong count after a second. So a column's hidden state has two parts, the number of atoms `k`
 (0: there is no column) and the network's standing error `e`; what a frame shows is the apparent count
-``k + e``, 0 meaning that nothing is seen. Atoms come and go one at a time; the standing error is drawn anew
+``k + e``, at least 1 where there are atoms (how often a column is missed altogether is a rate of its own), 0
+meaning that nothing is to be seen. Atoms come and go one at a time; the standing error is drawn anew
 now and then. Where the error stays while the apparent count steps, atoms have come or gone, and that is known
 with more certainty than how many there are.
 
@@ -15,6 +16,7 @@ Grünwald & van Ommen, Bayesian Analysis 12 (2017) 1069, do for models that are 
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,8 +52,10 @@ class FusionModel:
         that the count becomes any other.
     false_rate : float
         Share of frames in which something is found where there is nothing, at one place.
-    absent_at_birth : float
-        Probability that what was found for the first time is no column.
+    false_finds : float
+        Share of the columns found in a frame that are none.
+    decision_odds : float
+        How many times as probable as the count decided on another must be to replace it.
     common_error : float
         Error of the total that all columns share, as a share of the total.
     """
@@ -60,11 +64,12 @@ class FusionModel:
     detection_tempering: float = 0.3
     outliers: float = 0.05
     errors: tuple[float, ...] = (0.02, 0.13, 0.7, 0.13, 0.02)
-    renewal: float = 0.003
-    change: float = 0.0005
+    renewal: float = 0.001
+    change: float = 0.002
     jump: float = 0.00002
     false_rate: float = 0.02
-    absent_at_birth: float = 0.5
+    false_finds: float = 0.05
+    decision_odds: float = 3.0
     common_error: float = 0.01
 
     def for_average_of(self, frames: int) -> "FusionModel":
@@ -74,10 +79,13 @@ class FusionModel:
         )
 
 
-def beliefs_at_birth(n: int, max_count: int, model: FusionModel) -> Beliefs:
-    """Return what is believed of `n` columns before anything was seen of them, shape (n, K + 1, E)."""
-    counts = np.full(max_count + 1, (1.0 - model.absent_at_birth) / max_count)
-    counts[0] = model.absent_at_birth
+def beliefs_at_birth(n: int, max_count: int, absent: float, model: FusionModel) -> Beliefs:
+    """Return what is believed of `n` columns that were found for the first time, shape (n, K + 1, E).
+
+    `absent` is the probability that there is none; what the network says of their counts is not in it yet.
+    """
+    counts = np.full(max_count + 1, (1.0 - absent) / max_count)
+    counts[0] = absent
     return np.tile(counts[:, None] * np.array(model.errors), (n, 1, 1))
 
 
@@ -91,7 +99,7 @@ def predict(beliefs: Beliefs, model: FusionModel) -> Beliefs:
     anywhere = moved.mean(axis=1, keepdims=True)
     moved += model.jump * (anywhere - moved)
     anew = moved.sum(axis=2, keepdims=True) * np.array(model.errors)
-    return moved + model.renewal * (anew - moved)
+    return np.asarray(moved + model.renewal * (anew - moved))
 
 
 def update_found(
@@ -133,18 +141,20 @@ def count_probabilities(beliefs: Beliefs) -> NDArray[np.float64]:
 
 def apparent_probabilities(beliefs: Beliefs) -> NDArray[np.float64]:
     """Return the probabilities (n, K + 1) of the apparent counts: 0 is not to be seen."""
-    n, n_counts, n_errors = beliefs.shape
-    apparent = np.zeros((n, n_counts))
-    for e in range(n_errors):
-        at = np.clip(np.arange(n_counts) + e - n_errors // 2, 0, n_counts - 1)
-        np.add.at(apparent, (slice(None), at), beliefs[:, :, e])
-    return apparent
+    at = _apparent_counts(*beliefs.shape[1:])
+    states = (at.ravel()[:, None] == np.arange(at.shape[0])).astype(np.float64)  # (states, K + 1)
+    return np.asarray(beliefs.reshape(len(beliefs), at.size) @ states)
 
 
 def _multiplied(beliefs: Beliefs, likelihood: NDArray[np.float64]) -> Beliefs:
     """Return the normalised product with the likelihood (n, K + 1) of each apparent count."""
-    n_counts, n_errors = beliefs.shape[1:]
-    steps = np.arange(n_errors) - n_errors // 2
-    apparent = np.clip(np.arange(n_counts)[:, None] + steps, 0, n_counts - 1)  # (K + 1, E)
-    product = beliefs * likelihood[:, apparent]
+    product = beliefs * likelihood[:, _apparent_counts(*beliefs.shape[1:])]
     return np.asarray(product / product.sum(axis=(1, 2), keepdims=True))
+
+
+@lru_cache
+def _apparent_counts(n_counts: int, n_errors: int) -> NDArray[np.intp]:
+    """Return the apparent count of every state, shape (K + 1, E)."""
+    apparent = np.arange(n_counts)[:, None] + np.arange(n_errors) - n_errors // 2
+    least = np.minimum(np.arange(n_counts), 1)[:, None]
+    return np.clip(apparent, least, n_counts - 1)

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 __all__ = ["find_shift", "pairs_within"]
 
+_FEW_PAIRS = 60_000  # all distances are faster to have than two trees
 _PASSES = 2
 _POOR = 0.5
 _BETTER = 1.1  # by this factor another guess must fit better than the first
@@ -25,12 +26,19 @@ def pairs_within(found: Places, known: Places, reach: float) -> tuple[NDArray[np
     """Return the indices of the places (n, 2), (m, 2) that are each other's nearest within `reach`."""
     if not len(found) or not len(known):
         return np.empty(0, np.intp), np.empty(0, np.intp)
-    distance, nearest_known = cKDTree(known).query(found)
-    _, nearest_found = cKDTree(found).query(known)
-    i = np.flatnonzero(
-        (distance <= reach) & (np.asarray(nearest_found)[nearest_known] == np.arange(len(found)))
-    )
-    return i, np.asarray(nearest_known)[i]
+    distance, nearest_known, nearest_found = _nearest(found, known)
+    i = np.flatnonzero((distance <= reach) & (nearest_found[nearest_known] == np.arange(len(found))))
+    return i, nearest_known[i]
+
+
+def _nearest(found: Places, known: Places) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
+    """Return distance and index of the nearest known place, and for each known one the nearest found."""
+    if len(found) * len(known) <= _FEW_PAIRS:
+        squared = sum(np.subtract.outer(found[:, axis], known[:, axis]) ** 2 for axis in (0, 1))
+        nearest = squared.argmin(axis=1)
+        return np.sqrt(squared[np.arange(len(found)), nearest]), nearest, squared.argmin(axis=0)
+    distance, nearest = cKDTree(known).query(found)
+    return np.asarray(distance), np.asarray(nearest), np.asarray(cKDTree(found).query(known)[1])
 
 
 def find_shift(

@@ -1,6 +1,7 @@
 """The columns that are followed, as arrays with one row a column."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +56,7 @@ class Tracks:
         names = [f.name for f in fields(self)]
         return Tracks(**{n: np.concatenate([getattr(self, n), getattr(others, n)]) for n in names})
 
-    def updated(self, **arrays: NDArray[np.generic]) -> "Tracks":
+    def updated(self, **arrays: Any) -> "Tracks":
         """Return the same columns with some arrays replaced."""
         return replace(self, **arrays)
 

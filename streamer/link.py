@@ -102,10 +102,10 @@ class ResultHeader(msgspec.Struct, frozen=True, array_like=True, tag="result"):
     drift_y_px: float
     drift_x_px: float
     ood_score: float
-    map_height: int
-    map_width: int
     fused_atoms: float
     fused_atoms_std: float
+    map_height: int
+    map_width: int
     t_decoded: float = nan
     t_batched: float = nan
 
@@ -246,12 +246,11 @@ def decode_task(parts: Sequence[memoryview]) -> Task:
 
 def encode_result(result: FrameResult) -> list[Buffer]:
     """Make the parts of a result. Both maps, where there are any, have the same shape."""
-    maps = (result.denoised, result.atom_count)
-    height, width = next((m.shape for m in maps if m is not None), (0, 0))
+    shape = next((m.shape for m in (result.denoised, result.atom_count) if m is not None), (0, 0))
     header = ResultHeader(
         result.key.series_id, result.key.unique_id, result.frame_id, result.total_atoms,
         result.total_atoms_std, result.t_received, result.t_analysed, result.t_published,
-        *result.drift_px, result.ood_score, height, width, result.fused_atoms, result.fused_atoms_std,
+        *result.drift_px, result.ood_score, result.fused_atoms, result.fused_atoms_std, *shape,
         result.t_decoded, result.t_batched,
     )  # fmt: skip
     columns = np.ascontiguousarray(result.columns, COLUMN_DTYPE).tobytes()

@@ -19,7 +19,7 @@ from pipeline.backends import Backend, BatchShape, make_backend
 from pipeline.columns import ColumnHeights
 from pipeline.networks import Networks
 from pipeline.prepare import prepare
-from pipeline.preprocess import PIXEL_SIZE_A
+from pipeline.preprocess import PIXEL_SIZE_A, SIZE_MULTIPLE
 from pipeline.steady import Steadier
 from simulator.dataset import DatasetConfig, build_nonempty, in_field, split_of
 from simulator.demo_states import ROW_DTYPE, DemoStates
@@ -31,12 +31,14 @@ from simulator.waves import resample
 from streamer.link import Task
 from streamer.records import Compression, Frame, FrameHeader, SeriesKey
 
-__all__ = ["SeenFrame", "held_out", "movie_of", "open_backend", "seen"]
+__all__ = ["SeenFrame", "held_out", "movie_of", "open_backend", "seen", "window_of"]
 
 STATES = 3
 GRID = MultisliceSettings(pixels=256, phonons=0)
 FRAME_PX = 288
 FOCI_A = (40.0, 75.0)
+ROOM_PX = 26.0
+"""Beyond the outermost column: for the drift and for what the focus spreads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,19 @@ def movie_of(index: int, dose_e_per_A2: float, state_frames: int, folder: Path) 
     return Movie(settings, _states(index, folder))
 
 
-def open_backend(networks: Networks) -> Backend:
-    """Load the networks for the movies' frames."""
+def window_of(movie: Movie) -> slice:
+    """Return the rows, and columns, of the frames that hold the particle wherever it drifts."""
+    columns = movie.columns(Place(0, (0.0, 0.0), 0.0))
+    middle = movie.settings.size_px // 2
+    reach = max(float(np.abs(columns[axis] - middle).max()) for axis in "yx") + ROOM_PX
+    half = min(middle, int(np.ceil(reach / SIZE_MULTIPLE)) * SIZE_MULTIPLE)
+    return slice(middle - half, middle + half)
+
+
+def open_backend(networks: Networks, side_px: int) -> Backend:
+    """Load the networks for square frames."""
     backend = make_backend("openvino", networks)
-    backend.load(BatchShape(1, FRAME_PX, FRAME_PX))
+    backend.load(BatchShape(1, side_px, side_px))
     return backend
 
 
@@ -82,14 +93,17 @@ def seen(
     movie: Movie, n_frames: int, networks: Networks, threshold: float, average_frames: int = 1
 ) -> Iterator[SeenFrame]:
     """Yield the first frames of a movie with what the networks say of each, as the analyser would."""
-    steadier = Steadier(average_frames)
-    with closing(open_backend(networks)) as backend:
+    steadier, window = Steadier(average_frames), window_of(movie)
+    with closing(open_backend(networks, window.stop - window.start)) as backend:
         for frame in islice(movie, n_frames):
-            prepared = steadier.steady(prepare(_task(frame.image), PIXEL_SIZE_A, networks.pixel_size_A))
+            image = np.ascontiguousarray(frame.image[window, window])
+            prepared = steadier.steady(prepare(_task(image), PIXEL_SIZE_A, networks.pixel_size_A))
             assembly = FrameAssembly(prepared, networks.pixel_size_A, threshold)
             backend.submit(prepared.frame[np.newaxis])
             assembly.put(assembly.tiles[0], backend.collect(), 0)
             true = movie.columns(frame.place)
+            true["y"] -= window.start
+            true["x"] -= window.start
             yield SeenFrame(frame.place, true, assembly.heights(), prepared.drift_px, prepared.noise)
 
 

@@ -4,7 +4,7 @@ Networks take minutes over these movies, following the columns takes seconds: so
 read what is kept here, and other weights make files of their own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from pipeline.networks import Networks
-from simulator.movie import Place
-from training.particle_movies import held_out, movie_of, seen
+from simulator.movie import Movie, Place
+from training.particle_movies import movie_of, seen, window_of
 
 __all__ = ["Conditions", "SeenMovie", "seen_movies"]
 
@@ -42,6 +42,8 @@ class SeenMovie:
         True drift.
     truth : numpy.ndarray of void, shape (m,)
         ``state, column_id, y, x, count`` in pixels of a frame without drift.
+    side_px : numpy.ndarray of int64, shape ()
+        Height and width of the frames.
     """
 
     particle: int
@@ -53,6 +55,7 @@ class SeenMovie:
     state: NDArray[np.int64]
     drift_px: NDArray[np.float64]
     truth: NDArray[np.void]
+    side_px: NDArray[np.int64]
 
     @property
     def n_frames(self) -> int:
@@ -73,7 +76,7 @@ class SeenMovie:
         return np.asarray(rows)
 
 
-AFTER_FRAMES = 60
+AFTER_FRAMES = 50
 """How long a movie goes on after its change."""
 
 
@@ -83,7 +86,7 @@ class Conditions:
 
     dose_e_per_A2: float
     average_frames: int = 1
-    state_frames: int = 150
+    state_frames: int = 100
 
     @property
     def name(self) -> str:
@@ -92,11 +95,11 @@ class Conditions:
 
 
 def seen_movies(
-    split: str, particles: int, conditions: Conditions, networks: Networks, folder: Path
+    particles: Sequence[int], conditions: Conditions, networks: Networks, folder: Path
 ) -> Iterator[SeenMovie]:
-    """Yield the movies of a split's first particles; they are made where they are not there yet."""
+    """Yield the movies of particles (numbers in the data set); they are made where they are not there yet."""
     digest = networks.heights.sha256[:12]
-    for index in tqdm(held_out(split, particles), unit="movie", disable=None):
+    for index in tqdm(particles, unit="movie", disable=None):
         path = folder / f"seen-{index}-{conditions.name}-{digest}.npz"
         if not path.exists():
             parts = _look(index, conditions, networks, folder)
@@ -111,14 +114,15 @@ def _look(
     movie = movie_of(index, conditions.dose_e_per_A2, conditions.state_frames, folder)
     n_frames = conditions.state_frames + AFTER_FRAMES
     columns, probabilities, measured, noise, places = [], [], [], [], []
-    truth = {}
+    truth: dict[int, NDArray[np.void]] = {}
+    window = window_of(movie)
     for frame in seen(movie, n_frames, networks, THRESHOLD, conditions.average_frames):
         columns.append(frame.heights.table)
         probabilities.append(frame.heights.probabilities)
         measured.append(frame.measured_px)
         noise.append(frame.noise)
         places.append(frame.place)
-        truth.setdefault(frame.place.state, movie.columns(Place(frame.place.state, (0.0, 0.0), 0.0)))
+        truth.setdefault(frame.place.state, _at_rest(movie, frame.place.state, window.start))
     return {
         "first": np.cumsum([0, *map(len, columns)]),
         "columns": np.concatenate(columns),
@@ -128,7 +132,15 @@ def _look(
         "state": np.array([place.state for place in places]),
         "drift_px": np.array([place.drift_px for place in places]),
         "truth": _with_state(truth),
+        "side_px": np.array(window.stop - window.start),
     }
+
+
+def _at_rest(movie: Movie, state: int, start_px: int) -> NDArray[np.void]:
+    columns = movie.columns(Place(state, (0.0, 0.0), 0.0))
+    columns["y"] -= start_px
+    columns["x"] -= start_px
+    return columns
 
 
 def _with_state(truth: dict[int, NDArray[np.void]]) -> NDArray[np.void]:

@@ -27,6 +27,7 @@ VERBS = (
     "simulate",
     "replay",
     "check",
+    "report",
     "gui",
     "tell",
     "tee",

@@ -21,6 +21,7 @@ from streamer.control import Remote
 from streamer.ingest import run_ingest
 from streamer.link import Task, decode_task, encode_analyser, encode_failure, encode_lost, encode_result
 from streamer.records import (
+    CHANGE_DTYPE,
     COLUMN_DTYPE,
     AnalyserInfo,
     AnalyserLost,
@@ -144,11 +145,14 @@ def result_of(task: Task, **changes: Any) -> FrameResult:
     columns = np.zeros(n_columns, COLUMN_DTYPE)
     columns["y"], columns["x"] = header.frame_id + 0.5, np.arange(n_columns)
     columns["count"], columns["track_id"] = header.frame_id % 7 + 1, 100 * header.frame_id
+    noticed = np.zeros(header.frame_id % 3, CHANGE_DTYPE)
+    noticed["track_id"], noticed["before"] = header.frame_id, -1
+    noticed["after"] = np.arange(len(noticed)) + 1
     t = task.t_received
     return replace(
         FrameResult(
             header.frame_id, header.key, columns, 10.0 * header.frame_id, 1.5, t, t + 0.25, t + 0.5,
-            (float(header.frame_id), -1.0), 0.125,
+            (float(header.frame_id), -1.0), 0.125, fused_atoms=10.5 * header.frame_id, changes=noticed,
         ),
         **changes,
     )  # fmt: skip

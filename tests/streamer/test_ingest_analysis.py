@@ -73,7 +73,9 @@ def test_results_land_under_their_frames_in_any_order(tmp_path: Path) -> None:
             end.answer(result_of(tasks[i]))
         run.finish()
     with h5py.File(path) as file:
-        ledger, summary, columns = (file[f"entry/{name}"] for name in ("ledger", "summary", "columns"))
+        ledger, summary, columns, changes = (
+            file[f"entry/{name}"] for name in ("ledger", "summary", "columns", "changes")
+        )
         for frame_id in range(10):
             row = ledger["result_row"][frame_id]
             assert summary["frame_id"][row] == frame_id
@@ -83,6 +85,10 @@ def test_results_land_under_their_frames_in_any_order(tmp_path: Path) -> None:
             assert columns["y"][rows].tolist() == [frame_id + 0.5] * (frame_id % 4)
             assert columns["count"][rows].tolist() == [frame_id % 7 + 1] * (frame_id % 4)
             assert columns["track_id"][rows].tolist() == [100 * frame_id] * (frame_id % 4)
+            assert summary["fused_atoms"][row] == 10.5 * frame_id
+            mine = changes["frame_id"][:] == frame_id
+            assert changes["after"][mine].tolist() == list(range(1, frame_id % 3 + 1))
+            assert changes["track_id"][mine].tolist() == [frame_id] * (frame_id % 3)
             received, analysed = ledger["t_received"][frame_id], ledger["t_analysed"][frame_id]
             assert analysed == pytest.approx(received + 0.25)
     assert check_file(path).ok
