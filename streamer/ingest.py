@@ -186,9 +186,10 @@ class Ingest:
             if not self._stopped and control.stopping():
                 self._stopped = True
                 self._keeper.stop("stopped on request", self._clock.now())
+            failed = self._sockets.source_error  # asked before the queue: what was in it then is taken in
             n_messages = self._take_messages() if self._keeper.accepting else 0
-            if not n_messages:
-                self._end_if_source_failed()
+            if failed is not None and not n_messages and not self._handon.blocked:
+                self._end(failed)
             n_results = self._take_results()
             self._handon.retry()
             self._tick()
@@ -200,11 +201,10 @@ class Ingest:
         """Return the fields of the run's `RunSummary`."""
         return self._board.summary(self._keeper).to_dict()
 
-    def _end_if_source_failed(self) -> None:
-        """End the run once what a failed source had left in the queue is taken in."""
-        error = self._sockets.source_error
-        if error is not None and self._keeper.accepting and not self._handon.blocked:
-            self._keeper.end(f"the source failed: {error}", self._clock.now())
+    def _end(self, failed: Exception) -> None:
+        """End the run: the source has failed, and what it had left in the queue is taken in."""
+        if self._keeper.accepting:
+            self._keeper.end(f"the source failed: {failed}", self._clock.now())
 
     def _take_messages(self) -> int:
         """Take in what the detector has sent, at most a burst; return how many messages that was."""
@@ -219,13 +219,15 @@ class Ingest:
 
     def _next_message(self) -> Sequence[memoryview]:
         """Return the parts of the stream's next message; none if nothing has come."""
-        if not self._split:
+        while not self._split:
             parts = _receive(self._sockets.detector)
-            messages = self._parser.split(parts) if parts else ()
+            if not parts:
+                return ()
+            messages = self._parser.split(parts)
             if len(messages) == 1:
                 return messages[0]
-            self._split.extend(messages)
-        return self._split.popleft() if self._split else ()
+            self._split.extend(messages)  # none, where the parser waits for more
+        return self._split.popleft()
 
     def _take(self, parts: Sequence[memoryview], t_received: float) -> None:
         try:
