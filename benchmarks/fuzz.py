@@ -31,7 +31,7 @@ from streamer.records import Compression, Frame, FrameHeader, SeriesEnd, SeriesK
 from streamer.sources import ZMQ_SCHEMES, Parser, Scheme, Source, make_encoder, make_parser
 from tests.streamer.merlin_server import acquisition, frame
 
-TARGETS = tuple(Scheme)
+TARGETS = (*ZMQ_SCHEMES, Scheme.MERLIN)
 LIMIT_BYTES = 1 << 16
 MOST_ALLOCATED_BYTES = 32 * LIMIT_BYTES  # a message decoded into Python objects takes several times its size
 MOST_CPU_S = 5.0  # of a session, which takes some milliseconds; of this thread, so not of a busy machine

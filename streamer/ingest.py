@@ -18,9 +18,10 @@ from typing import Any, Self, cast
 
 import zmq
 
-from streamer.bridge import Bridge
+from streamer.bridge import Bridge, Pump
 from streamer.clock import RunClock
 from streamer.config import RunConfig
+from streamer.direct_electron import DirectElectronServer
 from streamer.errors import MessageError, RunError
 from streamer.handon import HandOn, Offer, queue_capacity
 from streamer.link import decode_result, encode_status
@@ -134,13 +135,8 @@ class IngestSockets:
 
     def _cross(self, config: RunConfig) -> Bridge | None:
         """Connect to a source that does not speak ZeroMQ."""
-        source, wait_s = parse_source(config.source.address), config.source.connect_timeout_s
-        if source.scheme is not Scheme.MERLIN:
-            return None
-        pump = MerlinConnection(source, config.ingest.message_limit_bytes, wait_s)
-        if config.source.control_port:
-            start_acquisition(source, config.source.control_port, wait_s)
-        return Bridge(self._context, pump, config.ingest)
+        pump = _make_pump(config)
+        return None if pump is None else Bridge(self._context, pump, config.ingest)
 
     def _bind(self, kind: int, queue_frames: int) -> tuple["zmq.Socket[bytes]", str]:
         socket = self._context.socket(kind)
@@ -319,6 +315,18 @@ class Ingest:
         elif self._handon.blocked and not self._handon.full:
             poller.register(self._sockets.tasks, zmq.POLLOUT)
         poller.poll(_POLL_MS)
+
+
+def _make_pump(config: RunConfig) -> Pump | None:
+    source, wait_s = parse_source(config.source.address), config.source.connect_timeout_s
+    if source.scheme is Scheme.DE:
+        return DirectElectronServer(source, config.source.start_frames, wait_s)
+    if source.scheme is not Scheme.MERLIN:
+        return None
+    connection = MerlinConnection(source, config.ingest.message_limit_bytes, wait_s)
+    if config.source.control_port:
+        start_acquisition(source, config.source.control_port, wait_s)
+    return connection
 
 
 def _receive(socket: "zmq.Socket[bytes]") -> list[memoryview]:
