@@ -118,7 +118,7 @@ def _growth(values: list[int]) -> float:
 def soak(minutes: float, size_px: int, backend: str, folder: Path) -> dict[str, Any]:
     """Run for so long, and return what came of it; ``ok`` says whether the goals were met."""
     path = folder / "soak.nxs"
-    movie = MovieStream(MovieSettings(size_px=size_px), SenderSettings())
+    movie = MovieStream(movie=MovieSettings(size_px=size_px), sending=SenderSettings())
     config = RunConfig(record=RecordConfig(path=str(path)), analysis=AnalysisConfig(backend=backend))
     watch = MemoryWatch(60 * minutes, ("sender", "ingest", "analyser-1"))
     say = lambda text: print(text, file=sys.stderr)  # noqa: E731

@@ -23,7 +23,6 @@ from streamer.result_file import ResultWriter
 from streamer.result_tables import FileState, file_state
 from tests.pipeline.run_parts import send_images, window_that_stays
 from tests.pipeline.test_supervisor import (
-    ENDLESS,
     frames,
     is_worker,
     meanwhile,
@@ -32,8 +31,9 @@ from tests.pipeline.test_supervisor import (
     wait_until,
 )
 from tests.pipeline.tiny_networks import MATERIAL, frame_with_columns, write_networks
-from tests.streamer.ingest_run import RECORD_ONLY, running, series_of
+from tests.streamer.ingest_run import RECORD_ONLY, running, series_of, wait_for_rows
 
+ROOT = Path(__file__).parents[2]
 N = 12
 BROKEN = 5
 
@@ -55,24 +55,14 @@ def test_a_killed_window_ends_nothing(tmp_path: Path) -> None:
     assert check_file(out).ok
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.skipif(sys.platform == "win32", reason="the test kills by a POSIX signal")
 def test_a_killed_supervisor_leaves_a_closed_file_and_no_process(tmp_path: Path) -> None:
     out = tmp_path / "run.nxs"
-    command = [
-        sys.executable,
-        "-m",
-        "pipeline.cli",
-        "demo",
-        "--headless",
-        "--backend",
-        "null",
-        "--size",
-        "256",
-    ]
-    options = ["--frames", str(ENDLESS), "--fps", "50", "--out", str(out)]
-    with subprocess.Popen([*command, *options], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as run:
+    command = [sys.executable, "-m", "tests.pipeline.run_supervisor", str(out)]
+    with subprocess.Popen(command, cwd=ROOT) as run:
         try:
-            wait_until(lambda: recorded(out) > 10)
+            wait_until(lambda: recorded(out) > 10, patience_s=200.0)  # all processes start from nothing
             workers = [child for child in psutil.Process(run.pid).children() if is_worker(child)]
             assert len(workers) == 3, "sender, ingest, analyser"
         finally:
@@ -138,7 +128,7 @@ def test_a_clock_that_is_set_back_changes_no_time_of_a_run(
     with running(path, RECORD_ONLY) as (detector, run, _):
         start, *messages = series_of(range(6), 6)
         detector.send(start, *messages[:3])
-        wait_until(lambda: recorded(path) == 3)
+        wait_for_rows(path, "entry/ledger/frame_id", 3)
         monkeypatch.setattr(time, "time", lambda: wall() - 3600.0)
         detector.send(*messages[3:])
         assert run.finish()["lost"] == 0
