@@ -46,6 +46,7 @@ class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         ""  # dectris2://HOST:31001, dectris1://HOST:9999, merlin://HOST:6342, atomstream://HOST:PORT
     )
     control_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0  # merlin: start through it; 0: do not
+    start_frames: NonNegative = 0  # de: start an acquisition of so many; 0: do not
     channel: str = ""  # a detector's threshold; empty: the first
     pixel_size_A: Annotated[float, msgspec.Meta(gt=0)] | None = None  # at the specimen; overrides the header
     connect_timeout_s: Seconds = 5.0

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from streamer.bridge import Bridge
+from streamer.bridge import Bridge, Pump
 from streamer.config import RunConfig
 from streamer.connection import ConnectionWatch
 from streamer.curve import client_keys
+from streamer.direct_electron import DirectElectronServer
 from streamer.errors import SourceRefusedError
 from streamer.merlin_connection import MerlinConnection, start_acquisition
-from streamer.sources import ZMQ_SCHEMES, open_receiver, parse_source
+from streamer.sources import ZMQ_SCHEMES, Scheme, open_receiver, parse_source
 
 if TYPE_CHECKING:
     import zmq
@@ -110,14 +111,7 @@ class BridgedReceiver:
     """
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", config: RunConfig) -> None:
-        source, wait_s = parse_source(config.source.address), config.source.connect_timeout_s
-        pump = MerlinConnection(source, config.ingest.message_limit_bytes, wait_s)
-        try:
-            if config.source.control_port:
-                start_acquisition(source, config.source.control_port, wait_s)
-        except BaseException:
-            pump.close()
-            raise
+        pump = _make_pump(config)
         self._bridge = Bridge(context, pump, config.ingest)
         self.socket = self._bridge.receiver
 
@@ -136,3 +130,17 @@ class BridgedReceiver:
 
     def expect_not_refused(self) -> None:
         """Return at once: the source was reached before."""
+
+
+def _make_pump(config: RunConfig) -> Pump:
+    source, wait_s = parse_source(config.source.address), config.source.connect_timeout_s
+    if source.scheme is Scheme.DE:
+        return DirectElectronServer(source, config.source.start_frames, wait_s)
+    connection = MerlinConnection(source, config.ingest.message_limit_bytes, wait_s)
+    try:
+        if config.source.control_port:
+            start_acquisition(source, config.source.control_port, wait_s)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -53,12 +53,13 @@ class Scheme(StrEnum):
     DECTRIS1 = "dectris1"
     ATOMSTREAM = "atomstream"
     MERLIN = "merlin"
+    DE = "de"
 
 
 ZMQ_SCHEMES = (Scheme.DECTRIS2, Scheme.DECTRIS1, Scheme.ATOMSTREAM)
 """The streams that come over ZeroMQ, which can also be sent; the others come through `streamer.bridge`."""
 
-_DEFAULT_PORTS = {Scheme.DECTRIS2: 31001, Scheme.DECTRIS1: 9999, Scheme.MERLIN: 6342}
+_DEFAULT_PORTS = {Scheme.DECTRIS2: 31001, Scheme.DECTRIS1: 9999, Scheme.MERLIN: 6342, Scheme.DE: 13240}
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def parse_source(address: str) -> Source:
     if found is None or found["scheme"] not in list(Scheme):
         raise UsageError(
             f"{address!r} is not a source: expected dectris2://HOST:31001, dectris1://HOST:9999,"
-            " merlin://HOST:6342 or atomstream://HOST:PORT"
+            " merlin://HOST:6342, de://HOST:13240 or atomstream://HOST:PORT"
         )
     scheme = Scheme(found["scheme"])
     port = int(found["port"]) if found["port"] else _DEFAULT_PORTS.get(scheme, 0)
@@ -143,7 +144,7 @@ def make_parser(source: Source, channel: str = "", limits: IngestConfig | None =
             return DectrisV2Parser(channel, limits.message_limit_bytes, limits.frame_limit_bytes)
         case Scheme.DECTRIS1:
             return DectrisV1Parser(limits.message_limit_bytes, limits.frame_limit_bytes)
-        case Scheme.ATOMSTREAM:
+        case Scheme.ATOMSTREAM | Scheme.DE:  # what polls a DE-Server passes its frames on in our own format
             return AtomstreamParser(limits.message_limit_bytes, limits.frame_limit_bytes)
         case Scheme.MERLIN:
             return MerlinParser(limits.message_limit_bytes, limits.frame_limit_bytes)
@@ -164,7 +165,7 @@ def make_encoder(scheme: Scheme, series_date_s: float) -> Encoder:
             return DectrisV1Encoder(series_date_s)
         case Scheme.ATOMSTREAM:
             return AtomstreamEncoder()
-        case Scheme.MERLIN:
+        case Scheme.MERLIN | Scheme.DE:
             raise UsageError(f"{scheme}:// can be received, not sent; choose one of {', '.join(ZMQ_SCHEMES)}")
 
 

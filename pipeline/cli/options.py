@@ -33,6 +33,7 @@ _PLACES = {
     "source": ("source", "address"),
     "channel": ("source", "channel"),
     "control_port": ("source", "control_port"),
+    "start_frames": ("source", "start_frames"),
     "pixel_size": ("source", "pixel_size_A"),
     "connect_timeout_s": ("source", "connect_timeout_s"),
     "idle_timeout_s": ("ingest", "idle_timeout_s"),
@@ -77,12 +78,17 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="dectris2://HOST:31001, dectris1://HOST:9999, merlin://HOST:6342 or atomstream://HOST:PORT",
+        help="dectris2://HOST:31001, dectris1://HOST:9999, merlin://HOST:6342, de://HOST:13240"
+        " or atomstream://HOST:PORT",
     )
     parser.add_argument("--channel", help="a detector's threshold (default: its first)")
     parser.add_argument(
         "--control-port", type=int, metavar="PORT",
         help="Merlin's (6341): start the acquisition through it (default: it is started elsewhere)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--start-frames", type=int, metavar="N",
+        help="Direct Electron: start an acquisition of so many (default: it is started elsewhere)",
     )  # fmt: skip
     parser.add_argument(
         "--pixel-size-A", "--pixel-size", dest="pixel_size", type=float, metavar="Å",

@@ -19,7 +19,11 @@ from tests.integration.make_venvs import MERLIN
 from tests.integration.test_libertem import free_port
 from tests.streamer.files.writers import write_mib
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(MERLIN.missing), reason=MERLIN.missing)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),  # its first run compiles for minutes
+    pytest.mark.skipif(bool(MERLIN.missing), reason=MERLIN.missing),
+]
 
 ROOT = Path(__file__).parents[2]
 START_S = 90.0
@@ -34,7 +38,7 @@ def simulator(folder: Path, *options: str) -> Iterator[tuple[np.ndarray[Any, Any
     write_mib(folder / "merlin.mib", frames)
     (folder / "merlin.hdr").write_text(
         f"HDR,\t\nFrames in Acquisition (Number):\t{N}\nFrames per Trigger (Number):\t4\n"
-        "Counter Depth (number):\t12\nEnd\t\n"
+        "Counter Depth (number):\t12\nEnd\t"
     )
     ports = [free_port() for _ in range(3)]
     named = zip(("--data-port", "--control-port", "--trigger-port"), map(str, ports), strict=True)
@@ -68,7 +72,7 @@ def wait_for_ports(process: "subprocess.Popen[bytes]", ports: list[int]) -> None
 
 def record(source: str, path: Path, *options: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "pipeline.cli", "record", source, "--out", str(path), "--json", *options]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
     summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == (0 if summary["ok"] else 1), done.stderr
     return summary

@@ -265,7 +265,7 @@ def test_what_was_on_the_way_when_the_cable_was_pulled_is_named_missing(
         cable = Cable(("127.0.0.1", int(address.rpartition(":")[2])), cut_after_bytes=60_000)
         config = RunConfig(
             source=SourceConfig(address=f"{scheme}://127.0.0.1:{cable.port}"),
-            ingest=IngestConfig(end_timeout_s=0.5, idle_timeout_s=5.0),
+            ingest=IngestConfig(end_timeout_s=0.5),
             record=RecordConfig(path=str(path)),
             analysis=AnalysisConfig(enabled=False),
         )

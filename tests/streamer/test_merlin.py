@@ -144,7 +144,7 @@ def test_damage_is_named(body: bytes, error: type[MessageError], frame_id: int |
 def recording(path: Path, server: MerlinServer, **source: Any) -> Iterator[IngestRun]:
     config = RunConfig(
         source=SourceConfig(address=server.address, **source),
-        ingest=IngestConfig(end_timeout_s=0.5, idle_timeout_s=5.0, message_limit_bytes=LIMIT),
+        ingest=IngestConfig(end_timeout_s=0.5, message_limit_bytes=LIMIT),
         record=RecordConfig(path=str(path)),
         analysis=AnalysisConfig(enabled=False),
     )
