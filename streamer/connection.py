@@ -16,7 +16,7 @@ _EVENTS = (
 )
 _NOT_ADMITTED = "it does not admit this machine's key"
 _NOT_ENCRYPTED = "it is not encrypted, or no ZeroMQ socket; leave out --server-key if that is right"
-_OTHER_KEY = "it hung up: its key is not the one that --server-key names"
+_OTHER_KEY = "it hung up: its key is not the one that --server-key names, or it is not encrypted"
 _ENCRYPTED = "it is encrypted, or no ZeroMQ socket; give --key and --server-key"
 _MOST_HANG_UPS = 3  # one may be the end of a peer; several in a row are an answer
 

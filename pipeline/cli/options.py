@@ -177,11 +177,13 @@ def run_config(args: argparse.Namespace, **more: Any) -> "RunConfig":
     Raises
     ------
     UsageError
-        If a value is out of range; the message names it.
+        If a value is out of range, a key is none, or the view can be seen from other machines and nothing
+        says by whom; the message names it.
     """
     import msgspec
 
     from streamer.config import RunConfig, load_config
+    from streamer.curve import expect_secure
 
     config = load_config(args.config) if getattr(args, "config", None) else RunConfig()
     values = msgspec.to_builtins(config)
@@ -192,9 +194,11 @@ def run_config(args: argparse.Namespace, **more: Any) -> "RunConfig":
         section, _, name = place.partition("__")
         values[section][name] = value
     try:
-        return msgspec.convert(values, RunConfig)
+        merged = msgspec.convert(values, RunConfig)
     except msgspec.ValidationError as error:
         raise UsageError(f"wrong option: {error}") from error
+    expect_secure(merged)
+    return merged
 
 
 def run_file(verb: str, given: Path | None, configured: str = "") -> Path:
