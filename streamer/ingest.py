@@ -159,7 +159,7 @@ class Ingest:
         self._notes = notes
         self._next_status = 0.0
         self._split: deque[Sequence[memoryview]] = deque()  # of one ZeroMQ message that held several
-        self._stopped = False
+        self._stopped = self._heard = False
         self._continuous = config.ingest.continuous
         self._n_told = 0
 
@@ -205,6 +205,7 @@ class Ingest:
         """Return the parts of the stream's next message; none if nothing has come."""
         if not self._split:
             parts = _receive(self._sockets.receiver.socket)
+            self._heard = self._heard or bool(parts)
             messages = self._parser.split(parts) if parts else ()
             if len(messages) == 1:
                 return messages[0]
@@ -281,7 +282,8 @@ class Ingest:
             series.flush_if_due(now)
         if now >= self._next_status:
             self._next_status = now + _STATUS_INTERVAL_S
-            self._sockets.receiver.expect_not_refused()
+            if not self._heard:
+                self._sockets.receiver.expect_not_refused()
             self._publish_status()
             for series in self._keeper.open_series:
                 series.beat(now)

@@ -2,16 +2,14 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+import zmq
 
 from streamer.config import RunConfig
 from streamer.connection import ConnectionWatch
 from streamer.curve import client_keys
 from streamer.errors import SourceRefusedError
 from streamer.sources import open_receiver, parse_source
-
-if TYPE_CHECKING:
-    import zmq
 
 __all__ = ["Receiver"]
 
@@ -27,6 +25,8 @@ class Receiver:
     config : RunConfig
         Its `source`, `ingest` limits and `security`.
     receive_timeout_ms : int
+    affinity : int
+        Which of the context's I/O threads read from it, as bits; 0: any.
 
     Attributes
     ----------
@@ -34,8 +34,13 @@ class Receiver:
     """
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", config: RunConfig, receive_timeout_ms: int = 100
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        config: RunConfig,
+        receive_timeout_ms: int = 100,
+        affinity: int = 0,
     ) -> None:
+        self._affinity = affinity
         self._source = parse_source(config.source.address)
         self._timeout_s = config.source.connect_timeout_s
         self._keys = client_keys(config.security.key, config.source.server_key)
@@ -69,6 +74,8 @@ class Receiver:
     def expect_not_refused(self) -> None:
         """Look whether the source refuses us; a source that has let us in once may be restarted as it likes.
 
+        Only to be asked before the first message: very old peers (ZMTP 2) say nothing when they let us in.
+
         Raises
         ------
         SourceRefusedError
@@ -78,5 +85,6 @@ class Receiver:
         if self._connection.refusal and not self._connection.n_joined:
             raise SourceRefusedError(f"{self._source} refuses the connection: {self._connection.refusal}")
 
-    def _watch(self, socket: "zmq.Socket[bytes]") -> None:
+    def _watch(self, socket: zmq.Socket[bytes]) -> None:
         self._connection = ConnectionWatch(socket)
+        socket.set(zmq.AFFINITY, self._affinity)

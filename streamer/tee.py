@@ -2,7 +2,8 @@
 
 What comes from the source is passed on as it came, in the same parts and without a copy. A lossless output
 that has no room, or no client, holds everything back, as a client of the detector itself would; a best-effort
-output drops images (docs/remote.md). One thread does it all.
+output drops images (docs/remote.md). One thread of Python does it all; ZeroMQ has one of its own for the
+source and one for each output, so that where there are cores a further client takes no time from the others.
 
 Memory: at most `IngestConfig.receive_queue_frames` messages from the source and `TeeConfig.queue_frames` for
 each output; a message that several outputs still hold is in memory once.
@@ -31,6 +32,7 @@ _WAIT_MS = 50
 _REPORT_INTERVAL_S = 0.2
 _LINGER_S = {OutputPolicy.LOSSLESS: 30.0, OutputPolicy.BEST_EFFORT: 1.0}
 _STOP_LINGER_S = 2.0
+_MOST_THREADS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +111,14 @@ class Tee:
         self._in_series = self._undelivered = self._stopped = False
         self._first = self._last = 0.0
         self._outputs: list[TeeOutput] = []
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        wanted = _wanted(config)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1 + len(wanted))
         with ExitStack() as undo:
             undo.callback(self._context.destroy, linger=0)
             self._guard = undo.enter_context(Guard(self._context, config.security))
-            for policy, address in _wanted(config):
-                self._outputs.append(self._open(policy, address))
-            self._receiver = Receiver(self._context, config, _WAIT_MS)
+            for number, (policy, address) in enumerate(wanted, start=1):
+                self._outputs.append(self._open(policy, address, number))
+            self._receiver = Receiver(self._context, config, _WAIT_MS, affinity=1)
             undo.pop_all()
         self.addresses = [output.counts.address for output in self._outputs]
 
@@ -189,8 +192,9 @@ class Tee:
             outputs=tuple(output.counts for output in self._outputs),
         )
 
-    def _open(self, policy: OutputPolicy, address: str) -> TeeOutput:
+    def _open(self, policy: OutputPolicy, address: str, number: int) -> TeeOutput:
         socket = self._context.socket(zmq.PUSH)
+        socket.set(zmq.AFFINITY, 1 << number % _MOST_THREADS)
         socket.set(zmq.SNDHWM, self._config.tee.queue_frames)
         watch = ConnectionWatch(socket)
         return TeeOutput(socket, watch, self._guard.bind(socket, address), policy)
@@ -225,7 +229,8 @@ class Tee:
         self._n_bytes += sum(len(part) for part in parts)
 
     def _look_after(self, report: Callable[[TeeCounts], None]) -> None:
-        self._receiver.expect_not_refused()
+        if not self._first:
+            self._receiver.expect_not_refused()
         for output in self._outputs:
             output.update()
         report(self.counts())
