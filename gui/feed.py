@@ -9,11 +9,10 @@ from typing import Self
 import numpy as np
 import zmq
 
-from streamer.connection import ConnectionWatch
+from streamer.connection import ConnectionWatch, set_reconnection
 from streamer.curve import ClientKeys, encrypt_client
 from streamer.errors import MessageError, MessageTooLargeError, UsageError
 from streamer.link import STATUS_TOPIC, VIEW_TOPIC, RunStatus, View, ViewHeader, decode_status, decode_view
-from streamer.sources import set_reconnection
 
 __all__ = ["Arrivals", "Feed"]
 
