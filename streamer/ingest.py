@@ -45,6 +45,7 @@ from streamer.worker import Control
 __all__ = ["Ingest", "IngestSockets", "run_ingest"]
 
 _BURST_MESSAGES = 64
+_BURST_S = 0.1
 _STATUS_INTERVAL_S = 0.5
 _POLL_MS = 20
 _STATUS_QUEUE = 4
@@ -192,13 +193,17 @@ class Ingest:
 
     def _take_messages(self) -> int:
         """Take in what the detector has sent, at most a burst; return how many messages that was."""
+        latest = self._clock.now() + _BURST_S  # a slow disk must not keep stops, results and status waiting
         for n_taken in range(_BURST_MESSAGES):
             if self._handon.blocked:
                 return n_taken
             parts = self._next_message()
             if not parts:
                 return n_taken
-            self._take(parts, self._clock.now())
+            now = self._clock.now()
+            self._take(parts, now)
+            if now > latest:
+                return n_taken + 1
         return _BURST_MESSAGES
 
     def _next_message(self) -> Sequence[memoryview]:
