@@ -128,7 +128,7 @@ class Tee:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(0.0 if kind is not None else None)
 
     def run(
         self, stop: Callable[[], bool], report: Callable[[TeeCounts], None] = lambda counts: None
@@ -161,21 +161,23 @@ class Tee:
                 return
         self._stopped = True
 
-    def close(self) -> None:
-        """Let the last messages leave, for a while, and close everything; may be called twice."""
+    def close(self, linger_s: float | None = None) -> None:
+        """Let the last messages leave, for as long as their policy says or `linger_s`, and close everything.
+
+        May be called twice.
+        """
         if self._context.closed:
             return
+        if linger_s is None and self._stopped:
+            linger_s = _STOP_LINGER_S
         self._receiver.close()
-        longest_s = 0.0
         for output in self._outputs:
-            linger_s = _STOP_LINGER_S if self._stopped else _LINGER_S[output.counts.policy]
-            lossless = output.counts.policy is OutputPolicy.LOSSLESS
-            longest_s = max(longest_s, linger_s if lossless else 0.0)
-            output.close(linger_s)
+            output.close(_LINGER_S[output.counts.policy] if linger_s is None else linger_s)
         self._guard.close()
         began = time.monotonic()
-        self._context.term()
-        self._undelivered = not self._stopped and 0 < longest_s <= time.monotonic() - began
+        self._context.term()  # waits until all is delivered, or the time is over
+        took_s = time.monotonic() - began
+        self._undelivered = linger_s is None and took_s >= _LINGER_S[OutputPolicy.LOSSLESS]
 
     def counts(self) -> TeeCounts:
         """Return what was done so far; after `close`, what was done at all."""
