@@ -9,8 +9,8 @@ Three arrangements take turns on the same stream, several times, and the medians
 ``two`` / ``one`` is what the extra client costs the others: the goal is 0.9. Every client's bytes are copied
 into the network stack by a thread of its own, so this holds where there are cores for all four processes and
 these threads. Where there are fewer, the copying is missing elsewhere. Therefore the processor time that the
-tee spends on a frame is given too, in all its threads (`tee_us_per_frame`) and in the one of Python that reads
-and hands on (`loop_us_per_frame`).
+tee spends on a frame is given too: in all its threads (`tee_us_per_frame`), and in the one of Python, which
+reads and hands on (`loop_us_per_frame`).
 
 The stream is DECTRIS Stream V2, frames of Poisson counts (mean 0.5), uint16, bslz4, sent as fast as they are
 taken by a process that has all messages ready. Rates are taken at the lossless client, from the first frame's
