@@ -118,7 +118,6 @@ class Tee:
             self._guard = undo.enter_context(Guard(self._context, config.security))
             for number, (policy, address) in enumerate(wanted, start=1):
                 self._outputs.append(self._open(policy, address, number))
-            self._receiver = Receiver(self._context, config, _WAIT_MS, affinity=1)
             undo.pop_all()
         self.addresses = [output.counts.address for output in self._outputs]
 
@@ -133,7 +132,7 @@ class Tee:
     def run(
         self, stop: Callable[[], bool], report: Callable[[TeeCounts], None] = lambda counts: None
     ) -> None:
-        """Pass messages on until asked to stop, or until `TeeConfig.series` series are over.
+        """Connect to the source; pass messages on until asked to stop or `TeeConfig.series` series are over.
 
         Parameters
         ----------
@@ -147,19 +146,12 @@ class Tee:
         SourceRefusedError
             If the source does not let us in.
         """
-        self._receiver.expect_admitted(stop)
-        next_report = 0.0
-        while not stop():
-            parts = self._receive()
-            if parts and not self._pass_on(parts, stop):
-                break
-            if time.monotonic() >= next_report:
-                next_report = time.monotonic() + _REPORT_INTERVAL_S
-                self._look_after(report)
-            if self._n_series and self._n_series == self._config.tee.series:
-                self._settle()
-                return
-        self._stopped = True
+        receiver = Receiver(self._context, self._config, _WAIT_MS, affinity=1)
+        try:
+            receiver.expect_admitted(stop)
+            self._stopped = not self._run(receiver, stop, report)
+        finally:
+            receiver.close()
 
     def close(self, linger_s: float | None = None) -> None:
         """Let the last messages leave, for as long as their policy says or `linger_s`, and close everything.
@@ -170,7 +162,6 @@ class Tee:
             return
         if linger_s is None and self._stopped:
             linger_s = _STOP_LINGER_S
-        self._receiver.close()
         for output in self._outputs:
             output.close(_LINGER_S[output.counts.policy] if linger_s is None else linger_s)
         self._guard.close()
@@ -201,11 +192,20 @@ class Tee:
         watch = ConnectionWatch(socket)
         return TeeOutput(socket, watch, self._guard.bind(socket, address), policy)
 
-    def _receive(self) -> Sequence[zmq.Frame]:
-        try:
-            return self._receiver.socket.recv_multipart(copy=False)
-        except zmq.Again:
-            return ()
+    def _run(self, receiver: Receiver, stop: Callable[[], bool], report: Callable[[TeeCounts], None]) -> bool:
+        """Pass messages on; return whether that ended by itself."""
+        next_report = 0.0
+        while not stop():
+            parts = _receive(receiver)
+            if parts and not self._pass_on(parts, stop):
+                break
+            if time.monotonic() >= next_report:
+                next_report = time.monotonic() + _REPORT_INTERVAL_S
+                self._look_after(receiver, report)
+            if self._n_series and self._n_series == self._config.tee.series:
+                self._settle()
+                return True
+        return False
 
     def _pass_on(self, parts: Sequence[zmq.Frame], stop: Callable[[], bool]) -> bool:
         """Give a message to every output; False if a lossless one had no room when the end was asked for."""
@@ -230,9 +230,9 @@ class Tee:
         self._counts[kind] += 1
         self._n_bytes += sum(len(part) for part in parts)
 
-    def _look_after(self, report: Callable[[TeeCounts], None]) -> None:
+    def _look_after(self, receiver: Receiver, report: Callable[[TeeCounts], None]) -> None:
         if not self._first:
-            self._receiver.expect_not_refused()
+            receiver.expect_not_refused()
         for output in self._outputs:
             output.update()
         report(self.counts())
@@ -244,6 +244,13 @@ class Tee:
             time.sleep(_WAIT_MS / 1000)
             for output in self._outputs:
                 output.update()
+
+
+def _receive(receiver: Receiver) -> Sequence[zmq.Frame]:
+    try:
+        return receiver.socket.recv_multipart(copy=False)
+    except zmq.Again:
+        return ()
 
 
 def _wanted(config: RunConfig) -> list[tuple[OutputPolicy, str]]:
