@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import zmq
 
-from streamer.connection import ConnectionWatch
+from streamer.connection import ConnectionWatch, set_reconnection
 from streamer.curve import ClientKeys, encrypt_client
 from streamer.errors import MessageError, MessageTooLargeError, UsageError
 from streamer.link import (
@@ -23,7 +23,6 @@ from streamer.link import (
     decode_status,
     decode_view,
 )
-from streamer.sources import set_reconnection
 from streamer.stimuli import CHANNELS_TOPIC, Batch, decode_batch
 from streamer.triggers import EVENT_TOPIC, Event, decode_event
 

@@ -218,7 +218,10 @@ class _Run:
         self._await_ready(self._sender)
         if self._signals.requested:
             raise KeyboardInterrupt
-        source = msgspec.structs.replace(self._config.source, address=self._sender.info["address"])
+        address = self._sender.info["address"]
+        source = self._config.source
+        if address != source.address:  # a sender of our own, on this machine
+            source = msgspec.structs.replace(source, address=address, server_key="")
         self._config = msgspec.structs.replace(self._config, source=source)
 
     def _start_window(self) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
-__all__ = ["ConnectionWatch"]
+__all__ = ["ConnectionWatch", "set_reconnection"]
 
 _EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -16,9 +16,29 @@ _EVENTS = (
 )
 _NOT_ADMITTED = "it does not admit this machine's key"
 _NOT_ENCRYPTED = "it is not encrypted, or no ZeroMQ socket; leave out --server-key if that is right"
-_OTHER_KEY = "it hung up: its key is not the one that --server-key names"
+_OTHER_KEY = "it hung up: its key is not the one that --server-key names, or it is not encrypted"
 _ENCRYPTED = "it is encrypted, or no ZeroMQ socket; give --key and --server-key"
+_RECONNECT_MS = (100, 1000)
+_HANDSHAKE_MS = 5000
+_KEEPALIVE_IDLE_S = 15
+_KEEPALIVE_INTERVAL_S = 5
+_KEEPALIVE_PROBES = 3
 _MOST_HANG_UPS = 3  # one may be the end of a peer; several in a row are an answer
+
+
+def set_reconnection(socket: Any) -> None:
+    """Let a socket that is going to connect find its peer again soon, whatever became of it.
+
+    TCP's own keep-alive finds a peer that is gone without having closed the connection; ZeroMQ's heartbeats
+    would need a peer that knows them.
+    """
+    socket.set(zmq.RECONNECT_IVL, _RECONNECT_MS[0])
+    socket.set(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS[1])
+    socket.set(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+    socket.set(zmq.TCP_KEEPALIVE, 1)
+    socket.set(zmq.TCP_KEEPALIVE_IDLE, _KEEPALIVE_IDLE_S)
+    socket.set(zmq.TCP_KEEPALIVE_INTVL, _KEEPALIVE_INTERVAL_S)
+    socket.set(zmq.TCP_KEEPALIVE_CNT, _KEEPALIVE_PROBES)
 
 
 class ConnectionWatch:

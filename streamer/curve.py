@@ -21,11 +21,19 @@ from typing import Any, Self
 import zmq
 from zmq.utils import z85
 
-from streamer.config import SecurityConfig
+from streamer.config import RunConfig, SecurityConfig
 from streamer.errors import RunError, UsageError
 from streamer.keys import KeyPair, expect_curve, load_pair, load_public
 
-__all__ = ["ClientKeys", "Guard", "client_keys", "encrypt_client", "leaves_machine", "own_keys"]
+__all__ = [
+    "ClientKeys",
+    "Guard",
+    "client_keys",
+    "encrypt_client",
+    "expect_secure",
+    "leaves_machine",
+    "own_keys",
+]
 
 _ZAP_ADDRESS = "inproc://zeromq.zap.01"  # where libzmq asks
 _ZAP_DOMAIN = b"atomstream"
@@ -89,6 +97,22 @@ def leaves_machine(address: str) -> bool:
         return not ipaddress.ip_address(host).is_loopback
     except ValueError:  # every interface (*), one of them by its name, or a host's name
         return True
+
+
+def expect_secure(config: RunConfig) -> None:
+    """Check a run's keys, and that its view is not open to all, before anything is started.
+
+    Raises
+    ------
+    UsageError
+        If a file holds no key, a key of one's own is missing, or the view can be reached from other machines
+        and nothing says by whom.
+    """
+    client_keys(config.security.key, config.source.server_key)
+    if _server_pair(config.security) is None:
+        _expect_local(config.view.bind, config.security)
+    for path in config.security.clients:
+        load_public(Path(path))
 
 
 class Guard:
@@ -157,7 +181,7 @@ class Guard:
             socket.curve_publickey, socket.curve_secretkey = self._pair.public, self._pair.secret
             socket.zap_domain = _ZAP_DOMAIN
         else:
-            self._expect_local(address)
+            _expect_local(address, self._security)
         socket.set(zmq.IPV6, int("://[" in address))
         try:
             socket.bind(address)
@@ -166,14 +190,6 @@ class Guard:
                 f"cannot bind {address}: {error.strerror}; choose another address or port"
             ) from error
         return str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
-
-    def _expect_local(self, address: str) -> None:
-        if leaves_machine(address) and not self._security.insecure:
-            raise UsageError(
-                f"{address} can be reached from other machines: say who may connect (--key OWN.key_secret"
-                " --client-key THEIRS.key; atomstream keys makes them), or --insecure where the network is"
-                " trusted"
-            )
 
     def _answer(self) -> None:
         try:
@@ -199,6 +215,14 @@ class Guard:
             self._say(
                 f"a client at {address} was refused: its key {key.decode()} is none of those of --client-key"
             )
+
+
+def _expect_local(address: str, security: SecurityConfig) -> None:
+    if leaves_machine(address) and not security.insecure:
+        raise UsageError(
+            f"{address} can be reached from other machines: say who may connect (--key OWN.key_secret"
+            " --client-key THEIRS.key; atomstream keys makes them), or --insecure if the network is trusted"
+        )
 
 
 def _server_pair(security: SecurityConfig) -> KeyPair | None:

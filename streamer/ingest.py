@@ -49,6 +49,7 @@ from streamer.worker import Control
 __all__ = ["Ingest", "IngestSockets", "run_ingest"]
 
 _BURST_MESSAGES = 64
+_BURST_S = 0.1
 _STATUS_INTERVAL_S = 0.5
 _POLL_MS = 20
 _STATUS_QUEUE = 4
@@ -194,7 +195,7 @@ class Ingest:
         self._notes = notes
         self._next_status = 0.0
         self._split: deque[Sequence[memoryview]] = deque()  # of one ZeroMQ message that held several
-        self._stopped = False
+        self._stopped = self._heard = False
         self._continuous = config.ingest.continuous
         self._n_told = 0
 
@@ -238,13 +239,17 @@ class Ingest:
 
     def _take_messages(self) -> int:
         """Take in what the detector has sent, at most a burst; return how many messages that was."""
+        latest = self._clock.now() + _BURST_S  # a slow disk must not keep stops, results and status waiting
         for n_taken in range(_BURST_MESSAGES):
             if self._handon.blocked:
                 return n_taken
             parts = self._next_message()
             if not parts:
                 return n_taken
-            self._take(parts, self._clock.now())
+            now = self._clock.now()
+            self._take(parts, now)
+            if now > latest:
+                return n_taken + 1
         return _BURST_MESSAGES
 
     def _next_message(self) -> Sequence[memoryview]:
@@ -253,6 +258,7 @@ class Ingest:
             parts = _receive(self._sockets.receiver.socket)
             if not parts:
                 return ()
+            self._heard = True
             messages = self._parser.split(parts)
             if len(messages) == 1:
                 return messages[0]
@@ -337,7 +343,8 @@ class Ingest:
             series.flush_if_due(now)
         if now >= self._next_status:
             self._next_status = now + _STATUS_INTERVAL_S
-            self._sockets.receiver.expect_not_refused()
+            if not self._heard:
+                self._sockets.receiver.expect_not_refused()
             self._publish_status()
             self._channels.repeat()
             for series in self._keeper.open_series:

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+
+import zmq
 
 from streamer.bridge import Bridge, Pump
 from streamer.config import RunConfig
@@ -13,15 +14,12 @@ from streamer.errors import SourceRefusedError
 from streamer.merlin_connection import MerlinConnection, start_acquisition
 from streamer.sources import ZMQ_SCHEMES, Scheme, open_receiver, parse_source
 
-if TYPE_CHECKING:
-    import zmq
-
 __all__ = ["BridgedReceiver", "Receiver", "open_source"]
 
 _CHECK_S = 0.05
 
 
-def open_source(context: "zmq.Context[zmq.Socket[bytes]]", config: RunConfig) -> "Receiver | BridgedReceiver":
+def open_source(context: zmq.Context[zmq.Socket[bytes]], config: RunConfig) -> "Receiver | BridgedReceiver":
     """Connect to the configured source, whatever it speaks.
 
     Raises
@@ -43,6 +41,8 @@ class Receiver:
     config : RunConfig
         Its `source`, `ingest` limits and `security`.
     receive_timeout_ms : int
+    affinity : int
+        Which of the context's I/O threads read from it, as bits; 0: any.
 
     Attributes
     ----------
@@ -54,8 +54,13 @@ class Receiver:
     error: Exception | None = None
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", config: RunConfig, receive_timeout_ms: int = 100
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        config: RunConfig,
+        receive_timeout_ms: int = 100,
+        affinity: int = 0,
     ) -> None:
+        self._affinity = affinity
         self._source = parse_source(config.source.address)
         self._timeout_s = config.source.connect_timeout_s
         self._keys = client_keys(config.security.key, config.source.server_key)
@@ -89,6 +94,8 @@ class Receiver:
     def expect_not_refused(self) -> None:
         """Look whether the source refuses us; a source that has let us in once may be restarted as it likes.
 
+        Only to be asked before the first message: very old peers (ZMTP 2) say nothing when they let us in.
+
         Raises
         ------
         SourceRefusedError
@@ -98,8 +105,9 @@ class Receiver:
         if self._connection.refusal and not self._connection.n_joined:
             raise SourceRefusedError(f"{self._source} refuses the connection: {self._connection.refusal}")
 
-    def _watch(self, socket: "zmq.Socket[bytes]") -> None:
+    def _watch(self, socket: zmq.Socket[bytes]) -> None:
         self._connection = ConnectionWatch(socket)
+        socket.set(zmq.AFFINITY, self._affinity)
 
 
 class BridgedReceiver:
@@ -110,7 +118,7 @@ class BridgedReceiver:
     socket : zmq.Socket
     """
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", config: RunConfig) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], config: RunConfig) -> None:
         pump = _make_pump(config)
         self._bridge = Bridge(context, pump, config.ingest)
         self.socket = self._bridge.receiver

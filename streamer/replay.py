@@ -21,12 +21,13 @@ import zmq
 from streamer.clock import RunClock
 from streamer.compression import encode
 from streamer.config import LOCAL_ONLY, SecurityConfig
+from streamer.connection import set_reconnection
 from streamer.curve import Guard, client_keys, encrypt_client
 from streamer.errors import RunError, UsageError
 from streamer.files import UNSCALED, FileInfo, FrameFile, Scaling, open_file, stream_dtype, to_counts
 from streamer.pacing import Pacer
 from streamer.records import Compression, Frame, FrameHeader, SeriesEnd, SeriesKey, SeriesStart, StreamMessage
-from streamer.sources import Encoder, Scheme, make_encoder, set_reconnection
+from streamer.sources import Encoder, Scheme, make_encoder
 from streamer.worker import Control
 
 __all__ = ["ReplayCounts", "ReplaySettings", "expect_replayable", "rate_of", "run_replay", "stream_file"]

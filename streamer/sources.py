@@ -11,6 +11,7 @@ from typing import Protocol
 import zmq
 
 from streamer.config import IngestConfig
+from streamer.connection import set_reconnection
 from streamer.curve import ClientKeys, encrypt_client
 from streamer.dectris_v1 import DectrisV1Parser
 from streamer.dectris_v1_encode import DectrisV1Encoder
@@ -31,7 +32,6 @@ __all__ = [
     "make_parser",
     "open_receiver",
     "parse_source",
-    "set_reconnection",
     "wait_reachable",
 ]
 
@@ -39,11 +39,6 @@ _ADDRESS = re.compile(
     r"(?P<scheme>[a-z0-9]+)://(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+)(:(?P<port>[0-9]{1,5}))?/?"
 )
 _PROBE_INTERVAL_S = 0.1
-_RECONNECT_MS = (100, 1000)
-_HANDSHAKE_MS = 5000
-_KEEPALIVE_IDLE_S = 15
-_KEEPALIVE_INTERVAL_S = 5
-_KEEPALIVE_PROBES = 3
 
 
 class Scheme(StrEnum):
@@ -197,21 +192,6 @@ def open_receiver(
     receiver.set(zmq.IPV6, int(source.host.startswith("[")))
     receiver.connect(source.endpoint)
     return receiver
-
-
-def set_reconnection(receiver: zmq.Socket[bytes]) -> None:
-    """Let a socket that is going to connect find its peer again soon, whatever became of it.
-
-    TCP's own keep-alive finds a peer that is gone without having closed the connection; ZeroMQ's heartbeats
-    would need a peer that knows them.
-    """
-    receiver.set(zmq.RECONNECT_IVL, _RECONNECT_MS[0])
-    receiver.set(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS[1])
-    receiver.set(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
-    receiver.set(zmq.TCP_KEEPALIVE, 1)
-    receiver.set(zmq.TCP_KEEPALIVE_IDLE, _KEEPALIVE_IDLE_S)
-    receiver.set(zmq.TCP_KEEPALIVE_INTVL, _KEEPALIVE_INTERVAL_S)
-    receiver.set(zmq.TCP_KEEPALIVE_CNT, _KEEPALIVE_PROBES)
 
 
 def wait_reachable(source: Source, timeout_s: float) -> None:

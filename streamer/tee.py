@@ -2,7 +2,8 @@
 
 What comes from the source is passed on as it came, in the same parts and without a copy. A lossless output
 that has no room, or no client, holds everything back, as a client of the detector itself would; a best-effort
-output drops images (docs/remote.md). One thread does it all.
+output drops images (docs/remote.md). One thread of Python does it all; ZeroMQ has one of its own for the
+source and one for each output, so that where there are cores a further client takes no time from the others.
 
 Memory: at most `IngestConfig.receive_queue_frames` messages from the source and `TeeConfig.queue_frames` for
 each output; a message that several outputs still hold is in memory once.
@@ -31,6 +32,7 @@ _WAIT_MS = 50
 _REPORT_INTERVAL_S = 0.2
 _LINGER_S = {OutputPolicy.LOSSLESS: 30.0, OutputPolicy.BEST_EFFORT: 1.0}
 _STOP_LINGER_S = 2.0
+_MOST_THREADS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +111,13 @@ class Tee:
         self._in_series = self._undelivered = self._stopped = False
         self._first = self._last = 0.0
         self._outputs: list[TeeOutput] = []
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        wanted = _wanted(config)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1 + len(wanted))
         with ExitStack() as undo:
             undo.callback(self._context.destroy, linger=0)
             self._guard = undo.enter_context(Guard(self._context, config.security))
-            for policy, address in _wanted(config):
-                self._outputs.append(self._open(policy, address))
-            self._receiver = Receiver(self._context, config, _WAIT_MS)
+            for number, (policy, address) in enumerate(wanted, start=1):
+                self._outputs.append(self._open(policy, address, number))
             undo.pop_all()
         self.addresses = [output.counts.address for output in self._outputs]
 
@@ -125,12 +127,12 @@ class Tee:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(0.0 if kind is not None else None)
 
     def run(
         self, stop: Callable[[], bool], report: Callable[[TeeCounts], None] = lambda counts: None
     ) -> None:
-        """Pass messages on until asked to stop, or until `TeeConfig.series` series are over.
+        """Connect to the source; pass messages on until asked to stop or `TeeConfig.series` series are over.
 
         Parameters
         ----------
@@ -144,35 +146,29 @@ class Tee:
         SourceRefusedError
             If the source does not let us in.
         """
-        self._receiver.expect_admitted(stop)
-        next_report = 0.0
-        while not stop():
-            parts = self._receive()
-            if parts and not self._pass_on(parts, stop):
-                break
-            if time.monotonic() >= next_report:
-                next_report = time.monotonic() + _REPORT_INTERVAL_S
-                self._look_after(report)
-            if self._n_series and self._n_series == self._config.tee.series:
-                self._settle()
-                return
-        self._stopped = True
+        receiver = Receiver(self._context, self._config, _WAIT_MS, affinity=1)
+        try:
+            receiver.expect_admitted(stop)
+            self._stopped = not self._run(receiver, stop, report)
+        finally:
+            receiver.close()
 
-    def close(self) -> None:
-        """Let the last messages leave, for a while, and close everything; may be called twice."""
+    def close(self, linger_s: float | None = None) -> None:
+        """Let the last messages leave, for as long as their policy says or `linger_s`, and close everything.
+
+        May be called twice.
+        """
         if self._context.closed:
             return
-        self._receiver.close()
-        longest_s = 0.0
+        if linger_s is None and self._stopped:
+            linger_s = _STOP_LINGER_S
         for output in self._outputs:
-            linger_s = _STOP_LINGER_S if self._stopped else _LINGER_S[output.counts.policy]
-            lossless = output.counts.policy is OutputPolicy.LOSSLESS
-            longest_s = max(longest_s, linger_s if lossless else 0.0)
-            output.close(linger_s)
+            output.close(_LINGER_S[output.counts.policy] if linger_s is None else linger_s)
         self._guard.close()
         began = time.monotonic()
-        self._context.term()
-        self._undelivered = not self._stopped and 0 < longest_s <= time.monotonic() - began
+        self._context.term()  # waits until all is delivered, or the time is over
+        took_s = time.monotonic() - began
+        self._undelivered = linger_s is None and took_s >= _LINGER_S[OutputPolicy.LOSSLESS]
 
     def counts(self) -> TeeCounts:
         """Return what was done so far; after `close`, what was done at all."""
@@ -189,17 +185,27 @@ class Tee:
             outputs=tuple(output.counts for output in self._outputs),
         )
 
-    def _open(self, policy: OutputPolicy, address: str) -> TeeOutput:
+    def _open(self, policy: OutputPolicy, address: str, number: int) -> TeeOutput:
         socket = self._context.socket(zmq.PUSH)
+        socket.set(zmq.AFFINITY, 1 << number % _MOST_THREADS)
         socket.set(zmq.SNDHWM, self._config.tee.queue_frames)
         watch = ConnectionWatch(socket)
         return TeeOutput(socket, watch, self._guard.bind(socket, address), policy)
 
-    def _receive(self) -> Sequence[zmq.Frame]:
-        try:
-            return self._receiver.socket.recv_multipart(copy=False)
-        except zmq.Again:
-            return ()
+    def _run(self, receiver: Receiver, stop: Callable[[], bool], report: Callable[[TeeCounts], None]) -> bool:
+        """Pass messages on; return whether that ended by itself."""
+        next_report = 0.0
+        while not stop():
+            parts = _receive(receiver)
+            if parts and not self._pass_on(parts, stop):
+                break
+            if time.monotonic() >= next_report:
+                next_report = time.monotonic() + _REPORT_INTERVAL_S
+                self._look_after(receiver, report)
+            if self._n_series and self._n_series == self._config.tee.series:
+                self._settle()
+                return True
+        return False
 
     def _pass_on(self, parts: Sequence[zmq.Frame], stop: Callable[[], bool]) -> bool:
         """Give a message to every output; False if a lossless one had no room when the end was asked for."""
@@ -224,8 +230,9 @@ class Tee:
         self._counts[kind] += 1
         self._n_bytes += sum(len(part) for part in parts)
 
-    def _look_after(self, report: Callable[[TeeCounts], None]) -> None:
-        self._receiver.expect_not_refused()
+    def _look_after(self, receiver: Receiver, report: Callable[[TeeCounts], None]) -> None:
+        if not self._first:
+            receiver.expect_not_refused()
         for output in self._outputs:
             output.update()
         report(self.counts())
@@ -237,6 +244,13 @@ class Tee:
             time.sleep(_WAIT_MS / 1000)
             for output in self._outputs:
                 output.update()
+
+
+def _receive(receiver: Receiver) -> Sequence[zmq.Frame]:
+    try:
+        return receiver.socket.recv_multipart(copy=False)
+    except zmq.Again:
+        return ()
 
 
 def _wanted(config: RunConfig) -> list[tuple[OutputPolicy, str]]:

@@ -46,7 +46,10 @@ def run(args: argparse.Namespace) -> int:
     n_frames = args.frames or (0 if window else HEADLESS_FRAMES)
     out = run_file("demo", args.out, config.record.path)
     config = run_config(
-        args, record__path=str(out), ingest__idle_timeout_s=config.ingest.idle_timeout_s or _SILENCE_S
+        args,
+        record__path=str(out),
+        ingest__idle_timeout_s=config.ingest.idle_timeout_s or _SILENCE_S,
+        ingest__continuous=False,
     )
     sender = movie_companion(args, n_frames, out)
     say(f"recording to {out}, its truth beside it")

@@ -30,10 +30,10 @@ def run(args: argparse.Namespace) -> int:
     if args.no_record and args.out:
         raise UsageError("--no-record and --out exclude each other")
     config = run_config(args)
+    detector = detector_companion(config)
     out = "" if args.no_record else str(run_file("live", args.out, config.record.path))
     window = window_companion(args.headless, config.security)
     say(f"recording to {out}" if out else "nothing is recorded")
     config = run_config(args, record__path=out)
-    detector = detector_companion(config)
     plan = RunPlan(config=config, say=say, sender=detector, window=window, window_stays=True)
     return run_and_report(args, plan)

@@ -206,11 +206,13 @@ def run_config(args: argparse.Namespace, **more: Any) -> "RunConfig":
     Raises
     ------
     UsageError
-        If a value is out of range; the message names it.
+        If a value is out of range, a key is none, or the view can be seen from other machines and nothing
+        says by whom; the message names it.
     """
     import msgspec
 
     from streamer.config import RunConfig, load_config
+    from streamer.curve import expect_secure
 
     config = load_config(args.config) if getattr(args, "config", None) else RunConfig()
     values = msgspec.to_builtins(config)
@@ -227,6 +229,7 @@ def run_config(args: argparse.Namespace, **more: Any) -> "RunConfig":
         raise UsageError(f"wrong option: {error}") from error
     if merged.analysis.average_frames > 1 and merged.analysis.analysers > 1:
         raise UsageError("several analysers see every other frame and cannot average: leave out --average")
+    expect_secure(merged)
     return merged
 
 

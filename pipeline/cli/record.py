@@ -25,5 +25,6 @@ def run(args: argparse.Namespace) -> int:
     parse_source(args.source)
     out = str(new_file(args.out))
     config = run_config(args, record__path=out, analysis__enabled=False)
+    detector = detector_companion(config)
     say(f"recording {args.source} to {out}")
-    return run_and_report(args, RunPlan(config=config, say=say, sender=detector_companion(config)))
+    return run_and_report(args, RunPlan(config=config, say=say, sender=detector))

@@ -204,12 +204,13 @@ def _expect_pixel_size(pixel_size_A: float | None, backend: str, info: "FileInfo
         )
 
 
-def _patience(configured_s: float, info: "FileInfo", settings: "ReplaySettings") -> dict[str, float]:
-    """Return the silence that ends the run: longer than any between two frames."""
+def _patience(configured_s: float, info: "FileInfo", settings: "ReplaySettings") -> dict[str, Any]:
+    """Return when the run ends: with its only series, or a silence longer than any between two frames."""
     from streamer.replay import rate_of
 
     rate_hz = rate_of(info, settings)
-    return {"ingest__idle_timeout_s": configured_s or _SILENCE_S + (1 / rate_hz if rate_hz else 0.0)}
+    silence_s = configured_s or _SILENCE_S + (1 / rate_hz if rate_hz else 0.0)
+    return {"ingest__idle_timeout_s": silence_s, "ingest__continuous": False}
 
 
 def _stream(args: argparse.Namespace, settings: "ReplaySettings", info: "FileInfo") -> int:

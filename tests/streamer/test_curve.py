@@ -2,21 +2,26 @@
 
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import zmq
 from zmq.auth.certs import load_certificate
 
-from streamer.config import LOCAL_ONLY, SecurityConfig
+from streamer.config import LOCAL_ONLY, IngestConfig, SecurityConfig
 from streamer.connection import ConnectionWatch
 from streamer.curve import ClientKeys, Guard, client_keys, encrypt_client, leaves_machine
 from streamer.errors import RunError, UsageError
 from streamer.keys import KeyPair, load_pair, load_public, make_key_files
+from streamer.message_kind import Kind, kind_reader
+from streamer.replay import ReplaySettings, stream_file
+from streamer.sources import Scheme, open_receiver, parse_source
 
 PATIENCE_S = 10.0
 
@@ -199,7 +204,7 @@ def test_a_client_without_keys_is_refused(lab: Path) -> None:
 
 def test_a_client_with_keys_does_not_take_a_plain_server_for_another(lab: Path) -> None:
     with server(LOCAL_ONLY) as (_, address), client(address, keys_of(lab, "friend")) as (_, watch):
-        assert "it is not encrypted" in wait_for_answer(watch)
+        assert "is not encrypted" in wait_for_answer(watch)
 
 
 def test_peers_are_counted_though_others_fail(lab: Path) -> None:
@@ -226,3 +231,49 @@ def test_a_pair_that_was_made_elsewhere_is_read(tmp_path: Path) -> None:
     _, secret = create_certificates(tmp_path, "theirs")
     Path(secret).chmod(0o600)
     assert isinstance(load_pair(Path(secret)), KeyPair)
+
+
+def replay_settings(tmp_path: Path, **more: Any) -> ReplaySettings:
+    path = tmp_path / "frames.npy"
+    np.save(path, np.arange(4 * 16 * 16, dtype=np.uint16).reshape(4, 16, 16))
+    return ReplaySettings(path=str(path), rate_hz=0.0, **more)
+
+
+def receive_kinds(socket: Any) -> list[Kind]:
+    kind_of, kinds = kind_reader(Scheme.ATOMSTREAM), []
+    while Kind.END not in kinds:
+        assert socket.poll(1000 * PATIENCE_S)
+        kinds.append(kind_of([part.buffer for part in socket.recv_multipart(copy=False)]))
+    return kinds
+
+
+def test_a_replay_is_encrypted_where_it_binds(lab: Path) -> None:
+    addresses: list[str] = []
+    settings = replay_settings(lab, security=security(lab, "friend"))
+    thread = threading.Thread(target=stream_file, args=(settings, lambda: False, addresses.append))
+    thread.start()
+    try:
+        while not addresses:
+            time.sleep(0.01)
+        source = parse_source(addresses[0])
+        with zmq.Context() as context:
+            with open_receiver(context, source, IngestConfig(), keys=keys_of(lab, "friend")) as socket:
+                assert receive_kinds(socket) == [Kind.START, *[Kind.IMAGE] * 4, Kind.END]
+    finally:
+        thread.join(PATIENCE_S)
+
+
+def test_a_replay_is_encrypted_where_it_connects(lab: Path) -> None:
+    with zmq.Context() as context, Guard(context, security(lab, "friend")) as guard:
+        with context.socket(zmq.PULL) as socket:
+            settings = replay_settings(
+                lab,
+                address=guard.bind(socket, "tcp://127.0.0.1:*"),
+                connect=True,
+                security=SecurityConfig(key=str(lab / "friend.key_secret")),
+                server_key=str(lab / "server.key"),
+            )
+            thread = threading.Thread(target=stream_file, args=(settings,))
+            thread.start()
+            assert receive_kinds(socket) == [Kind.START, *[Kind.IMAGE] * 4, Kind.END]
+            thread.join(PATIENCE_S)
