@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compare_again"]
 
-_SILENCE_S = 30.0
+_SILENCE_S = 120.0  # longer than networks take to load on a busy machine: nothing is sent before
 _MIB = 2**20
 
 

@@ -17,7 +17,7 @@ from streamer.errors import UsageError
 HELP = "simulated detector, analysis, recording and window on this machine"
 
 HEADLESS_FRAMES = 300
-_SILENCE_S = 30.0  # the sender is our own: longer silence means that it, or its end message, is gone
+_SILENCE_S = 120.0  # longer than networks take to load on a busy machine: nothing is sent before
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
