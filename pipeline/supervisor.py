@@ -37,6 +37,7 @@ from pipeline.signals import StopSignals
 from pipeline.standin import StandIn, report_lost
 from pipeline.webhooks import Webhooks
 from streamer.clock import RunClock
+from streamer.config import expect_channels
 from streamer.errors import RunError, WorkerError
 from streamer.ingest import run_ingest
 from streamer.sources import parse_source, wait_reachable
@@ -74,6 +75,7 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
         On a second Ctrl-C, or one before ingest was started; all processes have ended.
     """
     config = plan.config
+    expect_channels(config)
     if plan.sender is None:
         wait_reachable(parse_source(config.source.address), config.source.connect_timeout_s)
     clock = RunClock.start()
