@@ -87,7 +87,7 @@ def measure(
         counts={n: int(summary[n]) for n in ("received", "recorded", "analysed", "skipped", "lost")},
         latency_ms=_latency_ms(ledger, case) or _from_summary(summary, case),
         stages_ms=dict(summary["stages_ms"]),
-        backend=" ".join(str(engine[n]) for n in ("backend", "device", "precision") if engine.get(n)),
+        backend=_named(engine),
     )
 
 
@@ -107,6 +107,11 @@ def _config(case: Case, out: Path, models: str, threads: int) -> RunConfig:
     )
 
 
+def _named(engine: dict[str, Any]) -> str:
+    words = [str(engine.get(name) or "none") for name in ("backend", "device", "precision")]
+    return " ".join(word for word in words if word != "none")
+
+
 def _silent(text: str) -> None:
     """Say nothing of a run that is one of many."""
 
@@ -118,12 +123,21 @@ def _ledger(path: Path) -> dict[str, NDArray[np.float64]]:
 
 
 def _fps(summary: dict[str, Any], ledger: dict[str, NDArray[np.float64]], case: Case) -> float:
-    """Return the rate at which frames were finished, from when the first was due to the last result."""
+    """Return the rate at which frames were finished.
+
+    At a given rate from when the first was due to the last result; as fast as it goes, over the last three
+    quarters, when files and connections have been made and queues are full.
+    """
     if not ledger:
         return float(summary["fps"])
-    times = ledger["t_published" if case.analyse else "t_recorded"]
+    times = np.sort(ledger["t_published" if case.analyse else "t_recorded"])
     times = times[np.isfinite(times)]
-    return len(times) / float(times.max() - ledger["t_detector"][0]) if len(times) else 0.0
+    if len(times) < 2:
+        return 0.0
+    if case.rate_hz:
+        return len(times) / float(times[-1] - ledger["t_detector"][0])
+    first = len(times) // 4
+    return (len(times) - 1 - first) / float(times[-1] - times[first])
 
 
 def _latency_ms(ledger: dict[str, NDArray[np.float64]], case: Case) -> dict[str, float]:

@@ -37,7 +37,7 @@ from pipeline.signals import StopSignals
 from pipeline.standin import StandIn, report_lost
 from pipeline.webhooks import Webhooks
 from streamer.clock import RunClock
-from streamer.config import SecurityConfig
+from streamer.config import SecurityConfig, expect_channels
 from streamer.curve import own_keys
 from streamer.errors import RunError, WorkerError
 from streamer.ingest import run_ingest
@@ -76,6 +76,7 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
         On a second Ctrl-C, or one before ingest was started; all processes have ended.
     """
     config = plan.config
+    expect_channels(config)
     source = parse_source(config.source.address) if plan.sender is None else None
     if source is not None and source.scheme in ZMQ_SCHEMES:  # others may serve one connection only: ingest's
         wait_reachable(source, config.source.connect_timeout_s)

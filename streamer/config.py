@@ -29,6 +29,7 @@ __all__ = [
     "TriggerConfig",
     "TriggerMode",
     "ViewConfig",
+    "expect_channels",
     "load_config",
     "to_toml",
 ]
@@ -230,13 +231,23 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             names = [table.name for table in tables]
             if twice := {name for name in names if names.count(name) > 1}:
                 raise ValueError(f"{kind} names must differ, but {sorted(twice)} come twice")
-        channels = {channel.name for channel in self.channel}
-        for trigger in self.trigger:
-            if trigger.when == "channel" and trigger.channel not in channels:
-                raise ValueError(
-                    f"trigger {trigger.name!r} watches channel {trigger.channel!r}, which is not declared:"
-                    f" there are {sorted(channels)}"
-                )
+
+
+def expect_channels(config: RunConfig) -> None:
+    """Check that the channels which triggers watch are there, now that file and options are put together.
+
+    Raises
+    ------
+    UsageError
+        If one is not.
+    """
+    names = {channel.name for channel in config.channel}
+    for trigger in config.trigger:
+        if trigger.when == "channel" and trigger.channel not in names:
+            raise UsageError(
+                f"trigger {trigger.name!r} watches channel {trigger.channel!r}, which is not declared: there"
+                f" are {', '.join(sorted(names)) or 'none'}"
+            )
 
 
 def load_config(path: Path) -> RunConfig:

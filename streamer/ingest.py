@@ -52,6 +52,7 @@ _BURST_MESSAGES = 64
 _BURST_S = 0.1
 _STATUS_INTERVAL_S = 0.5
 _POLL_MS = 20
+_COMMAND_INTERVAL_S = 0.005  # to ask for commands costs microseconds, too many to pay for each frame
 _STATUS_QUEUE = 4
 _LINGER_MS = 500
 
@@ -193,7 +194,7 @@ class Ingest:
         self._desk = CommandDesk(sockets.commands, self._keeper, clock, self._channels, records=files.wanted)
         self._triggers = TriggerDesk(config.trigger, clock, sockets.status, sockets.commands)
         self._notes = notes
-        self._next_status = 0.0
+        self._next_status = self._next_commands = 0.0
         self._split: deque[Sequence[memoryview]] = deque()  # of one ZeroMQ message that held several
         self._stopped = self._heard = False
         self._continuous = config.ingest.continuous
@@ -210,9 +211,6 @@ class Ingest:
             if failed is not None and not n_messages and not self._handon.blocked:
                 self._end(failed)
             n_results = self._take_results()
-            if self._desk.serve():
-                self._next_status = 0.0  # windows see at once what came of it
-            self._trigger()
             self._handon.retry()
             self._tick()
             self._tell(control)
@@ -329,8 +327,10 @@ class Ingest:
         else:
             series.take_failure(answer)
 
-    def _trigger(self) -> None:
-        """Let the triggers look at losses and stimuli."""
+    def _take_commands(self) -> None:
+        """Do what was asked for, and let the triggers look at losses and stimuli."""
+        if self._desk.serve():
+            self._next_status = 0.0  # windows see at once what came of it
         samples, series = self._channels.fresh(), self._keeper.current
         if series is not None:
             self._triggers.take_losses(series)
@@ -339,6 +339,9 @@ class Ingest:
     def _tick(self) -> None:
         now = self._clock.now()
         self._keeper.tick(now)
+        if now >= self._next_commands:
+            self._next_commands = now + _COMMAND_INTERVAL_S
+            self._take_commands()
         for series in self._keeper.open_series:
             series.flush_if_due(now)
         if now >= self._next_status:

@@ -80,7 +80,7 @@ class LatencyHistogram:
         cumulated = np.cumsum(self._counts)
         if not cumulated[-1]:
             return (nan,) * len(percentiles)
-        ranks = np.asarray(percentiles) / 100 * (cumulated[-1] - 1)
+        ranks = np.ceil(np.asarray(percentiles) / 100 * cumulated[-1]) - 1  # rather too long than too short
         bins = np.searchsorted(cumulated, ranks, side="right")
         values = np.minimum(_SHORTEST_S * _STEP ** (bins + 0.5), self.longest_s)
         return tuple(

@@ -79,12 +79,16 @@ class RunTotals:
 
 @dataclass(frozen=True, slots=True)
 class _Closing:
-    """A series that is over and awaits its last results."""
+    """A series that is over and awaits its last results.
+
+    `stopped`: planned frames that have not come are not missing; `brief`: the results are waited for briefly.
+    """
 
     series: SeriesRecorder
     reason: str
     stopped: bool
     since: float
+    brief: bool = False
 
 
 class SeriesKeeper:
@@ -232,7 +236,9 @@ class SeriesKeeper:
         return rest
 
     def take_analyser(self, info: AnalyserInfo) -> None:
-        """Name the engine and networks in all files."""
+        """Name the engine and networks in all files; silence counts from the first one's readiness on."""
+        if self._analyser is None:
+            self._last_message = self._context.clock.now()
         self._analyser = info
         for series in self.open_series:
             series.take_analyser(info)
@@ -248,7 +254,7 @@ class SeriesKeeper:
             if reason:
                 self._close(reason, now)
                 self.ended_by = "" if self._limits.continuous else reason
-        elif self._silent(now) and not self.ended_by:
+        elif self._silent(now) and not self.ended_by and not self._loading:
             self.ended_by = f"silence for {self._limits.idle_timeout_s:g} s"
         for closing in list(self._closing):
             self._finish_if_ready(closing, now)
@@ -256,7 +262,7 @@ class SeriesKeeper:
     def stop(self, reason: str, now: float) -> None:
         """End the run: take in nothing more, and wait for results only briefly."""
         self._close(reason, now, stopped=True)
-        self._closing = [replace(c, stopped=True, since=now) for c in self._closing]
+        self._closing = [replace(c, stopped=True, since=now, brief=True) for c in self._closing]
         self.ended_by = self.ended_by or reason
 
     def end(self, reason: str, now: float) -> None:
@@ -282,6 +288,11 @@ class SeriesKeeper:
         if series.start.n_frames_planned and series.plan_reached and silence_s >= self._limits.end_timeout_s:
             return f"no end message within {silence_s:.1f} s after the last planned frame"
         return f"silence for {silence_s:.1f} s" if self._silent(now) else ""
+
+    @property
+    def _loading(self) -> bool:
+        """Whether no analyser is ready yet: until then our own sender, too, waits."""
+        return self._context.config.analysis.enabled and self._analyser is None
 
     def _silent(self, now: float) -> bool:
         limit_s = self._limits.idle_timeout_s
@@ -312,7 +323,7 @@ class SeriesKeeper:
 
     def _finish_if_ready(self, closing: _Closing, now: float) -> None:
         wait_s = self._limits.result_timeout_s
-        if closing.stopped:
+        if closing.brief:
             wait_s = min(wait_s, _STOP_RESULTS_S)
         if closing.reason == NEXT_FILE and now - closing.since < _LATE_FRAMES_S:
             return
@@ -328,7 +339,7 @@ class SeriesKeeper:
 
     def _give_up_results(self, closing: _Closing, wait_s: float) -> None:
         for frame_id in self._handon.forget(closing.series):
-            if closing.stopped:
+            if closing.brief:
                 closing.series.skip(frame_id, "the run was stopped before its result came")
             else:
                 closing.series.lose_analysis(frame_id, f"no result within {wait_s:g} s")

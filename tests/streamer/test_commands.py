@@ -15,7 +15,7 @@ from streamer.clock import RunClock
 from streamer.config import AnalysisConfig, ControlConfig, RecordConfig
 from streamer.control import NextFile, Note, Query, Record, Reply, Request
 from streamer.control_client import ask
-from streamer.records import FrameStatus, SeriesEnd
+from streamer.records import FrameFailure, FrameStatus, SeriesEnd
 from tests.streamer.ingest_run import (
     KEY,
     SHAPE,
@@ -152,6 +152,22 @@ def test_frames_that_are_not_recorded_are_analysed(tmp_path: Path) -> None:
         assert file["entry/summary/total_atoms"][:].tolist() == [0.0, 10.0, 20.0]
     assert ledger_of(path)["status"] == [FrameStatus.ANALYSED] * 3
     assert check_file(path).ok
+
+
+def test_a_frame_that_is_not_recorded_can_be_lost_in_the_analysis(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with controlled(path, analysis=AnalysisConfig(), record=RecordConfig(paused=True)) as run:
+        run.detector.send(start_of(3), *(frame_of(i) for i in range(3)), SeriesEnd(KEY))
+        analyser = run.analyser()
+        for task in [analyser.next_task() for _ in range(3)]:
+            failed = FrameFailure.of(task.frame.header, "backend: out of memory")
+            analyser.answer(failed if task.frame.header.frame_id == 1 else result_of(task))
+        summary = run.ingest.finish()
+    assert [summary[n] for n in ("paused", "analysed", "damaged", "analysis_lost", "lost")] == [3, 2, 0, 1, 1]
+    report = check_file(path)
+    assert (report.analysis_lost, report.lost, report.problems) == (1, 1, ())
+    assert str(report.losses[-1]) == "1 unrecorded (backend: out of memory): 1"
+    assert report.losses[-1].lost
 
 
 def test_the_next_file_goes_on_with_the_next_frame(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from streamer.config import (
     ControlConfig,
     RunConfig,
     TriggerConfig,
+    expect_channels,
     load_config,
 )
 from streamer.control import Remote
@@ -92,7 +93,6 @@ def test_a_region_sums_the_columns_inside() -> None:
         ("when = 'total_atoms'\nabove = 1.0\nbelow = 2.0", "always fires"),
         ("when = 'region_atoms'\nabove = 1.0", "region"),
         ("when = 'n_columns'\nabove = 1.0\nat = [1.0, 2.0]", "column_count"),
-        ("when = 'channel'\nchannel = 'bias'\nabove = 1.0", "not declared"),
         ("when = 'lost'\nabove = 0.0\nwebhook = 'file:///etc/passwd'", "http"),
         ("when = 'lost'\nabove = 'many'", "above"),
     ],
@@ -102,6 +102,13 @@ def test_a_broken_rule_is_one_clear_error_at_the_start(tmp_path: Path, text: str
     path.write_text(f"[[trigger]]\nname = 'watch'\n{text}\n")
     with pytest.raises(UsageError, match=named):
         load_config(path)
+
+
+def test_a_rule_on_a_channel_that_is_not_declared_is_refused() -> None:
+    rule = TriggerConfig(name="hot", when="channel", channel="bias", above=1.0)
+    with pytest.raises(UsageError, match="not declared"):
+        expect_channels(RunConfig(trigger=(rule,)))
+    expect_channels(RunConfig(trigger=(rule,), channel=(ChannelConfig(name="bias"),)))
 
 
 class Hook:
