@@ -13,8 +13,8 @@ __all__ = ["format_summary", "problems_of", "summarise"]
 
 _FROM_INGEST = (
     "planned", "received", "recorded", "analysed", "skipped", "missing", "damaged", "duplicates", "strays",
-    "unrecorded", "paused", "analysis_lost", "lost", "bad_messages", "fps", "seconds", "latency_p50_ms",
-    "latency_p99_ms", "latency_p999_ms", "latency_max_ms", "stages_ms", "bytes_received",
+    "unrecorded", "paused", "analysis_lost", "lost", "bad_messages", "bad_samples", "fps", "seconds",
+    "latency_p50_ms", "latency_p99_ms", "latency_p999_ms", "latency_max_ms", "stages_ms", "bytes_received",
     "bytes_recorded", "ended_by", "n_series", "series",
 )  # fmt: skip
 _FROM_ANALYSER = ("backend", "device", "precision")
@@ -105,6 +105,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         "of that": _stages_line(summary),
         "analysis": _analysis_line(summary),
         **_truth_lines(summary.get("truth")),
+        "stimuli": _stimuli_line(summary),
         "memory": _memory_line(summary),
         "file": _file_line(summary),
     }
@@ -123,6 +124,11 @@ def _frames_line(summary: Mapping[str, Any]) -> str:
     paused = summary.get("paused")
     line += f"   recording off for {paused:,}" if paused else ""
     return line + (f"   bad messages {bad:,}" if bad else "")
+
+
+def _stimuli_line(summary: Mapping[str, Any]) -> str:
+    refused = summary.get("bad_samples") or {}
+    return "   ".join(f"{kind} {n:,}" for kind, n in refused.items()) + ("   refused" if refused else "")
 
 
 def _rate_line(summary: Mapping[str, Any]) -> str:

@@ -234,14 +234,16 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 def expect_channels(config: RunConfig) -> None:
-    """Check that the channels which triggers watch are there, now that file and options are put together.
+    """Check that channels can be sent to and triggers be heard, now that file and options are put together.
 
     Raises
     ------
     UsageError
-        If one is not.
+        If a trigger watches a channel that is not declared, or control.bind, which both need, is empty.
     """
     names = {channel.name for channel in config.channel}
+    if not config.control.bind and (names or any(trigger.webhook for trigger in config.trigger)):
+        raise UsageError("stimulus channels and webhooks need a control address, but control.bind is empty")
     for trigger in config.trigger:
         if trigger.when == "channel" and trigger.channel not in names:
             raise UsageError(

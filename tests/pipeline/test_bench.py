@@ -100,6 +100,8 @@ def test_the_report_names_the_machine_the_limit_and_every_run() -> None:
     assert "busy with other work" in markdown(busy)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # five runs of real processes
 def test_the_verb_measures_writes_and_compares(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

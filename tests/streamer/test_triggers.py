@@ -108,7 +108,10 @@ def test_a_rule_on_a_channel_that_is_not_declared_is_refused() -> None:
     rule = TriggerConfig(name="hot", when="channel", channel="bias", above=1.0)
     with pytest.raises(UsageError, match="not declared"):
         expect_channels(RunConfig(trigger=(rule,)))
-    expect_channels(RunConfig(trigger=(rule,), channel=(ChannelConfig(name="bias"),)))
+    bias = (ChannelConfig(name="bias"),)
+    expect_channels(RunConfig(trigger=(rule,), channel=bias))
+    with pytest.raises(UsageError, match=r"control\.bind"):
+        expect_channels(RunConfig(channel=bias, control=ControlConfig(bind="")))
 
 
 class Hook:
