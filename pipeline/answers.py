@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.assembly import FrameAssembly
-from pipeline.calibration import calibration_path, read_calibration
+from pipeline.calibration import calibration_for
 from pipeline.columns import ColumnHeights
 from pipeline.familiarity import Trained, terms_of
 from pipeline.follower import Followed, Follower
@@ -48,7 +48,7 @@ class Answers:
         analysis = config.analysis
         self._follows = analysis.follow and analysis.analysers == 1 and analysis.backend != "null"
         self._average_frames = analysis.average_frames
-        self._calibration = read_calibration(calibration_path(networks.heights.path))
+        self._calibration = calibration_for(networks)
         self._first_id = (number - 1) * TRACKS_OF_AN_ANALYSER
         self._max_count = networks.max_count
         self._clock = clock

@@ -5,6 +5,7 @@ them. Networks without such a file are followed with the defaults of `pipeline.f
 chosen by hand.
 """
 
+import logging
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,20 @@ import msgspec
 import numpy as np
 
 from pipeline.fusion import FusionModel
+from pipeline.networks import Networks
 from streamer.errors import BackendError
 
-__all__ = ["TrackingCalibration", "calibration_path", "read_calibration", "write_calibration"]
+__all__ = [
+    "TrackingCalibration",
+    "calibration_for",
+    "calibration_path",
+    "read_calibration",
+    "write_calibration",
+]
 
 _SUM_TOLERANCE = 1e-3
+
+_log = logging.getLogger(__name__)
 
 
 class _Point(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,6 +92,23 @@ def read_calibration(path: Path) -> TrackingCalibration:
     return TrackingCalibration(
         tuple(point.noise for point in points), tuple(point.model for point in points), file.networks
     )
+
+
+def calibration_for(networks: Networks) -> TrackingCalibration:
+    """Return the calibration beside the networks; the default, with a warning, if it is of other weights.
+
+    Raises
+    ------
+    BackendError
+        If the file is not a calibration.
+    """
+    path = calibration_path(networks.heights.path)
+    calibration = read_calibration(path)
+    measured_with = (calibration.networks or {}).get(networks.heights.path.name)
+    if measured_with not in (None, networks.heights.sha256):
+        _log.warning("%s was measured with other networks and is not used: measure it again", path.name)
+        return TrackingCalibration()
+    return calibration
 
 
 def write_calibration(path: Path, calibration: TrackingCalibration) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.calibration import TrackingCalibration, calibration_path, read_calibration
+from pipeline.calibration import TrackingCalibration, calibration_for
 from pipeline.fusion import FusionModel
 from pipeline.networks import Networks, find_networks
 from pipeline.preprocess import PIXEL_SIZE_A
@@ -160,7 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     parser.add_argument("--cases", nargs="+", default=["30", "100", "300", "10x15"], metavar="DOSE[xFRAMES]")
     args = parser.parse_args(arguments)
     networks = find_networks(args.models, args.material)
-    calibration = read_calibration(calibration_path(networks.heights.path))
+    calibration = calibration_for(networks)
     steady, changes = {}, {}
     for case in map(_case, args.cases):
         movies = list(seen_movies(args.particles, case, networks, args.folder))

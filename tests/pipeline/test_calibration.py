@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.calibration import TrackingCalibration, calibration_path, read_calibration, write_calibration
+from pipeline.calibration import (
+    TrackingCalibration,
+    calibration_for,
+    calibration_path,
+    read_calibration,
+    write_calibration,
+)
 from pipeline.fusion import FusionModel
+from pipeline.networks import find_networks
 from streamer.errors import BackendError
 
 LOW, HIGH = FusionModel(tempering=0.8), FusionModel(tempering=0.2, errors=(0.1, 0.1, 0.6, 0.1, 0.1))
@@ -49,3 +56,17 @@ def test_errors_that_are_no_probabilities_are_refused(tmp_path: Path) -> None:
     write_calibration(path, TrackingCalibration((0.1,), (replace(LOW, errors=(0.5, 0.6)),)))
     with pytest.raises(BackendError, match="odd number"):
         read_calibration(path)
+
+
+def test_a_calibration_of_other_weights_is_not_used_and_that_is_said(
+    tiny_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for network in tiny_folder.glob("*.onnx"):
+        (tmp_path / network.name).write_bytes(network.read_bytes())
+    networks = find_networks(tmp_path, "tiny")
+    path = calibration_path(networks.heights.path)
+    write_calibration(path, TrackingCalibration((0.1,), (HIGH,), networks.sha256))
+    assert calibration_for(networks).at(0.1) == HIGH
+    write_calibration(path, TrackingCalibration((0.1,), (HIGH,), {networks.heights.path.name: "ab"}))
+    assert calibration_for(networks).at(0.1) == FusionModel()
+    assert "measured with other networks" in caplog.text
