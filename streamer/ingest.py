@@ -101,8 +101,9 @@ class IngestSockets:
     """
 
     def __init__(self, config: RunConfig, view_address: str) -> None:
+        pump = _make_pump(config)  # first: it raises where nothing answers
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._bridge = self._cross(config)
+        self._bridge = None if pump is None else Bridge(self._context, pump, config.ingest)
         if self._bridge is None:
             self.detector = open_receiver(self._context, parse_source(config.source.address), config.ingest)
         else:
@@ -132,11 +133,6 @@ class IngestSockets:
     def source_error(self) -> Exception | None:
         """Why a source without ZeroMQ has failed; None while it works."""
         return self._bridge.error if self._bridge is not None else None
-
-    def _cross(self, config: RunConfig) -> Bridge | None:
-        """Connect to a source that does not speak ZeroMQ."""
-        pump = _make_pump(config)
-        return None if pump is None else Bridge(self._context, pump, config.ingest)
 
     def _bind(self, kind: int, queue_frames: int) -> tuple["zmq.Socket[bytes]", str]:
         socket = self._context.socket(kind)
@@ -318,14 +314,19 @@ class Ingest:
 
 
 def _make_pump(config: RunConfig) -> Pump | None:
+    """Connect to a source that does not speak ZeroMQ; None for one that does."""
     source, wait_s = parse_source(config.source.address), config.source.connect_timeout_s
     if source.scheme is Scheme.DE:
         return DirectElectronServer(source, config.source.start_frames, wait_s)
     if source.scheme is not Scheme.MERLIN:
         return None
     connection = MerlinConnection(source, config.ingest.message_limit_bytes, wait_s)
-    if config.source.control_port:
-        start_acquisition(source, config.source.control_port, wait_s)
+    try:
+        if config.source.control_port:
+            start_acquisition(source, config.source.control_port, wait_s)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
