@@ -135,7 +135,11 @@ def soak(minutes: float, size_px: int, backend: str, folder: Path) -> dict[str, 
     ok = summary["ok"] and report.ok and bool(summary["analysed"]) and steady
     return {
         "ok": ok,
-        "problems": [*summary["problems"], *report.problems, *map(str, report.losses)],
+        "problems": [
+            *summary["problems"],
+            *report.problems,
+            *(str(loss) for loss in report.losses if loss.lost),
+        ],
         "minutes": minutes,
         "movie": asdict(movie.movie),
         "growth": growth,

@@ -224,6 +224,16 @@ def test_a_detector_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "run.nxs").exists()
 
 
+def test_a_control_port_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    server, gone = MerlinServer(SERIES), MerlinServer()
+    gone.close()
+    with recording(tmp_path / "run.nxs", server, control_port=gone.port, connect_timeout_s=0.2) as run:
+        with pytest.raises(
+            SourceUnreachableError, match=f"nothing answers at merlin://127.0.0.1:{gone.port}"
+        ):
+            run.finish()
+
+
 def test_a_bridge_that_fails_closes_the_file_and_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
