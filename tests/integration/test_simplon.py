@@ -18,10 +18,14 @@ from streamer.simplon import Simplon
 from tests.integration.make_venvs import TICKIT
 from tests.integration.tickit_detector import TickitDetector, running_detector
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(TICKIT.missing), reason=TICKIT.missing)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(bool(TICKIT.missing), reason=TICKIT.missing),
+]
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 
 
 @pytest.fixture(scope="module")
