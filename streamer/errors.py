@@ -9,6 +9,7 @@
     │   ├── FileReadError                 a recorded file is damaged or truncated
     │   ├── RecordingError                the result file cannot be written
     │   ├── BackendError                  a network cannot be loaded or run
+    │   │   └── DeviceLostError           the GPU is gone: nothing more can be computed in this process
     │   └── WorkerError                   a child process ended with an error
     └── MessageError(ValueError)          one message is damaged: counted, named, never fatal
         ├── TruncatedMessageError         it ends before its own fields say it does
@@ -25,6 +26,7 @@ received, counted under its ``label`` and written to the ledger.
 __all__ = [
     "AtomstreamError",
     "BackendError",
+    "DeviceLostError",
     "FileReadError",
     "GeometryError",
     "MessageError",
@@ -67,6 +69,10 @@ class RecordingError(RunError):
 
 class BackendError(RunError):
     """A network backend cannot be loaded, or failed on a batch."""
+
+
+class DeviceLostError(BackendError):
+    """The GPU is gone, or its context is broken: nothing more can be computed in this process."""
 
 
 class WorkerError(RunError):

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.checks import check_batch, check_collect, check_output, check_shapes
+from pipeline.backends.device import HOST
 from pipeline.backends.protocol import IN_FLIGHT, BatchShape, NetworkOutput
 from pipeline.backends.quiet_openvino import ov
 from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks
@@ -49,6 +50,7 @@ class OpenVinoBackend:
     """
 
     def __init__(self, networks: Networks, threads: int = 0, precision: str = "") -> None:
+        self.device = HOST
         self._networks = networks
         self._threads = threads
         self._core = ov.Core()

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.checks import check_batch, check_collect, check_output, check_shapes
+from pipeline.backends.device import HOST
 from pipeline.backends.protocol import BatchShape, NetworkOutput
 from pipeline.networks import OUTPUT_NAMES, Networks
 from streamer.errors import BackendError
@@ -45,6 +46,7 @@ class TorchBackend:
 
         if threads:
             torch.set_num_threads(threads)
+        self.device = HOST
         self._networks = networks
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._runs: list[Run] = []
