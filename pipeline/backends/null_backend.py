@@ -15,7 +15,7 @@ __all__ = ["NullBackend"]
 class NullBackend:
     """Answers each batch with vacuum without columns, in the shapes of the real networks."""
 
-    def __init__(self, networks: Networks, threads: int = 0) -> None:
+    def __init__(self, networks: Networks, threads: int = 0, precision: str = "") -> None:
         self.device = HOST
         self._networks = networks
         self._shape: BatchShape | None = None
