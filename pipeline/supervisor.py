@@ -182,7 +182,7 @@ class _Run:
         engine = self._analysers[0].info
         if engine:
             self._plan.say(f"analysing with {engine['backend']} ({engine['device']}, {engine['precision']})")
-            if engine["reason"] != f"{engine['backend']} was asked for":
+            if self._config.analysis.backend == "auto" or self._config.analysis.fallback:
                 self._plan.say(engine["reason"])
 
     def _start_analyser(self) -> Worker:

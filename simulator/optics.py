@@ -76,7 +76,7 @@ def spatial_envelope(gy: Array, gx: Array, optics: Optics, xp: Any) -> Array:
 def transfer(gy: Array, gx: Array, optics: Optics, xp: Any) -> Array:
     """Return the complex transfer function of one focus."""
     chi = aberration_phase(gy, gx, optics, xp)
-    return spatial_envelope(gy, gx, optics, xp) * xp.exp(-1j * chi)
+    return spatial_envelope(gy, gx, optics, xp) * (xp.cos(chi) - 1j * xp.sin(chi))  # exp(-iχ), but faster
 
 
 def focal_offsets(points: int) -> tuple[list[float], list[float]]:

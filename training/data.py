@@ -46,7 +46,7 @@ class DrawConfig:
     point_spread: tuple[float, float] = (0.0, 0.14)
     read_noise_e: tuple[float, float] = (0.0, 0.3)
     fixed_pattern: tuple[float, float] = (0.0, 0.02)
-    vacuum_share: float = 0.06
+    vacuum_share: float = 0.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +150,7 @@ def crop_and_turn(scene: Scene, rows: NDArray[np.intp], size: int, rng: np.rando
 
 
 def surrounded(scene: Scene, row: int, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return one image, its column map and its counts, with vacuum around up to a size.
-
-    A live frame is larger than a particle, and group normalisation sees how much of it is vacuum.
-    """
+    """Return one image, its column map and its counts, with vacuum around up to a size."""
     extra = max(0, size - scene.intensity.shape[-1])
     around = (extra // 2, extra - extra // 2) * 2
     images = ((scene.intensity, 1.0), (scene.column, 0.0), (scene.count, 0.0))

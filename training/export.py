@@ -3,7 +3,8 @@
 The exported graph is what the pipeline relies on: one input ``frames`` (N, 2, H, W) float32, the output of
 ``pipeline.preprocess.normalise``, N, H and W free, H and W multiples of 16. The denoiser gives ``denoised``
 (N, 1, H, W) in units of the vacuum level. The height network gives ``column_probability`` (N, 1, H, W) in
-0..1 and ``count_logits`` (N, 12, H, W), class k for k + 1 atoms, divided by the calibration's temperature.
+0..1 and ``count_logits`` (N, 12, H / 2, W / 2), class k for k + 1 atoms, divided by the calibration's
+temperature.
 """
 
 import json
@@ -14,7 +15,6 @@ from pathlib import Path
 import onnx
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pipeline.preprocess import PIXEL_SIZE_A
 from training.checkpoint import Checkpoint, load_checkpoint
@@ -33,7 +33,7 @@ class ExportConfig:
 
 
 class ShippedHeights(nn.Module):
-    """The height network with the sigmoid, the temperature and the counts' full size inside."""
+    """The height network with the sigmoid and the temperature inside."""
 
     def __init__(self, network: HeightNet, temperature: float) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class ShippedHeights(nn.Module):
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Compute column probability and calibrated logits."""
         column, count = self.network(frames)
-        return column.sigmoid(), F.interpolate(count / self.temperature, scale_factor=2.0, mode="nearest")
+        return column.sigmoid(), count / self.temperature
 
 
 def shipped(network: HeightNet | DenoiseNet, temperature: float) -> nn.Module:
@@ -58,8 +58,6 @@ def export(network: HeightNet | DenoiseNet, task: str, metadata: dict[str, str],
     with warnings.catch_warnings():
         # The newer exporter fixes the folding's sizes; this one, which warns of its age, leaves them free.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # Group normalisation asks whether it has more than one value to average: true for any frame.
-        warnings.filterwarnings("ignore", "Converting a tensor to a Python boolean")
         torch.onnx.export(
             module,
             (torch.zeros(1, 2, 64, 64),),

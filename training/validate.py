@@ -37,7 +37,7 @@ def make_validation(store: Store, config: DrawConfig, seed: int = 7) -> Validati
 
 def centre_logits(network: HeightNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Return column probability (n,), count logits (n, K) and true class (n,) at all true centres."""
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad():
         column, count = network(batch.frames)
     at = (batch.column[:, 0, ::2, ::2] > CENTRE) & (batch.count > 0)
     probability = column.float().sigmoid()[:, 0, ::2, ::2][at]
@@ -71,7 +71,7 @@ def validate(network: HeightNet | DenoiseNet, validation: Validation, temperatur
 
 def psnr_dB(network: DenoiseNet, batch: Batch) -> float:
     """Return the frames' mean peak signal to noise ratio; the peak is each clean frame's maximum."""
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad():
         error = network(batch.frames).float() - batch.clean
     peak = batch.clean.amax((1, 2, 3))
     return float((10 * torch.log10(peak**2 / (error**2).mean((1, 2, 3)))).mean())

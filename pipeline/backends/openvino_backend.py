@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.backends.checks import check_batch, check_collect, check_output, check_shapes
 from pipeline.backends.device import HOST
+from pipeline.backends.openvino_precision import fastest_precision
 from pipeline.backends.protocol import IN_FLIGHT, BatchShape, NetworkOutput
 from pipeline.backends.quiet_openvino import ov
 from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks
@@ -46,15 +47,17 @@ class OpenVinoBackend:
     threads : int
         Threads of the engine; 0: one a core.
     precision : str
-        ``bf16`` or ``f32``; empty: bf16 where the CPU computes in it, else f32.
+        ``bf16`` or ``f32``; empty: whichever this processor computes in faster.
     """
 
     def __init__(self, networks: Networks, threads: int = 0, precision: str = "") -> None:
         self.device = HOST
         self._networks = networks
+        if precision == "f16":
+            raise BackendError("OpenVINO computes in bf16 or f32 on a CPU, not in f16; choose one of these")
         self._threads = threads
         self._core = ov.Core()
-        self._precision = precision or self._fastest_precision()
+        self._precision = precision or fastest_precision()
         self._shape: BatchShape | None = None
         self._turns: deque[_Requests] = deque()
         self._in_flight: deque[tuple[_Requests, NDArray[np.float32]]] = deque()
@@ -116,10 +119,6 @@ class OpenVinoBackend:
         if self._threads:
             options["INFERENCE_NUM_THREADS"] = str(self._threads)
         return self._core.compile_model(model, _DEVICE, options)
-
-    def _fastest_precision(self) -> str:
-        capabilities = self._core.get_property(_DEVICE, "OPTIMIZATION_CAPABILITIES")
-        return "bf16" if "BF16" in capabilities else "f32"
 
 
 def _requests(denoise: Any, heights: Any) -> _Requests:

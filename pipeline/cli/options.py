@@ -28,6 +28,7 @@ _PLACES = {
     "backend": ("analysis", "backend"),
     "policy": ("analysis", "policy"),
     "every": ("analysis", "every"),
+    "precision": ("analysis", "precision"),
     "models": ("analysis", "models"),
     "batch": ("analysis", "batch_frames"),
     "max_wait_ms": ("analysis", "max_wait_ms"),

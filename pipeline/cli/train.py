@@ -4,6 +4,7 @@ An interrupted training goes on where it stopped.
 """
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from streamer.errors import UsageError
 
 HELP = "train a network on simulated data"
 
-_WIDTHS = 4
+_WIDTHS = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     parser.add_argument(
-        "--widths", type=_widths, metavar="A,B,C,D", help="channels at 1/2 … 1/16 of the size"
+        "--widths", type=_widths, metavar="A,B,C", help="channels at 1/4, 1/8, 1/16 of the size"
     )
 
 
@@ -33,6 +34,9 @@ def run(args: argparse.Namespace) -> int:
     """Train, and print where the weights are."""
     if not args.data.exists():
         raise UsageError(f"there is no {args.data}; make it: atomstream simulate --dataset {args.data}")
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "PASSIVE"
+    )  # threads that spin take the cores from other programs
     train, model = load("training.train", "train"), load("training.model", "train")
     network = model.ModelConfig(task=args.task, **({"widths": args.widths} if args.widths else {}))
     config = train.TrainConfig(
@@ -50,5 +54,5 @@ def run(args: argparse.Namespace) -> int:
 def _widths(text: str) -> tuple[int, ...]:
     widths = tuple(int(part) for part in text.split(",") if part.strip().isdecimal())
     if len(widths) != _WIDTHS:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected {_WIDTHS} numbers, as in 32,48,72,96")
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {_WIDTHS} numbers, as in 64,96,160")
     return widths
