@@ -10,6 +10,7 @@ from pipeline.drift import DriftMeter
 from pipeline.familiarity import Trained, terms_of
 from pipeline.maps import atom_count_map, to_frame_grid
 from pipeline.networks import Networks
+from pipeline.preprocess import to_host
 from streamer.clock import RunClock
 from streamer.config import RunConfig
 from streamer.records import FrameResult, SeriesKey
@@ -42,7 +43,7 @@ class Answers:
         """Return the result of a complete frame."""
         prepared, heights = frame.prepared, frame.heights()
         header = prepared.header
-        drift_px = self._drift_px(header.key, frame.denoised, prepared.scale)
+        drift_px = self._drift_px(header.key, frame)
         denoised, atoms = self._maps(frame, heights.table)
         now = self._clock.now()
         return FrameResult(
@@ -60,15 +61,14 @@ class Answers:
             atom_count=atoms,
         )
 
-    def _drift_px(
-        self, key: SeriesKey, denoised: NDArray[np.float32], scale: tuple[float, float]
-    ) -> tuple[float, float]:
+    def _drift_px(self, key: SeriesKey, frame: FrameAssembly) -> tuple[float, float]:
         """Return the drift in pixels of the frame; several analysers would disagree on the first frame."""
         if not self._measures_drift:
             return nan, nan
         if key != self._series:
             self._series, self._drift = key, DriftMeter()
-        y, x = self._drift.shift_px(denoised)
+        y, x = self._drift.shift_px(frame.denoised, frame.prepared.xp)
+        scale = frame.prepared.scale
         return y * scale[0], x * scale[1]
 
     def _unfamiliarity(self, frame: FrameAssembly, columns: NDArray[np.void]) -> float:
@@ -83,5 +83,6 @@ class Answers:
         header = frame.prepared.header
         if not self._maps_every or header.frame_id % self._maps_every:
             return None, None
-        denoised = to_frame_grid(frame.denoised, header.shape).astype(np.float16)
-        return denoised, atom_count_map(columns, header.shape, frame.prepared.pixel_size_A)
+        xp = frame.prepared.xp
+        denoised = to_frame_grid(frame.denoised, header.shape, xp).astype(np.float16)
+        return to_host(denoised, xp), atom_count_map(columns, header.shape, frame.prepared.pixel_size_A)

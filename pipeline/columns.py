@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.preprocess import to_host
 from streamer.records import COLUMN_DTYPE
 
 __all__ = [
@@ -125,7 +126,7 @@ def measure_batch(
     found = xp.stack(
         [xp.asarray(v, dtype=xp.float64) for v in (frame, y, x, best, probability, detection, mean, variance)]
     )  # (8, n), in the order of frames
-    return _by_frame(found if xp is np else xp.asnumpy(found), len(column_probability))
+    return _by_frame(to_host(found, xp), len(column_probability))
 
 
 def find_peaks(

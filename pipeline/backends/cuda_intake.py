@@ -1,6 +1,7 @@
 """Frames onto a CUDA device: decoded straight into pinned memory, copied in the caller's stream."""
 
 from collections import deque
+from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
@@ -40,6 +41,10 @@ class CudaDevice:
             image.set(stage, stream=stream)
             stream.record(copied)
         return stage, image
+
+    def guard(self, doing: str) -> AbstractContextManager[None]:
+        """CuPy's errors become a `BackendError`."""
+        return cuda_errors(doing)
 
     def _next_stage(self, frame: Frame) -> tuple[Any, Any]:
         """Return pinned memory that no copy reads any more."""

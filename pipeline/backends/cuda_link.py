@@ -10,6 +10,7 @@ own, none of them the default one, with events between::
 before the networks start. That covers the batch itself and all reading of an older answer in the same buffers.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -118,6 +119,10 @@ class PinnedHost:
     def receive(self, frame: Frame) -> tuple[Any, Any]:
         """Decode a frame on the host, where it stays."""
         return HOST.receive(frame)
+
+    def guard(self, doing: str) -> AbstractContextManager[None]:
+        """Nothing but the networks is computed on the device."""
+        return nullcontext()
 
 
 def as_output(outputs: dict[str, Any]) -> NetworkOutput:

@@ -1,5 +1,6 @@
 """Where batches are made and answers are read: the host's memory, or the device's."""
 
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -34,6 +35,9 @@ class Device(Protocol):
             If it does not decode.
         """
 
+    def guard(self, doing: str) -> AbstractContextManager[None]:
+        """Return a context that turns the errors of calculations there into a `BackendError`."""
+
 
 class HostDevice:
     """Plain memory of the host."""
@@ -48,6 +52,10 @@ class HostDevice:
         """Decode a frame; both arrays are the same, a view of the message where it came uncompressed."""
         image = decode(frame)
         return image, image
+
+    def guard(self, doing: str) -> AbstractContextManager[None]:
+        """NumPy's errors are this program's own mistakes: they pass."""
+        return nullcontext()
 
 
 HOST = HostDevice()

@@ -176,9 +176,7 @@ def stays_full(nodes: Iterable[Any], outputs: set[str]) -> list[bool]:
     return [a or b for a, b in zip(full, last, strict=True)]
 
 
-def _fill_between(
-    nodes: list[Any], before: list[set[int]], after: list[set[int]], full: list[bool]
-) -> None:
+def _fill_between(nodes: list[Any], before: list[set[int]], after: list[set[int]], full: list[bool]) -> None:
     """Add the elementwise steps of a normalisation that is spelt out: x - mean, its square, + ε, the division."""
     changed = True
     while changed:

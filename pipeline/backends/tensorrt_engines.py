@@ -75,4 +75,6 @@ class Engines:
         try:
             write_engine(self._folder, key, plan)
         except OSError as error:
-            self._say(f"the engine cannot be kept in {self._folder}: {error.strerror}; it is used all the same")
+            self._say(
+                f"the engine cannot be kept in {self._folder}: {error.strerror}; it is used all the same"
+            )

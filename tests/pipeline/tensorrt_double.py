@@ -101,7 +101,9 @@ class _Machine:
                 raise AttributeError(f"TensorRT {machine.api['version']} has no {name}.{attribute}")
             object.__setattr__(self, attribute, value)
 
-        return type(name, (), {**body, "__init__": __init__, "__setattr__": __setattr__, "__module__": __name__})
+        return type(
+            name, (), {**body, "__init__": __init__, "__setattr__": __setattr__, "__module__": __name__}
+        )
 
     def _property(self, member: str) -> property:
         return property(lambda s: getattr(s.do, member), lambda s, value: setattr(s.do, member, value))
@@ -310,7 +312,9 @@ class _Runtime(_Nothing):
 class _Engine(_Nothing):
     def __init__(self, machine: _Machine, plan: Any, model: bytes) -> None:
         self.machine, self.plan, self.model = machine, plan, model
-        self.session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self.outputs = [o.name for o in self.session.get_outputs()]
         self.shapes = self._shapes()
 

@@ -21,7 +21,9 @@ from tests.pipeline.tensorrt_double import VERSIONS, Faults, make_tensorrt
 class Machine:
     """A machine with the double of one version installed."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path, version: str = "11.4", **draw: Any) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, folder: Path, version: str = "11.4", **draw: Any
+    ) -> None:
         self.cuda = CudaDouble(**draw)
         self.faults = Faults()
         self.folder = folder
@@ -136,7 +138,9 @@ def test_a_missing_event_would_be_noticed(
             monkeypatch.setattr(
                 machine.cuda,
                 "wait_event",
-                lambda stream, event, waits=waits, b=backend: stream is b._compute.stream or waits(stream, event),
+                lambda stream, event, waits=waits, b=backend: (
+                    stream is b._compute.stream or waits(stream, event)
+                ),
             )
             for k in range(20):
                 give(backend, batch((20, 30, 1 + k % 9), (40, 60, 5)))
@@ -274,14 +278,18 @@ def test_a_refused_start_is_noticed_and_the_next_batch_is_computed(
 def test_no_memory_for_the_engine(machine: Machine, tiny_networks: Networks) -> None:
     machine.faults.no_context = True
     with closing(machine.backend(tiny_networks)) as backend:
-        with pytest.raises(BackendError, match="no memory for the engine of tiny_denoise.onnx; lower --batch"):
+        with pytest.raises(
+            BackendError, match="no memory for the engine of tiny_denoise.onnx; lower --batch"
+        ):
             backend.load(SHAPE)
 
 
 def test_running_out_of_memory_and_going_on(machine: Machine, tiny_networks: Networks) -> None:
     with closing(machine.backend(tiny_networks)) as backend:
         machine.cuda.fails.extend([None] * 4 + [2])
-        with pytest.raises(BackendError, match="ran out of memory while loading the networks .*lower --batch"):
+        with pytest.raises(
+            BackendError, match="ran out of memory while loading the networks .*lower --batch"
+        ):
             backend.load(SHAPE)
         assert backend.load(SHAPE).backend == "tensorrt"
 
@@ -294,18 +302,25 @@ def test_a_lost_gpu_ends_it_and_closing_still_works(
         backend.load(SHAPE)
         give(backend, batch((20, 30, 3), (40, 60, 5)))
         machine.cuda.sticky = 719
-        with pytest.raises(DeviceLostError, match=r"the GPU was lost while computing a batch \(cudaError 719\)"):
+        with pytest.raises(
+            DeviceLostError, match=r"the GPU was lost while computing a batch \(cudaError 719\)"
+        ):
             backend.collect()
 
 
 def test_progress_of_a_build_is_shown(
-    machine: Machine, tiny_networks: Networks, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    machine: Machine,
+    tiny_networks: Networks,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from pipeline.backends import tensorrt_build
 
     monkeypatch.setattr(tensorrt_build, "_EVERY_S", 0.0)
     with closing(machine.backend(tiny_networks)) as backend:
         backend.load(SHAPE)
-    assert "building the f16 engine of tiny_denoise.onnx for (2, 2, 64, 96): this takes minutes" in caplog.text
+    assert (
+        "building the f16 engine of tiny_denoise.onnx for (2, 2, 64, 96): this takes minutes" in caplog.text
+    )
     assert "building the engine of tiny_heights.onnx: Tactic search, 2 of 3" in caplog.text
     assert "built the engine of tiny_heights.onnx in 0 s" in caplog.text
