@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.backends.cuda_intake import CudaDevice
 from pipeline.backends.cuda_memory import BatchBuffers, pinned
 from pipeline.backends.device import HOST, Device
 from pipeline.backends.protocol import NetworkOutput
-from pipeline.backends.cuda_intake import CudaDevice
 from streamer.records import Frame
 
 __all__ = ["DeviceLink", "HostLink", "Link"]

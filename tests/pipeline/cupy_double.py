@@ -163,7 +163,7 @@ def _kinds(cuda: CudaDouble) -> Any:
 
             cuda.enqueue(stream.stream, work)
 
-    class ndarray(np.lib.mixins.NDArrayOperatorsMixin):  # noqa: N801  CuPy's name
+    class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         def __init__(self, array: np.ndarray) -> None:
             base = array
             while isinstance(base.base, np.ndarray):

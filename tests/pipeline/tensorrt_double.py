@@ -264,7 +264,7 @@ class _Config(_Nothing):
 
 
 class _Profile(_Nothing):
-    def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:  # noqa: A002
+    def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
         assert input == "frames"
         assert tuple(min) == tuple(opt) == tuple(max)
         self.shape = list(opt)
@@ -386,7 +386,7 @@ class _Inspector(_Nothing):
         self.machine, self.engine = machine, engine
         self.execution_context: Any = None
 
-    def get_engine_information(self, format: Any) -> str:  # noqa: A002
+    def get_engine_information(self, format: Any) -> str:
         """Spell types as 8.6 and as 10 and 11 do; without shapes or details they are not told."""
         assert format == self.machine.enums["LayerInformationFormat"].JSON
         if not self.engine.plan["detailed"]:
