@@ -229,7 +229,7 @@ class _Analyser:
         self._count_failure(error)
 
     def _count_failure(self, error: BackendError) -> None:
-        """Go on after a batch was given up; too many in a row, or no GPU any more, and the engine is broken."""
+        """Go on after a batch was given up; not after too many in a row, nor without a GPU."""
         self._failed_batches += 1
         self._counts["failed_batches"] += 1
         if self._counts["failed_batches"] <= _FAILED_BATCHES:  # the ledger names every frame

@@ -1,9 +1,9 @@
 """From the networks' maps to a table of atomic columns with counts and probabilities.
 
 Pure functions on arrays of NumPy or CuPy: the array module is handed in, and only the finished table is
-brought to the host, in one piece. All work after the first scan is done on the few pixels above the threshold: a
-frame of 512 x 512 px with a thousand columns takes about a millisecond. The frames of a batch are measured
-together: on a GPU a call costs the same for one frame as for many.
+brought to the host, in one piece. All work after the first scan is done on the few pixels above the
+threshold: a frame of 512 x 512 px with a thousand columns takes about a millisecond. The frames of a batch
+are measured together: on a GPU a call costs the same for one frame as for many.
 """
 
 from dataclasses import dataclass

@@ -38,7 +38,7 @@ def atom_count_map(
 
 
 def to_frame_grid(image: Array, shape: tuple[int, int], xp: ModuleType = np) -> Array:
-    """Interpolate an image (h, w) of the array module `xp` bilinearly at the pixels of a frame of `shape` (H, W).
+    """Interpolate an image (h, w) of `xp` bilinearly at the pixels of a frame of `shape` (H, W).
 
     Frame pixel y lies at image pixel y · h / H, as in `pipeline.preprocess.resample_to`. An image of that
     shape is returned as it is.

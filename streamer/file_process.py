@@ -100,7 +100,8 @@ def _lay_out_values(file: SwmrFile) -> dict[str, h5py.Dataset]:
     initial = {
         "state": _padded("recording"), "end_reason": blank, "t_heartbeat": nan, "t_end": nan,
         "analysis/backend": blank, "analysis/device": blank, "analysis/precision": blank,
-        "analysis/version": blank, "analysis/reason": blank, "latency/received_to_published": np.full(len(PERCENTILES), nan),
+        "analysis/version": blank, "analysis/reason": blank,
+        "latency/received_to_published": np.full(len(PERCENTILES), nan),
     }  # fmt: skip
     initial |= {f"counters/{name}": np.int64(0) for name in Counters().numbers()}
     values = {}

@@ -1,4 +1,4 @@
-"""Whether there is a CUDA device, asked of its driver alone: no library has to be installed, nothing is loaded.
+"""Whether there is a CUDA device, asked of its driver alone: no library has to be installed or loaded.
 
 ``import torch`` and ``import tensorrt`` take seconds and hundreds of megabytes; a machine without a device
 should not pay for finding that out. The two functions are part of the driver's stable interface (CUDA Driver

@@ -45,7 +45,7 @@ def cuda_errors(doing: str) -> Iterator[None]:
             raise _out_of_memory(doing, error) from error
         if status in _LOST:
             raise DeviceLostError(
-                f"the GPU was lost while {doing} ({error}); see the system's log (Xid) and start the run again"
+                f"the GPU was lost while {doing} ({error}); see the system's log (Xid), and start again"
             ) from error
         raise BackendError(f"the GPU failed while {doing}: {error}") from error
 

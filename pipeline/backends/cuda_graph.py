@@ -1,7 +1,7 @@
 """Capturing a batch's work as a CUDA graph, and checking that the graph does it.
 
-A graph starts all kernels of both networks at the price of one. It is frozen: addresses, shapes and streams are
-those of the capture.
+A graph starts all kernels of both networks at the price of one. It is frozen: addresses and shapes are those
+of the capture.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ _NAN_BYTE = 0xFF  # four of them are a NaN
 def capture(cupy: Any, enqueue: Callable[[], None], stream: Any, buffers: BatchBuffers) -> Any:
     """Capture what `enqueue` puts into `stream`, as a graph that was seen to write every output.
 
-    TensorRT allocates and loads on its first run, which a capture does not allow: one run goes before. A graph
-    may come out empty without any error (an engine on another device): its outputs are overwritten with NaN,
-    the graph is launched, and the NaN must be gone.
+    TensorRT allocates and loads on its first run, which a capture does not allow: one run goes before. A
+    graph may come out empty without any error (an engine on another device): its outputs are overwritten with
+    NaN, the graph is launched, and the NaN must be gone.
 
     Raises
     ------
@@ -38,8 +38,8 @@ def capture(cupy: Any, enqueue: Callable[[], None], stream: Any, buffers: BatchB
     silent = [name for name, output in buffers.outputs.items() if bool(cupy.isnan(output).any())]
     if silent:
         raise BackendError(
-            f"the captured CUDA graph is empty: it does not compute {', '.join(silent)}; the engine may have been"
-            " loaded on another GPU"
+            f"the captured CUDA graph is empty: it does not compute {', '.join(silent)}; the engine may"
+            " have been loaded on another GPU"
         )
     return graph
 

@@ -2,10 +2,7 @@
 
 from collections import deque
 from contextlib import AbstractContextManager
-from types import ModuleType
 from typing import Any
-
-import numpy as np
 
 from pipeline.backends.cuda_errors import cuda_errors
 from pipeline.backends.cuda_memory import pinned
@@ -21,9 +18,9 @@ class CudaDevice:
     """Memory of the device; CuPy's calls go into the stream that is current in the calling thread."""
 
     def __init__(self, cupy: Any) -> None:
-        self.xp: ModuleType = cupy
+        self.xp = cupy
         self._cupy = cupy
-        self._kind: tuple[tuple[int, int], np.dtype[Any]] | None = None
+        self._kind: Any = None  # shape and type of the stages
         self._stages: deque[tuple[Any, Any]] = deque()  # pinned memory, and the event after its last copy
 
     def zeros(self, shape: tuple[int, ...]) -> Any:
@@ -32,7 +29,7 @@ class CudaDevice:
             return self._cupy.zeros(shape, self._cupy.float32)
 
     def receive(self, frame: Frame) -> tuple[Any, Any]:
-        """Decode a frame into pinned memory and start copying it; the host's view is valid until the next call."""
+        """Decode a frame into pinned memory, valid until the next call, and start copying it."""
         with cuda_errors("uploading a frame"):
             stage, copied = self._next_stage(frame)
             decode(frame, out=stage)

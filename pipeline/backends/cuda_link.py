@@ -6,8 +6,9 @@ own, none of them the default one, with events between::
     from the host     upload ─uploaded─► compute ─computed─► download ─downloaded─► host reads
     on the device     caller ─uploaded─► compute ─computed─► host goes on, caller's stream reads
 
-"The caller's stream" is the one that is current in the analyser's thread: what it queued before `put` is done
-before the networks start. That covers the batch itself and all reading of an older answer in the same buffers.
+"The caller's stream" is the one that is current in the analyser's thread: what it queued before `put` is
+done before the networks start. That covers the batch itself and all reading of an older answer in the same
+buffers.
 """
 
 from contextlib import AbstractContextManager, nullcontext

@@ -1,6 +1,6 @@
 """Pinned host memory and the buffers of batches on a CUDA device; CuPy is handed in.
 
-Every buffer is allocated when the networks are loaded and stays where it is: a CUDA graph has their addresses.
+Every buffer is allocated when the networks are loaded and stays where it is: a CUDA graph has the addresses.
 """
 
 from dataclasses import dataclass, field

@@ -1,12 +1,12 @@
-"""A network in half precision: the ONNX model itself is rewritten, so that every engine computes the same thing.
+"""A network in half precision: the ONNX model itself is rewritten, so that every engine computes the same.
 
 TensorRT 11 has no switch that would make an engine choose half precision, and older ones may ignore theirs. A
 model whose tensors are half precision leaves no choice. Inputs and outputs stay float32 and keep their names.
 
 Three kinds of nodes stay in float32, with casts around them:
 
-- statistics (normalisations, means, powers, roots, exponentials) and the elementwise steps between them: a sum
-  of squares over a frame overflows float16, and loses its small terms in bfloat16;
+- statistics (normalisations, means, powers, roots, exponentials) and the elementwise steps between them: a
+  sum of squares over a frame overflows float16, and loses its small terms in bfloat16;
 - whatever follows the last convolution on the way to an output: cheap, and where probabilities are made;
 - nodes that do not compute with floating-point values.
 """
@@ -77,7 +77,7 @@ class _Rewriter:
         self._nodes: list[Any] = []
 
     def run(self) -> None:
-        """Give every node its inputs in the type it computes in, and every output of the graph its own type."""
+        """Give every node its inputs in the type it computes in, and every output its own type."""
         keep = stays_full(self._graph.node, {o.name for o in self._graph.output})
         self._types.update({i.name: self._full for i in self._graph.input if i.name in self._floats})
         for node, full in zip(list(self._graph.node), keep, strict=True):
@@ -102,7 +102,7 @@ class _Rewriter:
         self._nodes.append(node)
 
     def _may_be_low(self, node: Any, place: int) -> bool:
-        """Whether the operator leaves the type of this input open (the scales of Resize, say, are float32)."""
+        """Whether the operator leaves the type of this input open (the scales of Resize are float32)."""
         formal = self._onnx.defs.get_schema(node.op_type, self._opset, node.domain).inputs
         return not formal[min(place, len(formal) - 1)].type_str.startswith("tensor(")
 
@@ -177,7 +177,7 @@ def stays_full(nodes: Iterable[Any], outputs: set[str]) -> list[bool]:
 
 
 def _fill_between(nodes: list[Any], before: list[set[int]], after: list[set[int]], full: list[bool]) -> None:
-    """Add the elementwise steps of a normalisation that is spelt out: x - mean, its square, + ε, the division."""
+    """Add the steps of a normalisation that is spelt out: x - mean, its square, + ε, the division."""
     changed = True
     while changed:
         changed = False
@@ -191,7 +191,7 @@ def _fill_between(nodes: list[Any], before: list[set[int]], after: list[set[int]
 
 
 def _after_last_convolution(nodes: list[Any], after: list[set[int]]) -> list[bool]:
-    """Return for each node whether no convolution comes after it (nodes stand in the order of computation)."""
+    """Return for each node whether no convolution comes after it; nodes stand in the order of computation."""
     free = [False] * len(nodes)
     for i in reversed(range(len(nodes))):
         free[i] = nodes[i].op_type not in _CONVOLUTIONS and all(free[j] for j in after[i])

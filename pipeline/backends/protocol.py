@@ -62,8 +62,8 @@ class Backend(Protocol):
     Attributes
     ----------
     device : Device
-        Where batches are made and answers are read. With `device.xp` other than NumPy everything below that is
-        called an array lies there, in the stream that is current in the calling thread.
+        Where batches are made and answers are read. With `device.xp` other than NumPy everything below that
+        is called an array lies there, in the stream that is current in the calling thread.
     """
 
     device: Device

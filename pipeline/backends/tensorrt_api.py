@@ -47,8 +47,8 @@ def import_tensorrt() -> Any:
     version = tuple(int(part) for part in trt.__version__.split(".")[:2])
     if version < _OLDEST or version[0] > _NEWEST:
         raise BackendError(
-            f"TensorRT {trt.__version__} is installed, expected 8.6, 10 or 11; install one of these, or choose"
-            " another backend"
+            f"TensorRT {trt.__version__} is installed, expected 8.6, 10 or 11; install one of these, or"
+            " choose another backend"
         )
     return trt
 

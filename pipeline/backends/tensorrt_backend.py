@@ -1,7 +1,7 @@
 """TensorRT: the engine for NVIDIA's GPUs.
 
-Both networks of a batch run one after the other in one stream, on buffers that never move, from one CUDA graph
-a set of buffers. Two batches may be in flight; a third set of buffers holds the answer that is being read.
+Both networks of a batch run one after the other in one stream, on buffers that never move, from one CUDA
+graph a set of buffers. Two batches may be in flight; a third set holds the answer that is being read.
 None of this has run on a GPU yet: docs/gpu.md says how to check it on one.
 """
 
@@ -19,7 +19,6 @@ from pipeline.backends.cuda_errors import cuda_errors
 from pipeline.backends.cuda_graph import capture
 from pipeline.backends.cuda_link import DeviceLink, HostLink, Link
 from pipeline.backends.cuda_memory import BatchBuffers, make_buffers
-from pipeline.backends.device import Device
 from pipeline.backends.protocol import IN_FLIGHT, BatchShape, NetworkOutput
 from pipeline.backends.tensorrt_api import import_tensorrt, make_log
 from pipeline.backends.tensorrt_cache import default_folder
@@ -83,7 +82,7 @@ class TensorRtBackend:
             self._compute = self._cupy.cuda.Stream(non_blocking=True)
             link: type[Link] = DeviceLink if on_device else HostLink
             self._link: Link | None = link(self._cupy, self._compute)
-        self.device: Device = self._link.device
+        self.device = self._link.device
 
     def load(self, shape: BatchShape) -> AnalyserInfo:
         """Load both engines, built if need be; allocate, warm up, capture, and check an answer."""

@@ -1,7 +1,7 @@
 """Whether an engine really computes in the precision it was asked for.
 
 TensorRT may build in float32 whatever it was told, with a warning at most. Its inspector lists the layers of
-the finished engine with the types of their weights, inputs and outputs; how the types are spelt depends on the
+the finished engine with the types of their weights, inputs and outputs; how they are spelt depends on the
 version ("Half", "Two wide channel vectorized row major FP16 format").
 """
 

@@ -41,8 +41,8 @@ class NetworkRunner:
         self._context = engine.create_execution_context()
         if self._context is None:
             raise BackendError(
-                f"TensorRT has no memory for the engine of {self._name}; lower --batch, or free the GPU of other"
-                " programs"
+                f"TensorRT has no memory for the engine of {self._name}; lower --batch, or free the GPU of"
+                " other programs"
             )
         self.outputs = OUTPUT_NAMES[network.header.metadata["task"]]
         self._check_tensors(trt)

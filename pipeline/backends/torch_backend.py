@@ -1,7 +1,7 @@
 """PyTorch: an optional engine for any device it knows, and the check on the others.
 
-It runs the same ONNX files, operator by operator (`pipeline.backends.torch_operators`): in half precision and as
-a CUDA graph on a GPU (`pipeline.backends.torch_cuda`), in float32 on a CPU. PyTorch is imported when a
+It runs the same ONNX files, operator by operator (`pipeline.backends.torch_operators`): in half precision and
+as a CUDA graph on a GPU (`pipeline.backends.torch_cuda`), in float32 on a CPU. PyTorch is imported when a
 `TorchBackend` is made, never before. Why the files are interpreted and not converted:
 docs/decisions/0008-torch-backend-interprets-onnx.md.
 """

@@ -59,9 +59,7 @@ def _tensor(proto: Any, device: Any) -> Any:
     from onnx import TensorProto, numpy_helper
 
     values = numpy_helper.to_array(proto).copy()
-    if (
-        proto.data_type == TensorProto.BFLOAT16
-    ):  # a type NumPy has from an extension that PyTorch does not know
+    if proto.data_type == TensorProto.BFLOAT16:  # NumPy has it from an extension unknown to PyTorch
         tensor = torch.from_numpy(values.view("int16")).view(torch.bfloat16)
     else:
         tensor = torch.from_numpy(values)

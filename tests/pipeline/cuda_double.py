@@ -1,9 +1,9 @@
 """A machine with CUDA's rules and no GPU: streams are queues, and what runs when is drawn at random.
 
 The rules that matter to this program: work in one stream runs in order; work in different streams runs in any
-order unless an event is between; the host sees a result only after it has waited for it. Here work waits in its
-queue until somebody must have it, or until the draw takes it, now or much later. A missing event or wait then
-shows as wrong numbers in some of the draws. Memory is known by its address: reading or writing outside of a
+order unless an event is between; the host sees a result only after it has waited for it. Here work waits in
+its queue until somebody must have it, or until the draw takes it, now or much later. A missing event or wait
+then shows as wrong numbers in some of the draws. Memory is known by its address: reading or writing outside of a
 live buffer is an error, and so is waiting for something that can never happen.
 """
 
@@ -173,7 +173,7 @@ class CudaDouble:
                 self._step()
 
     def _step(self) -> bool:
-        """Let one stream get on; returns whether any could. Some streams are slow for a while, by the draw."""
+        """Let one stream get on; returns whether any could. Some are slow for a while, by the draw."""
         if self._draw.random() < 0.2:
             self._slowness = {handle: self._draw.random() for handle in self.streams}
         busy = [s for s in self.streams.values() if s.work]

@@ -1,7 +1,7 @@
 """CuPy's interface on `CudaDouble`, as far as CuPy's own record (``cuda_api/cupy.json``) has the names.
 
-Arrays live in the double's memory. A NumPy function runs when it is called, after everything that its stream has
-queued before: one of the orders that CUDA allows. Arrays of host and device do not mix, as in CuPy.
+Arrays live in the double's memory. A NumPy function runs when it is called, after everything that its stream
+has queued before: one of the orders that CUDA allows. Arrays of host and device do not mix, as in CuPy.
 """
 
 import json

@@ -2,8 +2,8 @@
 
 Names, signatures and enumerations are those that the real bindings of that version were seen to have
 (``cuda_api/VERSION.json``): what a version lacks is not there, and a call that its bindings would refuse is
-refused. What the objects do is written here, from TensorRT's documentation: it proves this program's use of the
-interface, not TensorRT.
+refused. What the objects do is written here, from TensorRT's documentation: it proves this program's use of
+the interface, not TensorRT.
 """
 
 import enum
@@ -226,13 +226,16 @@ class _Network(_Nothing):
             self.layers.append(self.machine.new("ILayer", node.op_type, types.get(node.output[0], 0)))
 
 
-class _Layer(_Nothing):
-    KINDS = {"Conv": "CONVOLUTION", "InstanceNormalization": "NORMALIZATION", "Relu": "ACTIVATION",
-             "Add": "ELEMENTWISE", "Mul": "ELEMENTWISE", "Sqrt": "UNARY", "ReduceMean": "REDUCE"}  # fmt: skip
+_LAYER_KINDS = {
+    "Conv": "CONVOLUTION", "InstanceNormalization": "NORMALIZATION", "Relu": "ACTIVATION",
+    "Add": "ELEMENTWISE", "Mul": "ELEMENTWISE", "Sqrt": "UNARY", "ReduceMean": "REDUCE",
+}  # fmt: skip
 
+
+class _Layer(_Nothing):
     def __init__(self, machine: _Machine, operator: str, element: int) -> None:
         self.machine, self.operator, self.element = machine, operator, element
-        self.type = machine.enums["LayerType"][self.KINDS.get(operator, "SHUFFLE")]
+        self.type = machine.enums["LayerType"][_LAYER_KINDS.get(operator, "SHUFFLE")]
         self.precision: Any = None
 
     def get_output(self, index: int) -> Any:

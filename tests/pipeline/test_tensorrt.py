@@ -1,10 +1,10 @@
-"""The TensorRT backend on the double: the suite of every backend, in every version and many orders of events."""
+"""The TensorRT backend on the double: every backend's suite, each version, and many orders of events."""
 
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -42,8 +42,8 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class _OnDouble(BackendSuite):
     name = "tensorrt"
     version = "11.4"
-    options: dict[str, Any] = {}
-    draw: dict[str, Any] = {}
+    options: ClassVar[dict[str, Any]] = {}
+    draw: ClassVar[dict[str, Any]] = {}
 
     @pytest.fixture(autouse=True)
     def _machine(self, monkeypatch: pytest.MonkeyPatch, engines: Path) -> Iterator[None]:
@@ -60,20 +60,20 @@ class TestOnDevice(_OnDouble):
 
 
 class TestFromHost(_OnDouble):
-    options = {"on_device": False}
+    options: ClassVar[dict[str, Any]] = {"on_device": False}
 
 
 class TestFromHostLazily(_OnDouble):
-    options = {"on_device": False}
-    draw = {"lazy": True}
+    options: ClassVar[dict[str, Any]] = {"on_device": False}
+    draw: ClassVar[dict[str, Any]] = {"lazy": True}
 
 
 class TestWithoutGraphs(_OnDouble):
-    options = {"graphs": False}
+    options: ClassVar[dict[str, Any]] = {"graphs": False}
 
 
 class TestFloat32(_OnDouble):
-    options = {"precision": "f32"}
+    options: ClassVar[dict[str, Any]] = {"precision": "f32"}
 
 
 class TestVersion86(_OnDouble):
@@ -82,7 +82,7 @@ class TestVersion86(_OnDouble):
 
 class TestVersion10(_OnDouble):
     version = "10.0"
-    options = {"on_device": False}
+    options: ClassVar[dict[str, Any]] = {"on_device": False}
 
 
 class TestVersion1016(_OnDouble):
@@ -103,7 +103,7 @@ def test_answers_are_right_whatever_order_the_streams_take(
     monkeypatch: pytest.MonkeyPatch,
     engines: Path,
 ) -> None:
-    """Thirty batches, two in flight, each with another count; the batch's memory changes when it is answered."""
+    """Thirty batches, two in flight, each with other counts; a batch's memory changes once it is answered."""
     machine = Machine(monkeypatch, engines, seed=seed, lazy=seed == 0)
     with closing(machine.backend(tiny_networks, on_device=on_device)) as backend:
         backend.load(SHAPE)
@@ -237,7 +237,7 @@ def test_bfloat16_needs_tensorrt_10(
 
 def test_an_unknown_version_is_refused(machine: Machine, tiny_networks: Networks) -> None:
     sys.modules["tensorrt"].__version__ = "12.0.0.1"
-    with pytest.raises(BackendError, match="TensorRT 12.0.0.1 is installed, expected 8.6, 10 or 11"):
+    with pytest.raises(BackendError, match=r"TensorRT 12\.0\.0\.1 is installed, expected 8.6, 10 or 11"):
         machine.backend(tiny_networks)
 
 
@@ -269,7 +269,7 @@ def test_a_refused_start_is_noticed_and_the_next_batch_is_computed(
     with closing(machine.backend(tiny_networks, graphs=False)) as backend:
         backend.load(SHAPE)
         machine.faults.refuse_enqueue = {machine.faults.enqueued + 2}
-        with pytest.raises(BackendError, match="did not start the engine of tiny_heights.onnx"):
+        with pytest.raises(BackendError, match=r"did not start the engine of tiny_heights\.onnx"):
             give(backend, frames)
         give(backend, frames)
         assert take(backend).count_logits[0, :, 20, 30].argmax() == 2
@@ -279,7 +279,7 @@ def test_no_memory_for_the_engine(machine: Machine, tiny_networks: Networks) -> 
     machine.faults.no_context = True
     with closing(machine.backend(tiny_networks)) as backend:
         with pytest.raises(
-            BackendError, match="no memory for the engine of tiny_denoise.onnx; lower --batch"
+            BackendError, match=r"no memory for the engine of tiny_denoise\.onnx; lower --batch"
         ):
             backend.load(SHAPE)
 
@@ -288,7 +288,7 @@ def test_running_out_of_memory_and_going_on(machine: Machine, tiny_networks: Net
     with closing(machine.backend(tiny_networks)) as backend:
         machine.cuda.fails.extend([None] * 4 + [2])
         with pytest.raises(
-            BackendError, match="ran out of memory while loading the networks .*lower --batch"
+            BackendError, match=r"ran out of memory while loading the networks .*lower --batch"
         ):
             backend.load(SHAPE)
         assert backend.load(SHAPE).backend == "tensorrt"

@@ -1,6 +1,6 @@
 """Record what TensorRT's own Python bindings and CuPy offer, version by version, as JSON beside this file.
 
-TensorRT's bindings are small wheels; what they bind (libnvinfer, gigabytes, which needs a GPU to do anything) is
+TensorRT's bindings are small wheels; what they bind (libnvinfer, gigabytes, useless without a GPU) is
 replaced by empty libraries that satisfy the loader and are never called. CuPy imports without a GPU. So every
 name, signature and enumeration comes from the real packages, and none of it from memory. Needs Linux, CPython
 3.11 and a C compiler::
