@@ -119,7 +119,7 @@ class PeakSums:
         rows = column_probability[::_ROW_STEP]
         clear = rows[rows > _FAINT]
         self.total += float(clear.sum())
-        self.squares += float(clear @ clear)
+        self.squares += float((clear * clear).sum())
 
 
 def terms_of(

@@ -135,6 +135,11 @@ class TensorRtBackend:
             buffers.held = None
             return check_output(output, self.device.xp)
 
+    def engine_files(self, shape: BatchShape) -> list[Path]:
+        """Return where the engines of both networks for `shape` are kept."""
+        files = (self._networks.denoise, self._networks.heights)
+        return [self._engines.path(f, shape, self._precision) for f in files]
+
     def close(self) -> None:
         """Wait for the device, and free its memory."""
         with suppress(BackendError):  # from a lost device there is nothing to wait for, and it was said

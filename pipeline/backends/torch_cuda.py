@@ -41,7 +41,7 @@ class CudaRun:
         with cuda_errors("allocating a batch"):
             self._frames = torch.zeros(shape, device="cuda")
             self._staged = torch.zeros(shape).pin_memory()
-            self._stream = torch.cuda.Stream()
+            self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._graph: Any = None
         self._outputs: tuple[Any, ...] = ()
         self._answers: deque[tuple[Any, ...]] = deque()

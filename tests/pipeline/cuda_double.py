@@ -3,8 +3,8 @@
 The rules that matter to this program: work in one stream runs in order; work in different streams runs in any
 order unless an event is between; the host sees a result only after it has waited for it. Here work waits in
 its queue until somebody must have it, or until the draw takes it, now or much later. A missing event or wait
-then shows as wrong numbers in some of the draws. Memory is known by its address: reading or writing outside of a
-live buffer is an error, and so is waiting for something that can never happen.
+then shows as wrong numbers in some of the draws. Memory is known by its address: reading or writing outside
+of a live buffer is an error, and so is waiting for something that can never happen.
 """
 
 import ctypes

