@@ -2,9 +2,9 @@
 
 ``engine``: both networks alone, their CUDA graph launched again and again on data that lies on the device.
 ``batches``: batches given to the backend and answers collected, two in flight. ``whole``: frames sent over
-ZeroMQ to an analyser process and results taken back, columns, drift and pictures included. Times of single batches
-give p50, p99 and p99.9. ``roofline``: operations and memory traffic of the networks, and what share of them a
-second the engine reaches, to be held against the device's own figures.
+ZeroMQ to an analyser process and results taken back, columns, drift and pictures included. Times of single
+batches give p50, p99 and p99.9. ``roofline``: operations and memory traffic of the networks, a frame and a
+second, to be held against the device's own figures.
 
 It needs a GPU: ``python -m benchmarks.gpu`` says so in one line where there is none.
 """
