@@ -7,7 +7,6 @@ from pathlib import Path
 from pipeline.cli.options import new_file, run_config
 from pipeline.cli.output import print_json, say
 from pipeline.cli.parts import load
-from pipeline.preprocess import SIZE_MULTIPLE
 from streamer.errors import UsageError
 
 HELP = "trained checkpoint to ONNX, or the networks to TensorRT engines"
@@ -50,6 +49,7 @@ def _build_engines(args: argparse.Namespace) -> int:
     from pipeline.backends import BatchShape
     from pipeline.backends.registry import make_backend
     from pipeline.networks import find_networks
+    from pipeline.preprocess import SIZE_MULTIPLE
     from pipeline.tiling import tiles_of
 
     analysis = run_config(args).analysis
