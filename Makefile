@@ -37,6 +37,7 @@ format: $(VENV)/.develop
 bench: $(VENV)/.develop
 	$(BIN)/python -m benchmarks.record
 	$(BIN)/python -m benchmarks.analyse
+	$(BIN)/python -m benchmarks.tee
 
 gpu-bench: $(VENV)/.develop
 	$(BIN)/python -m benchmarks.gpu

@@ -150,10 +150,10 @@ class Bench:
 
     def bare(self) -> float:
         """Return the frames per second of a bare connection."""
-        with _worker("bare", run_bare, self._config, self._stream.n_frames + 2) as worker:
-            worker.wait_ready(TIMEOUT_S)
+        with worker("bare", run_bare, self._config, self._stream.n_frames + 2) as bare:
+            bare.wait_ready(TIMEOUT_S)
             self._go.release()
-            return float(_summary(worker)["fps"])
+            return float(summary_of(bare)["fps"])
 
     def record(self) -> float:
         """Return the frames per second of ingest, and make sure that nothing was lost."""
@@ -170,13 +170,13 @@ class Bench:
         config = msgspec.structs.replace(config, record=RecordConfig(path=str(path)))
         try:
             with ExitStack() as stack:
-                ingest = stack.enter_context(_worker("ingest", run_ingest, config, RunClock.start(), ""))
+                ingest = stack.enter_context(worker("ingest", run_ingest, config, RunClock.start(), ""))
                 info = ingest.wait_ready(TIMEOUT_S)
                 if config.analysis.enabled:
                     addresses = info["tasks"], info["results"]
-                    stack.enter_context(_worker("analyser", run_analyser, *addresses)).wait_ready(TIMEOUT_S)
+                    stack.enter_context(worker("analyser", run_analyser, *addresses)).wait_ready(TIMEOUT_S)
                 self._go.release()
-                summary = _summary(ingest)
+                summary = summary_of(ingest)
             self._expect_nothing_lost(path, summary, config)
         finally:
             path.unlink(missing_ok=True)
@@ -191,7 +191,7 @@ class Bench:
 
 
 @contextmanager
-def _worker(name: str, target: Callable[..., None], *args: Any) -> Iterator[Worker]:
+def worker(name: str, target: Callable[..., None], *args: Any) -> Iterator[Worker]:
     worker = Worker(name, target, *args)
     try:
         yield worker
@@ -201,7 +201,7 @@ def _worker(name: str, target: Callable[..., None], *args: Any) -> Iterator[Work
         worker.close()
 
 
-def _summary(worker: Worker) -> dict[str, Any]:
+def summary_of(worker: Worker) -> dict[str, Any]:
     deadline = time.monotonic() + TIMEOUT_S
     while worker.alive and not worker.summary and time.monotonic() < deadline:
         worker.poll(0.1)
@@ -216,7 +216,7 @@ def measure(stream: Stream, folder: Path, rounds: int) -> dict[str, Any]:
 
     go = multiprocessing.get_context("spawn").Semaphore(0)
     rates: dict[str, list[float]] = {"bare": [], "record": [], "handed_on": []}
-    with _worker("sender", run_sender, stream, go) as sender:
+    with worker("sender", run_sender, stream, go) as sender:
         bench = Bench(stream, folder, sender.wait_ready(TIMEOUT_S)["address"], go)
         for number in tqdm(range(rounds + 1), desc="rounds", disable=None):
             for name in rates:
@@ -251,12 +251,12 @@ def main(arguments: list[str] | None = None) -> int:
         **measured,
     }
     if not chosen.dry:
-        print(write_results(f"record-{_slug(machine)}", results), file=sys.stderr)
+        print(write_results(f"record-{slug(machine)}", results), file=sys.stderr)
     print(json.dumps({"fps": measured["fps"], "ratio": measured["ratio"]}))
     return 0 if all(measured["ratio"][name]["median"] >= goal for name, goal in GOALS.items()) else 1
 
 
-def _slug(machine: dict[str, Any]) -> str:
+def slug(machine: dict[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
 
 

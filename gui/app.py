@@ -17,6 +17,7 @@ from gui.persist import default_ini, load_settings, open_ini
 from gui.session import LiveSession
 from gui.settings import Model
 from gui.window import AnalysisWindow
+from streamer.curve import ClientKeys, client_keys
 from streamer.errors import UsageError
 from streamer.worker import Control
 
@@ -26,7 +27,14 @@ _STOP_CHECK_MS = 100
 _NICE = 5
 
 
-def run(address_or_file: str, *, stop: Callable[[], bool] | None = None, ini: Path | None = None) -> int:
+def run(
+    address_or_file: str,
+    *,
+    stop: Callable[[], bool] | None = None,
+    ini: Path | None = None,
+    key: str = "",
+    server_key: str = "",
+) -> int:
     """Show a running analysis, or a result file, until its window is closed.
 
     Parameters
@@ -37,6 +45,8 @@ def run(address_or_file: str, *, stop: Callable[[], bool] | None = None, ini: Pa
         Asked ten times a second; the window closes when it returns true.
     ini : pathlib.Path or None
         Where settings and layout are kept; None: in the user's configuration folder.
+    key, server_key : str
+        For encrypted runs: this machine's secret key file, and the run's public one.
 
     Returns
     -------
@@ -46,11 +56,11 @@ def run(address_or_file: str, *, stop: Callable[[], bool] | None = None, ini: Pa
     Raises
     ------
     UsageError
-        If the address is none, or the file cannot be read.
+        If the address is none, or a file cannot be read.
     """
     app = application()
     give_way()
-    open_window(address_or_file, default_ini() if ini is None else ini)
+    open_window(address_or_file, default_ini() if ini is None else ini, client_keys(key, server_key))
     timer = QTimer()
     if stop is not None:
         timer.timeout.connect(lambda: app.closeAllWindows() if stop() else None)
@@ -61,7 +71,7 @@ def run(address_or_file: str, *, stop: Callable[[], bool] | None = None, ini: Pa
     return status
 
 
-def open_window(address_or_file: str, ini: Path) -> AnalysisWindow:
+def open_window(address_or_file: str, ini: Path, keys: ClientKeys | None = None) -> AnalysisWindow:
     """Open one more window.
 
     Raises
@@ -70,15 +80,15 @@ def open_window(address_or_file: str, ini: Path) -> AnalysisWindow:
         If the address is none, or the file cannot be read.
     """
     settings = open_ini(ini)
-    window = AnalysisWindow(_session(address_or_file), Model(load_settings(settings)), settings)
-    window.open_wanted.connect(lambda wanted: _open_or_tell(window, wanted, ini))
+    window = AnalysisWindow(_session(address_or_file, keys), Model(load_settings(settings)), settings)
+    window.open_wanted.connect(lambda wanted: _open_or_tell(window, wanted, ini, keys))
     window.show()
     return window
 
 
-def _open_or_tell(parent: AnalysisWindow, wanted: str, ini: Path) -> None:
+def _open_or_tell(parent: AnalysisWindow, wanted: str, ini: Path, keys: ClientKeys | None) -> None:
     try:
-        open_window(wanted, ini)
+        open_window(wanted, ini, keys)
     except UsageError as error:
         QMessageBox.warning(parent, "Not opened", str(error))
 
@@ -90,19 +100,19 @@ def give_way() -> None:
         process.nice(psutil.BELOW_NORMAL_PRIORITY_CLASS if psutil.WINDOWS else _NICE)
 
 
-def _session(address_or_file: str) -> LiveSession | FileSession:
+def _session(address_or_file: str, keys: ClientKeys | None) -> LiveSession | FileSession:
     if "://" in address_or_file:
-        return LiveSession(Feed(address_or_file), History())
+        return LiveSession(Feed(address_or_file, keys), History())
     return FileSession(Path(address_or_file))
 
 
-def run_window(control: Control, address_or_file: str) -> None:
+def run_window(control: Control, address_or_file: str, key: str = "", server_key: str = "") -> None:
     """Show a running analysis in a child process: a target for `streamer.worker.Worker`.
 
     It ends when the person closes the window or the run asks it to.
     """
     control.ready()
-    run(address_or_file, stop=control.stopping)
+    run(address_or_file, stop=control.stopping, key=key, server_key=server_key)
     control.finished({})
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 from gui.following import chosen_column
 from gui.geometry import nearest_column, neighbour_distance_px, particle_region, whole_frame
 from gui.past import Past
+from gui.remote import Remote
 from gui.settings import (
     AVERAGES,
     COLOUR_MAPS,
@@ -39,12 +40,17 @@ class Commands:
         Changed by the methods.
     history : Past
         Read only: where "one frame back" leads.
+    remote : Remote
+        The run that is shown.
     """
 
-    def __init__(self, settings: Model[Settings], state: Model[ViewState], history: Past) -> None:
+    def __init__(
+        self, settings: Model[Settings], state: Model[ViewState], history: Past, remote: Remote
+    ) -> None:
         self.settings = settings
         self.state = state
         self._history = history
+        self._remote = remote
 
     def go_live(self) -> None:
         """Show the newest frame again."""
@@ -170,6 +176,19 @@ class Commands:
     def confirm(self, alarm: Alarm) -> None:
         """Note that the person has seen `alarm`; only further losses raise it again."""
         self.state.change(acknowledged=alarm.losses, acknowledged_refused=alarm.refused)
+
+    def record(self, on: bool) -> None:
+        """Ask the run to switch recording on or off."""
+        self._remote.record(on)
+
+    def next_file(self) -> None:
+        """Ask the run to go on in the next file."""
+        self._remote.next_file()
+
+    def note(self, text: str, age_s: float) -> None:
+        """Ask the run to write a note of `age_s` seconds ago into its file; an empty one is none."""
+        if text:
+            self._remote.note(text, age_s)
 
     def new_series(self) -> None:
         """Follow a series that has just begun: live, whole frame, nothing chosen."""

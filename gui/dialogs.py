@@ -5,9 +5,10 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
 
+from streamer.control import NOTE_BYTES
 from streamer.errors import UsageError
 
-__all__ = ["ask_for_address", "ask_for_result_file", "save_as"]
+__all__ = ["ask_for_address", "ask_for_note", "ask_for_result_file", "save_as"]
 
 
 def ask_for_result_file(parent: QWidget) -> str:
@@ -21,6 +22,13 @@ def ask_for_address(parent: QWidget) -> str:
     question = "Address that the run has printed:"
     text, given = QInputDialog.getText(parent, "Connect", question, text="tcp://")
     return text.strip() if given else ""
+
+
+def ask_for_note(parent: QWidget) -> str:
+    """Return the note that was typed, cut to what its place in the file holds; empty if none."""
+    question = "Note, with the time of this moment and the frame it belongs to:"
+    text, given = QInputDialog.getText(parent, "Note", question)
+    return text.strip().encode()[:NOTE_BYTES].decode(errors="ignore") if given else ""
 
 
 def save_as(parent: QWidget, proposed: str, kind: str, save: Callable[[Path], None]) -> None:

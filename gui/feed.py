@@ -6,27 +6,41 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+import msgspec
 import numpy as np
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
+from streamer.connection import ConnectionWatch, set_reconnection
+from streamer.curve import ClientKeys, encrypt_client
 from streamer.errors import MessageError, MessageTooLargeError, UsageError
-from streamer.link import STATUS_TOPIC, VIEW_TOPIC, RunStatus, View, ViewHeader, decode_status, decode_view
+from streamer.link import (
+    HEARTBEAT_TOPIC,
+    STATUS_TOPIC,
+    VIEW_TOPIC,
+    RunStatus,
+    View,
+    ViewHeader,
+    decode_status,
+    decode_view,
+)
+from streamer.stimuli import CHANNELS_TOPIC, Batch, decode_batch
+from streamer.triggers import EVENT_TOPIC, Event, decode_event
 
 __all__ = ["Arrivals", "Feed"]
 
 _MESSAGE_LIMIT_BYTES = 64 * 2**20
 _QUEUE_MESSAGES = 32  # a window that cannot keep up loses pictures, nobody else does
 _MAX_COLUMNS = 50_000
-_EVENTS = {int(zmq.EVENT_HANDSHAKE_SUCCEEDED): True, int(zmq.EVENT_DISCONNECTED): False}
 
 
 @dataclass(slots=True)
 class Arrivals:
-    """What one round brought in: views oldest first, the latest status, what was refused."""
+    """What one round brought in: views oldest first, the latest status, samples, events, what was refused."""
 
     views: list[View] = field(default_factory=list)
     status: RunStatus | None = None
+    samples: list[Batch] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
 
@@ -37,6 +51,8 @@ class Feed:
     ----------
     address : str
         ``tcp://HOST:PORT`` of the hub's outer side.
+    keys : ClientKeys or None
+        Where the hub is encrypted.
 
     Raises
     ------
@@ -44,23 +60,21 @@ class Feed:
         If the address is not one that ZeroMQ knows.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, keys: ClientKeys | None = None) -> None:
         self.address = address
-        self.connected = False
+        self.keys = keys
         self.n_refused = 0
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
-        self._monitor = self._socket.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-        )
+        self._connection = ConnectionWatch(self._socket)
         for option, value in (
             (zmq.LINGER, 0),
             (zmq.RCVHWM, _QUEUE_MESSAGES),
             (zmq.MAXMSGSIZE, _MESSAGE_LIMIT_BYTES),
-            (zmq.RECONNECT_IVL, 200),
-            (zmq.RECONNECT_IVL_MAX, 2000),
         ):
             self._socket.setsockopt(option, value)
+        set_reconnection(self._socket)
+        encrypt_client(self._socket, keys)
         self._socket.subscribe(b"")
         try:
             self._socket.connect(address)
@@ -70,11 +84,21 @@ class Feed:
                 f"cannot subscribe to {address!r} ({error}); expected tcp://HOST:PORT"
             ) from error
 
+    @property
+    def connected(self) -> bool:
+        """Whether the connection to the hub stands."""
+        return self._connection.n_peers > 0
+
+    @property
+    def refusal(self) -> str:
+        """Why the hub does not let this window in; empty if it does, or has not said."""
+        return self._connection.refusal
+
     def take(self, budget_s: float = 0.015) -> Arrivals:
         """Take in what has arrived, for at most `budget_s` of decoding; never waits."""
         arrivals = Arrivals()
         deadline = time.perf_counter() + budget_s
-        self._follow_connection()
+        self._connection.update()
         while time.perf_counter() < deadline:
             try:
                 parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
@@ -90,21 +114,19 @@ class Feed:
                 arrivals.views.append(_checked(decode_view(parts)))
             elif topic == STATUS_TOPIC:
                 arrivals.status = _checked_status(decode_status(parts))
-            else:
+            elif topic == CHANNELS_TOPIC:
+                arrivals.samples.append(_checked_samples(parts))
+            elif topic == EVENT_TOPIC:
+                arrivals.events.append(_checked_event(parts))
+            elif topic != HEARTBEAT_TOPIC:
                 raise MessageError(f"unknown topic {topic!r}")
         except MessageError as error:
             self.n_refused += 1
             arrivals.refused.append(str(error))
 
-    def _follow_connection(self) -> None:
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor, zmq.NOBLOCK)["event"]
-            self.connected = _EVENTS.get(event, self.connected)
-
     def close(self) -> None:
         """Close the sockets; the feed cannot be used afterwards."""
-        self._socket.disable_monitor()
-        self._monitor.close(0)
+        self._connection.close()
         self._socket.close(0)
         self._context.term()
 
@@ -134,6 +156,22 @@ def _checked(view: View) -> View:
 
 def _finite(header: ViewHeader, *names: str) -> bool:
     return all(math.isfinite(getattr(header, name)) for name in names)
+
+
+def _checked_samples(parts: list[memoryview]) -> Batch:
+    if len(parts) != 2:
+        raise MessageError(f"samples have 2 parts, got {len(parts)}")
+    batch = decode_batch(parts[1])
+    if not all(math.isfinite(sample.t) and math.isfinite(sample.value) for sample in batch.samples):
+        raise MessageError("samples with times or values that are no numbers")
+    return batch
+
+
+def _checked_event(parts: list[memoryview]) -> Event:
+    try:
+        return decode_event(parts[-1])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MessageError(f"not an event: {error}") from error
 
 
 def _checked_status(status: RunStatus) -> RunStatus:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gui.player import Player
 from gui.recorded import RecordedPast
+from gui.remote import Remote
 from gui.resolve import Scene
 from gui.settings import ViewState
 from streamer.link import RunStatus, View
@@ -36,6 +37,8 @@ class FileSession:
         self.history = RecordedPast(path)
         self.player: Player | None = Player()
         self.status: RunStatus | None = _status(self.history)
+        self.channels = self.history.channels
+        self.remote = Remote()  # a file has no run behind it
         self._clock = clock
         self._reloaded = clock()
         self._size = path.stat().st_size
@@ -54,6 +57,7 @@ class FileSession:
             if size != self._size:
                 self._size = size
                 self.history.reload()
+                self.channels = self.history.channels
                 self.status = _status(self.history)
         return False
 

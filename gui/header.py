@@ -11,6 +11,8 @@ from gui.theme import THEMES, Theme, number_font
 
 __all__ = ["Header"]
 
+_PAUSE = "Pause rec."
+
 
 class Header(QWidget):
     """Shows a drawing's light and title; the buttons are wired by the window."""
@@ -28,6 +30,10 @@ class Header(QWidget):
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.live = QPushButton("Live")
         self.live.setToolTip("Show the newest frame (L)")
+        self.said = plain_label("", "muted")
+        self.note = QPushButton("Note")
+        self.record = QPushButton(_PAUSE)
+        self.next_file = QPushButton("Next file")
         self.open_menu = QToolButton()
         self.open_menu.setText("Open")
         self.open_menu.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
@@ -47,7 +53,17 @@ class Header(QWidget):
             row.addWidget(widget)
         row.addSpacing(10)
         row.addWidget(self.title, 1)
-        for button in (self.live, self.open_menu, self.view_menu, self.export_menu, self.help):
+        row.addWidget(self.said)
+        for button in (
+            self.note,
+            self.record,
+            self.next_file,
+            self.live,
+            self.open_menu,
+            self.view_menu,
+            self.export_menu,
+            self.help,
+        ):
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
             row.addWidget(button)
 
@@ -67,11 +83,26 @@ class Header(QWidget):
             set_text(label, text)
         set_severity(self.light, light.severity)
         self.file.setToolTip(light.detail)
+        set_text(self.said, drawing.said)
+        self._draw_remote(drawing)
         self._draw_live(live)
 
     def show_file(self) -> None:
-        """Leave out the way back to a live view, which a file does not have."""
-        self.live.hide()
+        """Leave out what a file does not have: the way back to a live view, and a run to talk to."""
+        for button in (self.live, self.note, self.record, self.next_file):
+            button.hide()
+
+    def _draw_remote(self, drawing: Drawing) -> None:
+        caption = _PAUSE if drawing.recording else "Record"
+        if self.record.text() != caption:
+            self.record.setText(caption)
+        for button, tip in (
+            (self.note, "Write a note into the file (N)"),
+            (self.record, "Switch recording off or on; the analysis goes on (Ctrl+R)"),
+            (self.next_file, "Close this file and go on in the next (Ctrl+N)"),
+        ):
+            button.setEnabled(not drawing.untold)
+            button.setToolTip(f"Not possible: {drawing.untold}" if drawing.untold else tip)
 
     def _draw_live(self, live: bool) -> None:
         state = "true" if live else "false"

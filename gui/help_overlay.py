@@ -21,6 +21,9 @@ _MOUSE = (
 )
 
 
+_BENEATH = ("Run",)  # groups that share a column with the one before
+
+
 class HelpOverlay(QWidget):
     """Lists `gui.actions.ACTIONS`; lies over its parent."""
 
@@ -34,11 +37,16 @@ class HelpOverlay(QWidget):
         columns = QHBoxLayout()
         columns.setSpacing(44)
         groups = [(name, list(specs)) for name, specs in groupby(ACTIONS, lambda spec: spec.group)]
+        made: list[QVBoxLayout] = []
         for name, specs in groups:
             lines = [("  ".join(_keys(keys) for keys in spec.keys), spec.text) for spec in specs]
             column = _group(name, lines)
-            if name == groups[-1][0]:
-                column.addLayout(_group("Mouse", list(_MOUSE)))
+            if name in _BENEATH:
+                made[-1].addLayout(column)
+            else:
+                made.append(column)
+        made[-1].addLayout(_group("Mouse", list(_MOUSE)))
+        for column in made:
             column.addStretch(1)
             columns.addLayout(column)
         content = QVBoxLayout(self._card)

@@ -9,11 +9,13 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from gui.channels import ChannelHistory
 from gui.history import SERIES_DTYPE
 from pipeline.views import at_frame_pixels, binned, to_uint8
 from streamer.link import View, ViewHeader
 from streamer.records import COLUMN_DTYPE
 from streamer.result_tables import Tables, open_result, read_tables
+from streamer.stimuli import Sample
 
 __all__ = ["RecordedPast"]
 
@@ -50,6 +52,7 @@ class RecordedPast:
             self.series_id = int(file["/entry/process/series/series_id"][()])
             self.latency_s = file["/entry/process/latency/received_to_published"][:].tolist()
             self._pixel_size_A = float(file["/entry/process/series/pixel_size_nm"][()]) * _A_PER_NM
+            self.channels = _channels(file)
             self._map_row = _rows_by_frame(file.get("/entry/maps/frame_id"))
         ledger = self.tables.ledger
         recorded = np.flatnonzero(ledger["stack_row"] >= 0)
@@ -107,7 +110,7 @@ class RecordedPast:
         n = int(self.tables.summary["n_columns"][row])
         table = self.tables.columns
         columns = np.zeros(max(0, min(n, len(table["y"]) - first)), COLUMN_DTYPE)
-        for name in COLUMN_DTYPE.names or ():
+        for name in (name for name in COLUMN_DTYPE.names or () if name in table):
             columns[name] = table[name][first : first + len(columns)]
         return columns
 
@@ -173,6 +176,15 @@ def _series(tables: Tables, ledger_rows: NDArray[np.intp]) -> NDArray[np.void]:
     rows["drift_y_px"][known] = tables.summary["drift"][from_summary, 0]
     rows["drift_x_px"][known] = tables.summary["drift"][from_summary, 1]
     return rows
+
+
+def _channels(file: h5py.File) -> ChannelHistory:
+    history = ChannelHistory()
+    for name, group in file["/entry/channels"].items():
+        unit = str(group["value"].attrs.get("units", ""))
+        rows = zip(group["time"][:].tolist(), group["value"][:].tolist(), strict=False)  # a growing file
+        history.add((Sample(name, t, value) for t, value in rows), {name: unit})
+    return history
 
 
 def _rows_by_frame(frame_ids: h5py.Dataset | None) -> dict[int, int]:

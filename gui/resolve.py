@@ -11,6 +11,7 @@ from gui.following import expected_place, find_chosen
 from gui.format import NOTHING, duration_text, number_text, value_text
 from gui.geometry import neighbour_distance_px, whole_frame
 from gui.pixels import average
+from gui.remote import why_not
 from gui.settings import Backdrop, Corners, Region, Settings, ViewState
 from gui.status_text import (
     HIGH_UNFAMILIARITY,
@@ -51,6 +52,10 @@ class Scene:
         See `gui.status_text`.
     recorded : bool
         Whether this is a file; there is no live view to go back to.
+    refusal : str
+        Why the run does not let this window in; empty if it does.
+    said : str
+        What the run has answered to this window, while it is news.
     """
 
     view: View | None = None
@@ -63,6 +68,8 @@ class Scene:
     refused: int = 0
     connected: bool = False
     recorded: bool = False
+    refusal: str = ""
+    said: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,7 +156,10 @@ class FrameDrawing:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawing:
-    """What the widgets show; they decide nothing."""
+    """What the widgets show; they decide nothing.
+
+    `untold` says why the run cannot be told anything; empty: it can.
+    """
 
     title: str
     frame: FrameDrawing
@@ -163,6 +173,9 @@ class Drawing:
     markers_on_denoised: bool = False
     selected: tuple[float, float] | None = None
     roi: Corners | None = None
+    untold: str = ""
+    recording: bool = False
+    said: str = ""
 
 
 def resolve_frame(
@@ -213,6 +226,9 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
         markers_on_denoised=settings.columns_on_denoised,
         selected=_place_of(state, view),
         roi=state.roi,
+        untold=why_not(scene.status, scene.address),
+        recording=scene.status is not None and bool(scene.status.path) and scene.status.recording,
+        said=scene.said,
     )
 
 
@@ -319,4 +335,6 @@ def _placeholder(scene: Scene) -> str:
         return f"Waiting for the first frame from {scene.status.source}"
     if scene.connected:
         return "Connected. Waiting for the first analysed frame"
+    if scene.refusal:
+        return f"{scene.address} does not let this window in: {scene.refusal}"
     return f"Waiting for a run at {scene.address}"

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import PurePath
 from statistics import median
 
+from gui.channels import ChannelHistory
 from gui.feed import Feed
 from gui.history import History
 from gui.player import Player
+from gui.remote import Remote, control_address
 from gui.resolve import Scene
 from gui.settings import ViewState
 from streamer.link import RunStatus, View
@@ -17,6 +19,7 @@ from streamer.link import RunStatus, View
 __all__ = ["LiveSession"]
 
 _RATE_SPAN_S = 2.0
+_NEWS_S = 8.0  # how long an answer of the run is shown
 _LONGEST_LATENCY_S = 60.0  # beyond it the clocks of two machines are compared, not a delay
 
 
@@ -38,6 +41,9 @@ class LiveSession:
         self.history = history
         self.status: RunStatus | None = None
         self.last_refused = ""
+        self.remote = Remote(keys=feed.keys)
+        self.channels = ChannelHistory()
+        self._said_at = math.nan
         self._feed = feed
         self._clock = clock
         self._heard = math.nan
@@ -54,6 +60,13 @@ class LiveSession:
             self.last_refused = arrivals.refused[-1]
         if arrivals.status is not None:
             self.status = arrivals.status
+            self.remote.connect(control_address(self.status, self._feed.address))
+        for batch in arrivals.samples:
+            self.channels.add(batch.samples, batch.units)
+        for event in arrivals.events:
+            self.remote.said = f"{event.trigger}: {event.text}, frame {event.frame_id}"
+        if self.remote.take():
+            self._said_at = self._clock()
         began = [self.history.add(view) for view in arrivals.views]
         return any(began)
 
@@ -72,6 +85,8 @@ class LiveSession:
             silent_s=0.0 if math.isnan(self._heard) else now - self._heard,
             refused=self._feed.n_refused,
             connected=self._feed.connected,
+            refusal=self._feed.refusal,
+            said=self.remote.said if now - self._said_at < _NEWS_S else "",
         )
 
     def drawn(self, view: View | None) -> None:
@@ -98,6 +113,7 @@ class LiveSession:
 
     def close(self) -> None:
         """End the subscription."""
+        self.remote.close()
         self._feed.close()
 
     def _rate(self, now: float) -> float:

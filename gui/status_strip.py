@@ -34,6 +34,8 @@ class _CellView(QWidget):
         ):
             set_text(label, text)
         set_severity(self.value, cell.severity)
+        if self.toolTip() != cell.tip:
+            self.setToolTip(cell.tip)
 
 
 class StatusStrip(QWidget):

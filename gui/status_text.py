@@ -5,6 +5,7 @@ from enum import StrEnum
 from pathlib import PurePath
 
 from gui.format import NOTHING, bytes_text, duration_text, number_text, rate_text, value_text
+from streamer.latency import STAGES
 from streamer.link import RunStatus
 
 __all__ = ["Alarm", "Cell", "Severity", "alarm", "losses", "recording_light", "status_cells"]
@@ -26,13 +27,14 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One figure of the status strip: caption, value, and a smaller detail."""
+    """One figure of the status strip: caption, value, a smaller detail, and more where the mouse rests."""
 
     name: str
     caption: str
     value: str
     detail: str = ""
     severity: Severity = Severity.PLAIN
+    tip: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +78,27 @@ def status_cells(status: RunStatus | None, shown_per_s: float, screen_latency_ms
         _loss("missing", s.missing, s.received, Severity.BAD),
         _loss("damaged", s.damaged + s.bad_messages, s.received, Severity.BAD),
         Cell("latency", "LATENCY", f"{value_text(s.latency_p50_ms, 0, 'ms')}",
-             f"p99 {value_text(s.latency_p99_ms, 0, 'ms')}"),
+             f"p99 {value_text(s.latency_p99_ms, 0, 'ms')}", tip=_stages_text(s)),
         _disk(s),
         screen,
     )  # fmt: skip
 
 
+def _stages_text(s: RunStatus) -> str:
+    """List the stages of a frame's way with p50, p99, p99.9 and the longest."""
+    lines = [
+        f"{name.replace('_', ' ')}: " + " / ".join(value_text(v, 1) for v in s.stages_ms[name])
+        for name in STAGES
+        if name in s.stages_ms
+    ]
+    return "\n".join([*lines, "[ms]: p50 / p99 / p99.9 / longest"]) if lines else ""
+
+
 def _recorded(s: RunStatus) -> Cell:
     if not s.path:
         return Cell("recorded", "RECORDED", NOTHING, "not recording", Severity.WARN)
+    if not s.recording and s.state != "ended":
+        return Cell("recorded", "RECORDED", number_text(s.recorded), "switched off", Severity.WARN)
     return Cell("recorded", "RECORDED", number_text(s.recorded), rate_text(s.recorded_per_s))
 
 
@@ -132,6 +146,8 @@ def recording_light(status: RunStatus | None) -> Cell:
     name = PurePath(status.path.replace("\\", "/")).name
     if status.state == "ended":
         return Cell("recording", "SAVED", name, status.path, Severity.GOOD)
+    if not status.recording:
+        return Cell("recording", "PAUSED", name, status.path, Severity.WARN)
     elapsed = duration_text(status.t - status.t_started)
     return Cell("recording", "REC", f"{elapsed}  {name}", status.path, Severity.BAD)
 

@@ -9,8 +9,9 @@ from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
 from PySide6.QtWidgets import QMainWindow, QMenu
 
 from gui.actions import ACTIONS
+from gui.channels import channel_plots
 from gui.commands import Commands
-from gui.dialogs import ask_for_address, ask_for_result_file, save_as
+from gui.dialogs import ask_for_address, ask_for_note, ask_for_result_file, save_as
 from gui.export import save_png, save_series, save_svg, series_table
 from gui.file_session import FileSession
 from gui.following import ColumnFollower, RegionFollower, column_plots, region_plots
@@ -64,7 +65,7 @@ class AnalysisWindow(QMainWindow):
         self.session = session
         self.settings = settings
         self.state: Model[ViewState] = Model(ViewState())
-        self.commands = Commands(settings, self.state, session.history)
+        self.commands = Commands(settings, self.state, session.history, session.remote)
         self.panels = Panels()
         self.setCentralWidget(self.panels)
         self.help = HelpOverlay(self)
@@ -99,6 +100,9 @@ class AnalysisWindow(QMainWindow):
         parts.tabs.remove.clicked.connect(lambda: commands.set_roi(None))
         parts.alarm.acknowledged.connect(commands.confirm)
         parts.header.live.clicked.connect(commands.go_live)
+        parts.header.note.clicked.connect(self.write_note)
+        parts.header.record.clicked.connect(self.toggle_recording)
+        parts.header.next_file.clicked.connect(commands.next_file)
         parts.header.help.clicked.connect(self.toggle_help)
         parts.header.view_menu.setMenu(view_menu(self, self.settings))
         parts.header.export_menu.setMenu(self._menu("export_png", "export_svg", "export_csv"))
@@ -156,6 +160,8 @@ class AnalysisWindow(QMainWindow):
         shown = history.between(start - 1.0, end + 1.0)
         n_points = self.panels.timeline.width_px()
         plots = resolve_plots(shown, settings.plots, zero, state.t, newest.pixel_size_A, n_points)
+        channels = self.session.channels.channels
+        plots += channel_plots(channels, (start, end), zero, state.t, n_points)
         column = column_plots(self._column.follow(state.chosen, history), zero, state.t)
         region = region_plots(self._region.follow(state.roi, history), zero, state.t)
         axes = (start - zero, end - zero), None if state.t is None else state.t - zero
@@ -218,6 +224,18 @@ class AnalysisWindow(QMainWindow):
 
     def _point(self, y: float, x: float) -> None:
         self._pointer = (y, x) if y == y else None
+
+    def write_note(self) -> None:
+        """Ask for a note; it belongs to the moment of the question, not of its answer."""
+        if not self.panels.header.note.isEnabled():
+            return
+        asked = time.monotonic()
+        self.commands.note(ask_for_note(self), time.monotonic() - asked)
+
+    def toggle_recording(self) -> None:
+        """Switch recording off if it is on, else on."""
+        status = self.session.status
+        self.commands.record(status is not None and not status.recording)
 
     def acknowledge(self) -> None:
         """Confirm the alarm."""

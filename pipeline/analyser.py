@@ -24,6 +24,7 @@ from pipeline.batching import BatchQueue
 from pipeline.engine import Engine, Slot
 from pipeline.networks import Networks, find_networks
 from pipeline.prepare import prepare
+from pipeline.steady import Steadier
 from pipeline.views import make_view
 from pipeline.windows import Windows
 from streamer import link
@@ -51,6 +52,7 @@ def run_analyser(
     tasks_address: str,
     results_address: str,
     view_address: str,
+    number: int = 1,
 ) -> None:
     """Analyse frames until `control` is asked to stop; a child process's main function.
 
@@ -66,6 +68,8 @@ def run_analyser(
         Where ingest hands frames on (PULL here) and takes results back (PUSH here).
     view_address : str
         The view hub's inner address (XPUB here).
+    number : int
+        Which of the run's analysers this is, from 1: a replacement counts on.
 
     Raises
     ------
@@ -88,7 +92,8 @@ def run_analyser(
         _connected(config, tasks_address, results_address, view_address) as sockets,
     ):
         engine = engines[-1]
-        analyser = _Analyser(control, config, clock, sockets, engine, networks)
+        answers = Answers(config, clock, networks, number)
+        analyser = _Analyser(control, config, clock, sockets, engine, networks, answers)
         analyser.send(link.encode_analyser(info))
         control.ready(**asdict(info))
         analyser.run()
@@ -130,12 +135,15 @@ class _Analyser:
         sockets: _Sockets,
         engine: Engine,
         networks: Networks,
+        answers: Answers,
     ) -> None:
         self._control, self._config, self._clock = control, config, clock
         self._sockets, self._engine, self._networks = sockets, engine, networks
         analysis = config.analysis
         self._queue: BatchQueue[Slot] = BatchQueue(analysis.batch_frames, analysis.max_wait_ms / 1000)
-        self._answers = Answers(config, clock, networks)
+        self._answers = answers
+        # Of several analysers each would measure against another first frame.
+        self._steadier = Steadier(analysis.average_frames) if analysis.analysers == 1 else None
         self._windows = Windows(sockets.view, config.view.rate_hz)
         self._failed_batches = 0
         self._counts: Counter[str] = Counter()
@@ -178,6 +186,8 @@ class _Analyser:
             pixel_size_A = self._pixel_size_A(task)
             with self._engine.device.guard("preparing a frame"):
                 prepared = prepare(task, pixel_size_A, self._networks.pixel_size_A, self._engine.device)
+                if self._steadier is not None:
+                    prepared = self._steadier.steady(prepared)
         except MessageError as error:
             self._fail(task.frame.header, f"{error.label}: {error}")
             return
@@ -186,8 +196,9 @@ class _Analyser:
             self._count_failure(error)
             return
         frame = FrameAssembly(prepared)
+        frame.t_decoded = self._clock.now()
         for tile in frame.tiles:
-            self._queue.add(Slot(frame, tile), tile.shape, self._clock.now())
+            self._queue.add(Slot(frame, tile), tile.shape, frame.t_decoded)
 
     def _pixel_size_A(self, task: link.Task) -> float:
         size = self._config.source.pixel_size_A or task.pixel_size_A
@@ -209,13 +220,17 @@ class _Analyser:
             self._start(self._queue.take())
         elif self._engine.busy:
             done, answer = self._engine.finish()
+            t_computed = self._clock.now()
             if fits:
                 self._start(self._queue.take())
-            self._publish(done, answer)
+            self._publish(done, answer, t_computed)
         elif due:
             self._start(self._queue.take())
 
     def _start(self, slots: list[Slot]) -> None:
+        now = self._clock.now()
+        for slot in slots:
+            slot.frame.t_batched = now
         try:
             self._engine.start(slots)
         except BackendError as error:
@@ -241,24 +256,25 @@ class _Analyser:
         self._counts["failed"] += 1
         self.send(link.encode_failure(FrameFailure.of(header, reason)))
 
-    def _publish(self, slots: list[Slot], answer: NetworkOutput | BackendError) -> None:
+    def _publish(self, slots: list[Slot], answer: NetworkOutput | BackendError, t_computed: float) -> None:
         if isinstance(answer, BackendError):
             self._give_up(slots, answer)
             return
         try:
             with self._engine.device.guard("finding columns"):
-                self._publish_all(slots, answer)
+                self._publish_all(slots, answer, t_computed)
         except BackendError as error:
             self._give_up([slot for slot in slots if not slot.frame.published], error)
             return
         self._failed_batches = 0
         self._counts["batches"] += 1
 
-    def _publish_all(self, slots: list[Slot], answer: NetworkOutput) -> None:
+    def _publish_all(self, slots: list[Slot], answer: NetworkOutput, t_computed: float) -> None:
         analysis, xp = self._config.analysis, self._engine.device.xp
         scale = self._networks.pixel_size_A
         found = find_in_batch(answer, len(slots), scale, analysis.detection_threshold, xp)
         for place, slot in enumerate(slots):
+            slot.frame.t_computed = t_computed
             if not slot.frame.failed and slot.frame.put(slot.tile, answer, place, found[place]):
                 self._publish_frame(slot.frame)
 

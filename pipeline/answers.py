@@ -1,25 +1,32 @@
 """What the analysis says of a frame whose networks' answer is complete."""
 
 from math import nan
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.assembly import FrameAssembly
-from pipeline.drift import DriftMeter
+from pipeline.calibration import calibration_path, read_calibration
+from pipeline.columns import ColumnHeights
 from pipeline.familiarity import Trained, terms_of
+from pipeline.follower import Followed, Follower
 from pipeline.maps import atom_count_map, to_frame_grid
 from pipeline.networks import Networks
+from pipeline.prepare import PreparedFrame
 from pipeline.preprocess import to_host
 from streamer.clock import RunClock
 from streamer.config import RunConfig
 from streamer.records import FrameResult, SeriesKey
 
-__all__ = ["Answers"]
+__all__ = ["TRACKS_OF_AN_ANALYSER", "Answers"]
+
+TRACKS_OF_AN_ANALYSER = 1_000_000_000
+"""An analyser that replaces another begins anew, with ids from here on: no id of a run means two columns."""
 
 
 class Answers:
-    """Makes results, and remembers of each series what they need: its first frame, for the drift.
+    """Makes results, and remembers of each series what they need: the columns that are followed.
 
     Parameters
     ----------
@@ -27,25 +34,37 @@ class Answers:
     clock : RunClock
         The run's.
     networks : Networks
-        What they were trained for decides what is unfamiliar.
+        What they were trained for decides what is unfamiliar; beside them lies how counts are fused.
+    number : int
+        Which of the run's analysers this is, from 1.
+
+    Raises
+    ------
+    BackendError
+        If the calibration beside the networks is none.
     """
 
-    def __init__(self, config: RunConfig, clock: RunClock, networks: Networks) -> None:
+    def __init__(self, config: RunConfig, clock: RunClock, networks: Networks, number: int = 1) -> None:
         self._maps_every = config.record.maps_every if config.record.path else 0
-        self._measures_drift = config.analysis.analysers == 1
+        analysis = config.analysis
+        self._follows = analysis.follow and analysis.analysers == 1 and analysis.backend != "null"
+        self._average_frames = analysis.average_frames
+        self._calibration = read_calibration(calibration_path(networks.heights.path))
+        self._first_id = (number - 1) * TRACKS_OF_AN_ANALYSER
+        self._max_count = networks.max_count
         self._clock = clock
         self._trained = Trained.of(networks)
         self._judges = config.analysis.backend != "null"
         self._series: SeriesKey | None = None
-        self._drift = DriftMeter()
+        self._follower: Follower | None = None
 
     def answer(self, frame: FrameAssembly) -> FrameResult:
         """Return the result of a complete frame."""
         prepared, heights = frame.prepared, frame.heights()
         header = prepared.header
-        drift_px = self._drift_px(header.key, frame)
+        self._begin_series(header.key)
+        followed = self._followed(prepared, heights)
         denoised, atoms = self._maps(frame, heights.table)
-        now = self._clock.now()
         return FrameResult(
             frame_id=header.frame_id,
             key=header.key,
@@ -53,23 +72,35 @@ class Answers:
             total_atoms=heights.total_atoms,
             total_atoms_std=heights.total_atoms_std,
             t_received=prepared.t_received,
-            t_analysed=now,
-            t_published=now,
-            drift_px=drift_px,
+            t_analysed=frame.t_computed,
+            t_published=self._clock.now(),
+            drift_px=followed.drift_px if followed else prepared.drift_px,
             ood_score=self._unfamiliarity(frame, heights.table),
             denoised=denoised,
             atom_count=atoms,
+            t_decoded=frame.t_decoded,
+            t_batched=frame.t_batched,
+            **_fused(followed),
         )
 
-    def _drift_px(self, key: SeriesKey, frame: FrameAssembly) -> tuple[float, float]:
-        """Return the drift in pixels of the frame; several analysers would disagree on the first frame."""
-        if not self._measures_drift:
-            return nan, nan
+    def _begin_series(self, key: SeriesKey) -> None:
         if key != self._series:
-            self._series, self._drift = key, DriftMeter()
-        y, x = self._drift.shift_px(frame.denoised, frame.prepared.xp)
-        scale = frame.prepared.scale
-        return y * scale[0], x * scale[1]
+            self._series, self._follower = key, None
+
+    def _followed(self, prepared: PreparedFrame, heights: ColumnHeights) -> Followed | None:
+        """Follow the frame's columns, and write into their table what came out."""
+        if not self._follows:
+            return None
+        if self._follower is None:
+            self._follower = Follower(self._max_count, prepared.pixel_size_A, self._first_id)
+        model = self._calibration.at(prepared.noise).for_average_of(self._average_frames)
+        followed = self._follower.follow(
+            heights.table, heights.probabilities, prepared.drift_px, prepared.header.shape, model
+        )
+        heights.table["track_id"] = followed.track_id
+        heights.table["fused_count"] = followed.count
+        heights.table["fused_probability"] = followed.probability
+        return followed
 
     def _unfamiliarity(self, frame: FrameAssembly, columns: NDArray[np.void]) -> float:
         if not self._judges:
@@ -86,3 +117,13 @@ class Answers:
         xp = frame.prepared.xp
         denoised = to_frame_grid(frame.denoised, header.shape, xp).astype(np.float16)
         return to_host(denoised, xp), atom_count_map(columns, header.shape, frame.prepared.pixel_size_A)
+
+
+def _fused(followed: Followed | None) -> dict[str, Any]:
+    if followed is None:
+        return {}
+    return {
+        "fused_atoms": followed.atoms,
+        "fused_atoms_std": followed.atoms_std,
+        "changes": followed.changes,
+    }

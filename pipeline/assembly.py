@@ -1,5 +1,6 @@
 """A frame while its tiles come back from the networks, and what they add up to."""
 
+from math import nan
 from types import ModuleType
 
 import numpy as np
@@ -48,6 +49,9 @@ class FrameAssembly:
         What has to be computed: one tile for all but very large frames.
     peaks : PeakSums
         Sums over the column map, for `pipeline.familiarity`.
+    t_decoded, t_batched, t_computed : float
+        When the frame was prepared, when its last tile was handed to the engine, and when the answer to that
+        was there [Unix s on the run's clock]; set by the analyser.
     failed : bool
         Whether the frame was given up; answers to its other tiles are then ignored.
     published : bool
@@ -60,6 +64,7 @@ class FrameAssembly:
         self.tiles = tiles_of((height, width))
         self.peaks = PeakSums()
         self.failed = self.published = False
+        self.t_decoded = self.t_batched = self.t_computed = nan
         self._parts: list[ColumnHeights] = []
         self._denoised: Array | None = None
 
@@ -92,6 +97,7 @@ class FrameAssembly:
             np.concatenate([part.table for part in self._parts]),
             np.concatenate([part.expected_atoms for part in self._parts]),
             np.concatenate([part.variance for part in self._parts]),
+            np.concatenate([part.probabilities for part in self._parts]),
         )
         for axis, scale in zip("yx", self.prepared.scale, strict=True):
             heights.table[axis] *= scale
@@ -104,7 +110,9 @@ class FrameAssembly:
             place = found.table[axis]
             place += span.start
             keep &= (place >= span.core_start) & (place < span.core_stop) & (place <= side - 1)
-        return ColumnHeights(found.table[keep], found.expected_atoms[keep], found.variance[keep])
+        return ColumnHeights(
+            found.table[keep], found.expected_atoms[keep], found.variance[keep], found.probabilities[keep]
+        )
 
     def _take_denoised(self, denoised: Array, tile: Tile) -> None:
         if len(self.tiles) == 1:

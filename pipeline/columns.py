@@ -53,11 +53,14 @@ class ColumnHeights:
     table : numpy.ndarray of COLUMN_DTYPE, shape (n,)
     expected_atoms, variance : numpy.ndarray of float32, shape (n,)
         Mean and variance of each column's distribution over counts.
+    probabilities : numpy.ndarray of float32, shape (n, K)
+        Those distributions, of 1 … K atoms.
     """
 
     table: NDArray[np.void]
     expected_atoms: NDArray[np.float32]
     variance: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
 
     @property
     def total_atoms(self) -> float:
@@ -123,9 +126,10 @@ def measure_batch(
     mean = probabilities @ atoms
     variance = xp.maximum(probabilities @ atoms**2 - mean**2, 0.0)
     best, probability = probabilities.argmax(axis=1) + 1, probabilities.max(axis=1)
-    found = xp.stack(
-        [xp.asarray(v, dtype=xp.float64) for v in (frame, y, x, best, probability, detection, mean, variance)]
-    )  # (8, n), in the order of frames
+    columns = (frame, y, x, best, probability, detection, mean, variance)
+    found = xp.concatenate(
+        [xp.stack([xp.asarray(v, dtype=xp.float64) for v in columns]), probabilities.T]
+    )  # (8 + K, n), in the order of frames
     return _by_frame(to_host(found, xp), len(column_probability))
 
 
@@ -241,11 +245,12 @@ def _vertex(logs: Any, xp: ModuleType) -> tuple[Any, Any]:
 
 
 def _by_frame(found: NDArray[np.float64], n_frames: int) -> list[ColumnHeights]:
-    """Split the rows `measure_batch` has put together, shape (8, n), into one table a frame."""
-    frame, y, x, count, probability, detection, mean, variance = found
+    """Split the rows `measure_batch` has put together, shape (8 + K, n), into one table a frame."""
+    frame, y, x, count, probability, detection, mean, variance = found[:8]
     table = np.empty(found.shape[1], COLUMN_DTYPE)
     table["y"], table["x"], table["detection"] = y, x, detection
     table["count"], table["probability"], table["track_id"] = count, probability, _UNTRACKED
+    table["fused_count"], table["fused_probability"] = 0, np.nan
     edges = np.searchsorted(frame, np.arange(n_frames + 1))
-    moments = mean.astype(np.float32), variance.astype(np.float32)
-    return [ColumnHeights(table[a:b], *(m[a:b] for m in moments)) for a, b in pairwise(edges)]
+    rest = [np.asarray(values, np.float32) for values in (mean, variance, found[8:].T)]
+    return [ColumnHeights(table[a:b], *(values[a:b] for values in rest)) for a, b in pairwise(edges)]

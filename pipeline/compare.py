@@ -132,7 +132,7 @@ def read_results(path: Path) -> RunResults:
     with open_result(path) as file:
         tables = read_tables(file)
         engine, configuration = _engine(file), _text(file[f"{PROCESS}/configuration"][()])
-    ledger = tables.ledger
+    ledger = _as_handed_on(tables.ledger)
     kept = np.isin(ledger["status"], (FrameStatus.ANALYSED, FrameStatus.DAMAGED)) & (ledger["stack_row"] >= 0)
     if not np.any(ledger["status"] == FrameStatus.ANALYSED):
         raise UsageError(f"{path} was recorded without analysis: there is nothing to compare")
@@ -242,6 +242,12 @@ def _engine(file: h5py.File) -> dict[str, str]:
     models = analysis["models"]
     pairs = zip(models["name"][()], models["sha256"][()], strict=True)
     return named | {f"network {_text(name)}": _text(sha256) for name, sha256 in pairs}
+
+
+def _as_handed_on(ledger: Table) -> Table:
+    """Order a ledger by arrival: what is known of a frame's columns depends on the frames before it."""
+    order = np.argsort(ledger["stack_row"], kind="stable")
+    return {name: values[order] for name, values in ledger.items()}
 
 
 def _columns_of(columns: Table, first_row: NDArray[Any], summary: Table, row: int) -> Table:

@@ -59,6 +59,10 @@ class Crew:
             worker.close()
         self._workers = [worker for worker in self._workers if worker is but]
 
+    def states(self) -> dict[str, str]:
+        """Return how each worker stands, by name."""
+        return {worker.name: worker.state.value for worker in self._workers}
+
     def sample_memory(self) -> None:
         """Note every worker's resident memory, at most once a second; cheap enough to call in every round."""
         if time.monotonic() < self._next_sample:

@@ -7,20 +7,29 @@ dropped here is a picture, never a frame of the record.
 """
 
 import threading
+from contextlib import ExitStack
+from socket import gethostname
 from types import TracebackType
 from typing import Any, Self
 
 import zmq
 
+from streamer.config import LOCAL_ONLY, SecurityConfig
+from streamer.curve import Guard
 from streamer.errors import RunError
 
-__all__ = ["ViewHub"]
+__all__ = ["ViewHub", "shown_address"]
 
 _QUEUE_MESSAGES = 8
 _BURST_MESSAGES = 16
 _STOP_CHECK_MS = 50
 _LINGER_MS = 500
 _SUBSCRIPTION_LIMIT_BYTES = 4096  # all that a window may send
+
+
+def shown_address(address: str) -> str:
+    """Return a bound address as other machines reach it."""
+    return address.replace("//0.0.0.0:", f"//{gethostname()}:")
 
 
 class ViewHub:
@@ -30,32 +39,39 @@ class ViewHub:
     ----------
     bind : str
         Outer address, such as ``tcp://127.0.0.1:0``; port 0 takes any free one.
+    security : SecurityConfig, optional
+        Who may look; without, windows on this machine.
 
     Attributes
     ----------
     inner_address, outer_address : str
         What publishers and windows connect to.
+    local_address, shown_address : str
+        The outer address, as windows on this machine and on others reach it.
 
     Raises
     ------
+    UsageError
+        If windows on other machines could connect, and nothing says whose.
     RunError
         If `bind` cannot be opened.
     """
 
-    def __init__(self, bind: str) -> None:
+    def __init__(self, bind: str, security: SecurityConfig = LOCAL_ONLY) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._error: BaseException | None = None
         self._stop = threading.Event()
-        try:
-            self._publishers = self._open(zmq.XSUB, "tcp://127.0.0.1:0")
-            self._windows = self._open(zmq.XPUB, bind, _SUBSCRIPTION_LIMIT_BYTES)
-        except zmq.ZMQError as error:
-            self._context.destroy(linger=0)
-            raise RunError(
-                f"cannot offer the live view at {bind}: {error.strerror}; choose another address"
-            ) from error
+        with ExitStack() as undo:
+            undo.callback(self._context.destroy, linger=0)
+            self._guard = undo.enter_context(Guard(self._context, security))
+            self._publishers = self._open(zmq.XSUB)
+            self._windows = self._open(zmq.XPUB, _SUBSCRIPTION_LIMIT_BYTES)
+            self._publishers.bind("tcp://127.0.0.1:0")
+            self.outer_address = self._guard.bind(self._windows, bind)
+            undo.pop_all()
         self.inner_address = self._publishers.getsockopt_string(zmq.LAST_ENDPOINT)
-        self.outer_address = self._windows.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.local_address = self.outer_address.replace("//0.0.0.0:", "//127.0.0.1:")
+        self.shown_address = shown_address(self.outer_address)
         self._thread = threading.Thread(target=self._run, name="atomstream-hub", daemon=True)
         self._thread.start()
 
@@ -71,17 +87,17 @@ class ViewHub:
         """Stop the thread, close both addresses, and raise what went wrong in the thread, if anything did."""
         self._stop.set()
         self._thread.join()
+        self._guard.close()
         self._context.term()
         if self._error is not None:
             raise RunError(f"the view hub failed: {self._error}") from self._error
 
-    def _open(self, kind: int, address: str, message_limit_bytes: int = -1) -> Any:
+    def _open(self, kind: int, message_limit_bytes: int = -1) -> Any:
         socket = self._context.socket(kind)
         socket.set(zmq.MAXMSGSIZE, message_limit_bytes)
         socket.set(zmq.RCVHWM, _QUEUE_MESSAGES)
         socket.set(zmq.SNDHWM, _QUEUE_MESSAGES)
         socket.set(zmq.LINGER, _LINGER_MS)
-        socket.bind(address)
         return socket
 
     def _run(self) -> None:

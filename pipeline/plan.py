@@ -19,6 +19,7 @@ class Companion:
 
     target: Callable[..., None]
     args: tuple[Any, ...] = ()
+    name: str = "sender"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,7 @@
 """From a task to what the networks take: decode, mask, resample, normalise, pad."""
 
 from dataclasses import dataclass
+from math import nan
 from types import ModuleType
 from typing import Any
 
@@ -43,6 +44,8 @@ class PreparedFrame:
         Of `image`, at the specimen [Å].
     levels : array of float32, shape (2,)
         Vacuum level [counts] and the noise's standard deviation in units of it.
+    drift_px : tuple of float
+        (y, x) against the series' first frame, in pixels of `image`; NaN if it was not measured.
     """
 
     header: FrameHeader
@@ -54,6 +57,7 @@ class PreparedFrame:
     network_shape: tuple[int, int]
     pixel_size_A: float
     levels: Array
+    drift_px: tuple[float, float] = (nan, nan)
 
     @property
     def level_counts(self) -> float:

@@ -5,6 +5,7 @@ import sys
 import zmq
 from tqdm import tqdm
 
+from streamer.curve import ClientKeys, encrypt_client
 from streamer.link import STATUS_TOPIC, RunStatus, decode_status
 
 __all__ = ["RunProgress"]
@@ -21,15 +22,18 @@ class RunProgress:
         The hub's outer address.
     analysing : bool
         Whether frames are done when analysed, or already when recorded.
+    keys : ClientKeys or None
+        Where the hub is encrypted.
     """
 
-    def __init__(self, address: str, analysing: bool) -> None:
+    def __init__(self, address: str, analysing: bool, keys: ClientKeys | None = None) -> None:
         self._analysing = analysing
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.SUB)
         self._socket.set(zmq.RCVHWM, _QUEUE_MESSAGES)
         self._socket.set(zmq.LINGER, 0)
         self._socket.subscribe(STATUS_TOPIC)
+        encrypt_client(self._socket, keys)
         self._socket.connect(address)
         self._on_terminal = sys.stderr.isatty()
         self._bar: _Bar | None = None
@@ -54,8 +58,9 @@ class RunProgress:
             self._bar = _Bar(unit="frame", leave=False, file=sys.stderr)
         if self._bar is None:
             return
-        self._bar.total = status.n_planned or None
         self._bar.n = status.analysed + status.skipped if self._analysing else status.recorded
+        planned = status.n_planned if status.n_planned >= self._bar.n else 0  # several series: not of all
+        self._bar.total = planned or None
         self._bar.set_postfix_str(_postfix(status), refresh=False)
         self._bar.refresh()
 

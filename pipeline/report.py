@@ -6,25 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.plan import RunOutcome
+from streamer.counters import SeriesSummary, series_line
 from streamer.records import Policy
 
 __all__ = ["format_summary", "problems_of", "summarise"]
 
 _FROM_INGEST = (
     "planned", "received", "recorded", "analysed", "skipped", "missing", "damaged", "duplicates", "strays",
-    "unrecorded", "analysis_lost", "lost", "bad_messages", "fps", "seconds", "latency_p50_ms",
-    "latency_p99_ms", "latency_p999_ms", "bytes_received", "bytes_recorded", "ended_by",
+    "unrecorded", "paused", "analysis_lost", "lost", "bad_messages", "fps", "seconds", "latency_p50_ms",
+    "latency_p99_ms", "latency_p999_ms", "latency_max_ms", "stages_ms", "bytes_received",
+    "bytes_recorded", "ended_by", "n_series", "series",
 )  # fmt: skip
 _FROM_ANALYSER = ("backend", "device", "precision")
 _COUNTS = ("sent", "received", "recorded", "analysed", "skipped", "missing", "damaged")
 _MIB = 2**20
+_SEVERAL = 2
+_MOST_FILES = 3
+_MOST_SERIES_LINES = 20
 
 
 def summarise(verb: str, outcome: RunOutcome) -> dict[str, Any]:
     """Return everything worth knowing about a run as JSON-like values; ``ok`` decides the exit status."""
     problems = problems_of(outcome)
     summary: dict[str, Any] = {"verb": verb, "ok": not problems, "problems": problems}
-    if outcome.sender:  # it says nothing if it was killed
+    if outcome.sender and "frames" in outcome.sender:  # not if it was killed, nor does a detector know
         summary["sent"] = outcome.sender.get("frames", 0)
         summary["sent_late"] = outcome.sender.get("late", 0)
     summary |= {name: outcome.ingest.get(name) for name in _FROM_INGEST}
@@ -53,7 +58,7 @@ def problems_of(outcome: RunOutcome) -> list[str]:
 _LOSSES = {
     "missing": "missing frames: {} (never sent, or lost on the way)",
     "damaged": "damaged frames: {} (atomstream check names each)",
-    "unrecorded": "frames that arrived after recording had stopped: {}",
+    "unrecorded": "frames that arrived after recording had stopped, or another series had begun: {}",
     "analysis_lost": "frames handed to an analyser that never answered: {}",
 }
 
@@ -97,12 +102,13 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         "frames": _frames_line(summary),
         "rate": _rate_line(summary),
         "latency": _latency_line(summary),
+        "of that": _stages_line(summary),
         "analysis": _analysis_line(summary),
         **_truth_lines(summary.get("truth")),
         "memory": _memory_line(summary),
         "file": _file_line(summary),
     }
-    page = [f"  {name:<10}{line}" for name, line in lines.items() if line]
+    page = [f"  {name:<10}{line}" for name, line in lines.items() if line] + _series_lines(summary)
     problems = [f"  {'problem':<10}{problem}" for problem in summary["problems"]]
     verdict = [] if problems else [f"  {'verdict':<10}nothing was lost"]
     return "\n".join(["", f"atomstream {summary['verb']}", *page, *problems, *verdict, ""])
@@ -114,6 +120,8 @@ def _frames_line(summary: Mapping[str, Any]) -> str:
         shown = [(name, value) for name, value in shown if name not in ("analysed", "skipped")]
     line = "   ".join(f"{name} {value:,}" for name, value in shown if value is not None)
     bad = sum((summary.get("bad_messages") or {}).values())
+    paused = summary.get("paused")
+    line += f"   recording off for {paused:,}" if paused else ""
     return line + (f"   bad messages {bad:,}" if bad else "")
 
 
@@ -127,11 +135,34 @@ def _rate_line(summary: Mapping[str, Any]) -> str:
 
 
 def _latency_line(summary: Mapping[str, Any]) -> str:
-    names = {"p50": "latency_p50_ms", "p99": "latency_p99_ms", "p99.9": "latency_p999_ms"}
+    names = {
+        "p50": "latency_p50_ms",
+        "p99": "latency_p99_ms",
+        "p99.9": "latency_p999_ms",
+        "max": "latency_max_ms",
+    }
     if any(summary.get(name) is None for name in names.values()):
         return ""
     values = "   ".join(f"{short} {summary[name]:,.1f} ms" for short, name in names.items())
     return f"{values}   from received to published"
+
+
+_SHOWN_STAGES = {
+    "received_to_decoded": "waiting, decoding",
+    "decoded_to_batched": "batch",
+    "batched_to_computed": "networks",
+    "computed_to_published": "columns",
+}
+
+
+def _stages_line(summary: Mapping[str, Any]) -> str:
+    stages = summary.get("stages_ms") or {}
+    shown = [
+        f"{text} {stages[name]['p50']:,.1f} / {stages[name]['p99']:,.1f}"
+        for name, text in _SHOWN_STAGES.items()
+        if name in stages
+    ]
+    return "   ".join(shown) + " ms   (p50 / p99)" if shown else ""
 
 
 def _analysis_line(summary: Mapping[str, Any]) -> str:
@@ -167,7 +198,20 @@ def _memory_line(summary: Mapping[str, Any]) -> str:
     return "   ".join(f"{name} {size:,} MiB" for name, size in peak.items()) + ("   at most" if peak else "")
 
 
+def _series_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return a line for each series where there were several; of very many, the last ones."""
+    series = [SeriesSummary(**one) for one in summary.get("series") or ()]
+    if len(series) < _SEVERAL:
+        return []
+    shown = [f"  {'':<10}{series_line(one)}" for one in series[-_MOST_SERIES_LINES:]]
+    n_series = summary["n_series"]
+    which = "" if n_series == len(shown) else f", the last {len(shown)} of them"
+    return [f"  {'series':<10}{n_series:,}{which}:", *shown]
+
+
 def _file_line(summary: Mapping[str, Any]) -> str:
+    if len(summary["files"]) > _MOST_FILES:
+        return f"{len(summary['files']):,} files, {summary['files'][0]} the first"
     return ", ".join(f"{path} ({_size(path)})" for path in summary["files"])
 
 

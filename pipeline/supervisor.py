@@ -5,7 +5,8 @@
     [sender] ──► ingest ──► analyser(s)          child processes, each a `streamer.worker.Worker`
                    │  ▲         │
                    │  └─results─┤
-                   └──status────┴──views──► hub (a thread here) ──► window(s)
+      ▲            └──status────┴──views──► hub (a thread here) ──► window(s)
+      └─requests, replies─► control port (a thread here) ◄──► window(s), scripts
 
 Order: hub; sender (if the run brings its own); ingest, which binds; analysers, until their networks are
 loaded; then the sender may begin. The run is over when ingest has ended: by the end of the series, by its own
@@ -18,24 +19,33 @@ be closed. Whatever happens, every process is joined before `supervise` returns 
 
 import multiprocessing
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from multiprocessing.synchronize import Event
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from pipeline.analyser import run_analyser
+from pipeline.control_port import ControlPort
 from pipeline.crew import Crew
-from pipeline.hub import ViewHub
+from pipeline.heartbeat import Heartbeat
+from pipeline.hub import ViewHub, shown_address
 from pipeline.plan import Companion, RunOutcome, RunPlan
 from pipeline.progress import RunProgress
 from pipeline.signals import StopSignals
 from pipeline.standin import StandIn, report_lost
+from pipeline.webhooks import Webhooks
 from streamer.clock import RunClock
-from streamer.errors import WorkerError
+from streamer.config import SecurityConfig
+from streamer.curve import own_keys
+from streamer.errors import RunError, WorkerError
 from streamer.ingest import run_ingest
-from streamer.sources import parse_source, wait_reachable
+from streamer.sources import ZMQ_SCHEMES, parse_source, wait_reachable
 from streamer.worker import Worker, WorkerState
+
+if TYPE_CHECKING:
+    from pipeline.metrics import Metrics
 
 __all__ = ["supervise"]
 
@@ -67,13 +77,25 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
         On a second Ctrl-C, or one before ingest was started; all processes have ended.
     """
     config = plan.config
-    if plan.sender is None:
-        wait_reachable(parse_source(config.source.address), config.source.connect_timeout_s)
-    with StopSignals() as signals, ViewHub(config.view.bind) as hub, Crew() as crew:
-        with closing(_Run(plan, signals, hub, crew)) as run:
+    source = parse_source(config.source.address) if plan.sender is None else None
+    if source is not None and source.scheme in ZMQ_SCHEMES:  # others may serve one connection only: ingest's
+        wait_reachable(source, config.source.connect_timeout_s)
+    clock = RunClock.start()
+    with (
+        StopSignals() as signals,
+        ViewHub(config.view.bind, config.security) as hub,
+        Webhooks({t.name: t.webhook for t in config.trigger if t.webhook}, clock.now) as webhooks,
+        ControlPort(config.control, config.channel, clock, webhooks.take, config.security) as port,
+        _offered(config.control.metrics, hub.local_address, config.security, plan.say) as metrics,
+        Heartbeat(hub.inner_address) as heart,
+        Crew() as crew,
+    ):
+        with closing(_Run(plan, clock, signals, hub, port, metrics, heart, crew)) as run:
             run.start()
             run.watch()
             outcome = run.outcome()
+            if done := webhooks.done():
+                plan.say(done)
             report(outcome)
             run.wait_for_window()
             return outcome
@@ -82,11 +104,24 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
 class _Run:
     """One run, as the supervisor sees it."""
 
-    def __init__(self, plan: RunPlan, signals: StopSignals, hub: ViewHub, crew: Crew) -> None:
-        self._plan, self._signals, self._hub, self._crew = plan, signals, hub, crew
+    def __init__(
+        self,
+        plan: RunPlan,
+        clock: RunClock,
+        signals: StopSignals,
+        hub: ViewHub,
+        port: ControlPort,
+        metrics: "Metrics | None",
+        heart: Heartbeat,
+        crew: Crew,
+    ) -> None:
+        self._metrics, self._heart = metrics, heart
+        self._plan, self._signals, self._hub, self._port, self._crew = plan, signals, hub, port, crew
         self._config = plan.config
-        self._clock = RunClock.start()
-        self._progress = RunProgress(hub.outer_address, plan.config.analysis.enabled)
+        self._clock = clock
+        self._progress = RunProgress(
+            hub.local_address, plan.config.analysis.enabled, own_keys(plan.config.security)
+        )
         self._sender: Worker | None = None
         self._window: Worker | None = None
         self._analysers: list[Worker] = []
@@ -109,10 +144,14 @@ class _Run:
         if self._plan.sender is not None:
             self._start_sender(self._plan.sender, begin)
         self._ingest = self._crew.start(
-            "ingest", run_ingest, self._config, self._clock, self._hub.inner_address
+            "ingest", run_ingest, self._config, self._clock, self._hub.inner_address, self._port.remote
         )
         self._await_ready(self._ingest)
-        self._plan.say(f"live view: atomstream gui {self._hub.outer_address}")
+        self._plan.say(f"live view: atomstream gui {self._hub.shown_address}")
+        if self._port.remote.control:
+            self._plan.say(f'control: atomstream tell {shown_address(self._port.remote.control)} note "…"')
+        if self._port.remote.stimuli:
+            self._plan.say(f"stimuli: push samples to {shown_address(self._port.remote.stimuli)}")
         self._start_window()
         self._start_analysers()
         if not self._signals.requested:
@@ -121,14 +160,24 @@ class _Run:
     def watch(self) -> None:
         """Look after the processes until ingest has ended."""
         while _runs(self._ingest, _POLL_S):
+            self._pass_on_words(self._sender, self._ingest)
             self._look_after_analysers()
             self._look_after_sender()
             self._look_after_window()
             self._crew.sample_memory()
             self._progress.update()
+            self._tell()
+            self._end_wanted |= self._port.stop_wanted
             if self._ending():
                 self._ask_for_the_end()
+        self._pass_on_words(self._sender, self._ingest)
         self._ingest.raise_error()
+
+    def _tell(self) -> None:
+        """Give a sign of life, and keep the metrics up to date."""
+        self._heart.beat(self._clock.now(), self._crew.states())
+        if self._metrics is not None:
+            self._metrics.update()
 
     def outcome(self) -> RunOutcome:
         """Stop the others, now that ingest has ended, and gather what all have said."""
@@ -154,6 +203,11 @@ class _Run:
         while _runs(self._window, _POLL_S) and not self._signals.requested:
             pass
 
+    def _pass_on_words(self, *workers: Worker | None) -> None:
+        for worker in workers:
+            for line in worker.told() if worker is not None else ():
+                self._plan.say(line)
+
     def _ending(self) -> bool:
         return self._end_wanted or self._signals.requested
 
@@ -161,17 +215,20 @@ class _Run:
         return self._plan.window_stays and not self._ending()
 
     def _start_sender(self, sender: Companion, begin: Event) -> None:
-        self._sender = self._crew.start("sender", sender.target, *sender.args, begin)
+        self._sender = self._crew.start(sender.name, sender.target, *sender.args, begin)
         self._await_ready(self._sender)
         if self._signals.requested:
             raise KeyboardInterrupt
-        source = msgspec.structs.replace(self._config.source, address=self._sender.info["address"])
+        address = self._sender.info["address"]
+        source = self._config.source
+        if address != source.address:  # a sender of our own, on this machine
+            source = msgspec.structs.replace(source, address=address, server_key="")
         self._config = msgspec.structs.replace(self._config, source=source)
 
     def _start_window(self) -> None:
         if self._plan.window is not None:
             window = self._plan.window
-            self._window = self._crew.start("window", window.target, *window.args, self._hub.outer_address)
+            self._window = self._crew.start("window", window.target, *window.args, self._hub.local_address)
 
     def _start_analysers(self) -> None:
         if not self._config.analysis.enabled or self._signals.requested:
@@ -195,6 +252,7 @@ class _Run:
             self._ingest.info["tasks"],
             self._ingest.info["results"],
             self._hub.inner_address,
+            self._analysers_started,
         )
 
     def _await_ready(self, worker: Worker, timeout_s: float = _READY_TIMEOUT_S) -> None:
@@ -203,6 +261,8 @@ class _Run:
         while worker.poll(_POLL_S) is WorkerState.STARTING and not self._signals.requested:
             if time.monotonic() > deadline:
                 raise WorkerError(f"{worker.name} was not ready after {timeout_s:g} s")
+            self._pass_on_words(worker)
+        self._pass_on_words(worker)
         worker.raise_error()
 
     def _look_after_analysers(self) -> None:
@@ -229,7 +289,7 @@ class _Run:
             return
         if self._sender_failed_at is None:
             self._sender_failed_at = time.monotonic()
-            self._note(f"sender: {self._sender.error}")
+            self._note(f"{self._sender.name}: {self._sender.error}")
         self._end_wanted |= time.monotonic() - self._sender_failed_at > _DRAIN_S
 
     def _look_after_window(self) -> None:
@@ -258,6 +318,23 @@ class _Run:
     def _note(self, trouble: str) -> None:
         self._troubles.append(trouble)
         self._plan.say(trouble)
+
+
+@contextmanager
+def _offered(
+    bind: str, hub: str, security: SecurityConfig, say: Callable[[str], None]
+) -> "Iterator[Metrics | None]":
+    """Offer metrics, if they are asked for."""
+    if not bind:
+        yield None
+        return
+    try:
+        from pipeline.metrics import Metrics
+    except ModuleNotFoundError as error:
+        raise RunError("--metrics needs prometheus-client: pip install 'atomstream[metrics]'") from error
+    with Metrics(bind, hub, security) as metrics:
+        say(f"metrics: {metrics.address}")
+        yield metrics
 
 
 def _runs(worker: Worker, wait_s: float = 0.0) -> bool:

@@ -75,6 +75,8 @@ def make_view(prepared: PreparedFrame, denoised: Array, result: FrameResult, siz
         drift_x_px=result.drift_px[1],
         ood_score=result.ood_score,
         mean_counts=_mean(prepared),
+        fused_atoms=result.fused_atoms,
+        fused_atoms_std=result.fused_atoms_std,
     )
     return View(header, raw, clean, result.columns)
 

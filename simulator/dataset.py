@@ -172,11 +172,12 @@ def in_field(columns: NDArray[np.void], settings: MultisliceSettings) -> NDArray
 
 
 def store(file: h5py.File, sample: Sample) -> None:
-    """Write one sample; marked done last, so that an interruption costs at most this one."""
+    """Write one sample and flush: even a kill costs at most the one that is being written."""
     file["waves"][sample.index] = sample.waves
     file["columns"][sample.index] = sample.columns
     file["settings"][sample.index] = sample.settings
     file["done"][sample.index] = True
+    file.flush()
 
 
 def content_hash(path: Path) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from streamer.compression import FILTER_HEADER, encode
 from streamer.errors import UsageError
-from streamer.records import Compression, Frame, SeriesKey, SeriesStart, StreamMessage
+from streamer.records import Compression, Frame, SeriesEnd, SeriesKey, SeriesStart, StreamMessage
 
 __all__ = ["NO_FAULTS", "FaultKind", "FaultPlan", "Injected", "Outgoing", "inject", "parse_faults"]
 
@@ -23,6 +23,7 @@ Parts = tuple[bytes | memoryview, ...]
 Encode = Callable[[StreamMessage], Iterable[bytes | memoryview]]
 
 _STRAY_SERIES = 1_000_000  # added to the series' number for a frame of another series
+_TWIN_SERIES = 2_000_000  # and for a whole one
 
 
 class FaultKind(StrEnum):
@@ -31,6 +32,7 @@ class FaultKind(StrEnum):
     DROP = "drop"  # the frame is never sent
     DUPLICATE = "duplicate"  # it is sent twice
     REORDER = "reorder"  # it is sent after the next one
+    DELAY = "delay"  # it is sent some frames later
     TRUNCATE = "truncate"  # its message ends half-way
     CORRUPT = "corrupt"  # the length of its first compressed block is wrong
     SIZE = "size"  # its payload declares twice the size
@@ -39,6 +41,9 @@ class FaultKind(StrEnum):
     GARBAGE = "garbage"  # random bytes are sent before it
     STRAY = "stray"  # a frame of another series is sent before it
     STALL = "stall"  # the sender pauses before it
+    BURST = "burst"  # it is held back with those after it, and all are sent at once
+    DISCONNECT = "disconnect"  # before it the sender closes its connections, pauses, and opens again
+    TWIN = "twin"  # before it another series begins, which runs along to the end
     NO_START = "no-start"  # the series begins without its start message
     NO_END = "no-end"  # and ends without its end message
 
@@ -60,7 +65,9 @@ class FaultPlan:
         Faults of the series itself (`NO_START`, `NO_END`).
     seed : int
     stall_s : float
-        Length of a stall [s].
+        Length of a stall, and of the pause between two connections [s].
+    delay_frames, burst_frames : int
+        How many frames later a delayed one is sent, and how many a burst holds.
     """
 
     rates: Mapping[FaultKind, float] = field(default_factory=dict)
@@ -68,6 +75,8 @@ class FaultPlan:
     series: frozenset[FaultKind] = frozenset()
     seed: int = 0
     stall_s: float = 0.5
+    delay_frames: int = 5
+    burst_frames: int = 64
 
     def hit(self, frame_id: int) -> FaultKind | None:
         """Return the fault that hits the frame, if any."""
@@ -97,11 +106,15 @@ class Injected:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """One message to be sent, after a pause of `delay_s`; `frame_id` is None where it is no frame of ours."""
+    """One message to be sent, after a pause of `delay_s`; `frame_id` is None where it is no frame of ours.
+
+    With `reconnect`, the sender's connections are closed before the pause and opened again after it.
+    """
 
     parts: Parts
     frame_id: int | None = None
     delay_s: float = 0.0
+    reconnect: bool = False
 
 
 def parse_faults(text: str, seed: int = 0) -> FaultPlan:
@@ -135,24 +148,94 @@ def inject(
     messages: Iterable[StreamMessage], encode_message: Encode, plan: FaultPlan, injected: list[Injected]
 ) -> Iterator[Outgoing]:
     """Encode the messages of a stream with the plan's faults; what was injected is appended to `injected`."""
-    held: list[Outgoing] = []
+    held, twin = _Held(plan), _Twin()
     for message in messages:
         if not isinstance(message, Frame):
-            yield from held
-            held.clear()
+            yield from held.release()
             yield from _boundary(message, tuple(encode_message(message)), plan, injected)
+            yield from _encoded(twin.boundary(message), encode_message)
             continue
         kind = plan.hit(message.header.frame_id)
         if kind is not None:
             injected.append(Injected(kind, message.header.frame_id))
-        outgoing = _faulty(message, kind, plan, encode_message)
+        beside = list(_encoded(twin.beside(message, kind is FaultKind.TWIN), encode_message))
+        yield from held.pass_on(kind, beside + _faulty(message, kind, plan, encode_message))
+    yield from held.release()
+
+
+class _Held:
+    """Messages that are sent later than they should be."""
+
+    def __init__(self, plan: FaultPlan) -> None:
+        self._plan = plan
+        self._reordered: list[Outgoing] = []
+        self._delayed: list[tuple[int, list[Outgoing]]] = []  # frames still to wait for, and what waits
+        self._burst: list[Outgoing] = []
+        self._burst_left = 0  # frames that the burst still takes in
+
+    def pass_on(self, kind: FaultKind | None, outgoing: list[Outgoing]) -> Iterator[Outgoing]:
+        """Take in the messages of one frame; yield what is to be sent now."""
+        if kind is FaultKind.BURST and not self._burst_left:
+            self._burst_left = self._plan.burst_frames
+        in_turn = self._in_turn(kind, outgoing)
+        if not self._burst_left:
+            yield from in_turn
+            return
+        self._burst += in_turn
+        self._burst_left -= 1
+        if not self._burst_left:
+            yield from self._burst
+            self._burst.clear()
+
+    def release(self) -> Iterator[Outgoing]:
+        """Yield all that is held: the series ends."""
+        late = [message for _, messages in self._delayed for message in messages]
+        yield from (*self._burst, *self._reordered, *late)
+        self._reordered, self._delayed, self._burst, self._burst_left = [], [], [], 0
+
+    def _in_turn(self, kind: FaultKind | None, outgoing: list[Outgoing]) -> list[Outgoing]:
         if kind is FaultKind.REORDER:
-            held += outgoing
-            continue
-        yield from outgoing
-        yield from held
-        held.clear()
-    yield from held
+            self._reordered += outgoing
+            return []
+        self._delayed = [(n - 1, messages) for n, messages in self._delayed]
+        due = [message for n, messages in self._delayed if n <= 0 for message in messages]
+        self._delayed = [(n, messages) for n, messages in self._delayed if n > 0]
+        if kind is FaultKind.DELAY:
+            self._delayed.append((self._plan.delay_frames, outgoing))
+            return due
+        now, self._reordered = [*outgoing, *self._reordered, *due], []
+        return now
+
+
+class _Twin:
+    """Another series of the same frames that runs along from some frame on."""
+
+    def __init__(self) -> None:
+        self._start: SeriesStart | None = None  # of the stream's own series
+        self._first_id: int | None = None  # of the own frame beside the twin's first
+
+    def boundary(self, message: SeriesStart | SeriesEnd) -> Iterator[StreamMessage]:
+        """Note the own series' start; end the twin after its end."""
+        if isinstance(message, SeriesStart):
+            self._start = message
+        elif self._first_id is not None:
+            yield SeriesEnd(_other_key(message.key, _TWIN_SERIES))
+
+    def beside(self, frame: Frame, begins: bool) -> Iterator[StreamMessage]:
+        """Yield what the twin sends before a frame of the stream's own."""
+        header = frame.header
+        key = _other_key(header.key, _TWIN_SERIES)
+        if begins and self._first_id is None:
+            self._first_id = header.frame_id
+            if self._start is not None:
+                planned = max(self._start.n_frames_planned - header.frame_id, 0)
+                yield replace(self._start, key=key, n_frames_planned=planned)
+        if self._first_id is not None:
+            yield replace(frame, header=replace(header, key=key, frame_id=header.frame_id - self._first_id))
+
+
+def _encoded(messages: Iterable[StreamMessage], encode_message: Encode) -> Iterator[Outgoing]:
+    return (Outgoing(tuple(encode_message(message))) for message in messages)
 
 
 def _boundary(
@@ -183,6 +266,8 @@ def _faulty(frame: Frame, kind: FaultKind | None, plan: FaultPlan, encode_messag
             return [Outgoing(tuple(encode_message(_stray(frame)))), sound]
         case FaultKind.STALL:
             return [replace(sound, delay_s=plan.stall_s)]
+        case FaultKind.DISCONNECT:
+            return [replace(sound, delay_s=plan.stall_s, reconnect=True)]
     return [sound]
 
 
@@ -192,10 +277,11 @@ def _truncated(parts: Parts) -> Parts:
 
 
 def _stray(frame: Frame) -> Frame:
-    key = frame.header.key
-    return replace(
-        frame, header=replace(frame.header, key=SeriesKey(key.series_id + _STRAY_SERIES, key.unique_id[::-1]))
-    )
+    return replace(frame, header=replace(frame.header, key=_other_key(frame.header.key, _STRAY_SERIES)))
+
+
+def _other_key(key: SeriesKey, offset: int) -> SeriesKey:
+    return SeriesKey(key.series_id + offset, f"{key.unique_id[::-1]}-{offset}" if key.unique_id else "")
 
 
 def _corrupted(frame: Frame) -> Frame:

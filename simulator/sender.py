@@ -9,15 +9,18 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import zmq
 from numpy.typing import NDArray
 
-from simulator.faults import NO_FAULTS, FaultPlan, Injected, Outgoing, inject
+from simulator.faults import NO_FAULTS, FaultPlan, Injected, inject
 from streamer.clock import RunClock
 from streamer.compression import encode
+from streamer.config import LOCAL_ONLY, SecurityConfig
+from streamer.curve import Guard
 from streamer.errors import RunError, UsageError
 from streamer.records import Compression, Frame, FrameHeader, SeriesEnd, SeriesKey, SeriesStart, StreamMessage
 from streamer.sources import Scheme, make_encoder
@@ -68,6 +71,8 @@ class SenderSettings:
     linger_s : float
         How long the last messages may take to leave [s].
     faults : FaultPlan
+    security : SecurityConfig
+        Who may connect; without, programs on this machine.
     """
 
     scheme: Scheme = Scheme.DECTRIS2
@@ -82,6 +87,7 @@ class SenderSettings:
     queue_frames: int = 100
     linger_s: float = 30.0
     faults: FaultPlan = NO_FAULTS
+    security: SecurityConfig = LOCAL_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +125,11 @@ def send_stream(
     on_bound : callable
         Told the endpoint, as ``tcp://127.0.0.1:PORT``, before anything is sent.
     """
-    with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
-        socket.set(zmq.SNDHWM, settings.queue_frames)
-        socket.set(zmq.LINGER, round(1000 * settings.linger_s))
-        _bind(socket, settings.bind)
-        on_bound(str(socket.getsockopt_string(zmq.LAST_ENDPOINT)))
-        counts = _send_all(socket, frames, settings, stop)
+    with _Outlet(settings) as outlet:
+        on_bound(outlet.endpoint)
+        counts = _send_all(outlet, frames, settings, stop)
         if stop():
-            socket.set(zmq.LINGER, _STOP_LINGER_MS)
+            outlet.hurry()
         return counts
 
 
@@ -153,15 +156,61 @@ def encode_frame(image: NDArray[Any], compression: Compression) -> EncodedFrame:
     return EncodedFrame(encode(image, compression), (height, width), dtype, compression)
 
 
-def _bind(socket: zmq.Socket[bytes], address: str) -> None:
-    try:
-        socket.bind(address)
-    except zmq.ZMQError as error:
-        raise RunError(f"cannot bind {address}: {error.strerror}; choose another port") from error
+class _Outlet:
+    """A bound PUSH socket that can be closed and opened again; a context manager that sends what is left."""
+
+    def __init__(self, settings: SenderSettings) -> None:
+        self._settings = settings
+        self.endpoint = self._open(settings.bind)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def send(self, parts: Sequence[bytes | memoryview], stop: Callable[[], bool]) -> bool:
+        """Hand a message to ZeroMQ, waiting for room; False if that was given up because of `stop`."""
+        while True:
+            try:
+                self._socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
+                return True
+            except zmq.Again:
+                if stop():
+                    return False
+                self._socket.poll(round(1000 * _CHECK_S), zmq.POLLOUT)
+
+    def close(self) -> None:
+        """Close all connections, after everything that was sent has left."""
+        self._socket.close()
+        self._guard.close()
+        self._context.term()
+
+    def reopen(self) -> None:
+        """Bind the same address again."""
+        self._open(self.endpoint)
+
+    def hurry(self) -> None:
+        """Give what has not left a moment only."""
+        self._socket.set(zmq.LINGER, _STOP_LINGER_MS)
+
+    def _open(self, address: str) -> str:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._guard = Guard(self._context, self._settings.security)
+        self._socket = self._context.socket(zmq.PUSH)
+        self._socket.set(zmq.SNDHWM, self._settings.queue_frames)
+        self._socket.set(zmq.LINGER, round(1000 * self._settings.linger_s))
+        try:
+            return self._guard.bind(self._socket, address)
+        except (UsageError, RunError):
+            self.close()
+            raise
 
 
 def _send_all(
-    socket: zmq.Socket[bytes],
+    outlet: _Outlet,
     frames: Iterable[NDArray[Any] | EncodedFrame],
     settings: SenderSettings,
     stop: Callable[[], bool],
@@ -172,9 +221,13 @@ def _send_all(
     messages = _messages(_encoded(frames, settings.compression), settings, pacer)
     sent, n_frames, n_bytes, last_id = 0, 0, 0, None
     for outgoing in inject(messages, encoder.encode, settings.faults, injected):
+        if outgoing.reconnect:
+            outlet.close()
         if outgoing.delay_s:
             pacer.pause(outgoing.delay_s)
-        if not _send(socket, outgoing, stop):
+        if outgoing.reconnect:
+            outlet.reopen()
+        if not outlet.send(outgoing.parts, stop):
             break
         sent += 1
         n_bytes += sum(len(part) for part in outgoing.parts)
@@ -220,19 +273,6 @@ def _encoded(
 ) -> Iterator[EncodedFrame]:
     for frame in frames:
         yield frame if isinstance(frame, EncodedFrame) else encode_frame(frame, compression)
-
-
-def _send(socket: zmq.Socket[bytes], outgoing: Outgoing, stop: Callable[[], bool]) -> bool:
-    """Hand a message to ZeroMQ, waiting for room; False if that was given up because of `stop`."""
-    parts: Sequence[bytes | memoryview] = outgoing.parts
-    while True:
-        try:
-            socket.send_multipart(parts, zmq.NOBLOCK, copy=False)
-            return True
-        except zmq.Again:
-            if stop():
-                return False
-            socket.poll(round(1000 * _CHECK_S), zmq.POLLOUT)
 
 
 class _Pacer:

@@ -1,9 +1,11 @@
 """The account of one series: its ledger and its counters, changed together."""
 
 from dataclasses import replace
+from math import nan
 
-from streamer.counters import Counters, LatencyHistogram
+from streamer.counters import Counters
 from streamer.errors import MessageError
+from streamer.latency import Latencies
 from streamer.ledger import Ledger, Placement
 from streamer.records import FrameHeader, FrameResult, FrameStatus
 
@@ -18,14 +20,14 @@ class SeriesAccount:
 
     Parameters
     ----------
-    max_gap_frames : int
+    max_gap_frames, first_id : int
         See `Ledger`.
     """
 
-    def __init__(self, max_gap_frames: int) -> None:
-        self.ledger = Ledger(max_gap_frames)
+    def __init__(self, max_gap_frames: int, first_id: int = 0) -> None:
+        self.ledger = Ledger(max_gap_frames, first_id)
         self.counters = Counters()
-        self.latency = LatencyHistogram()
+        self.latency = Latencies()
         self._max_gap_frames = max_gap_frames
         self._n_unnamed = 0  # missing frames that have no row
 
@@ -58,6 +60,12 @@ class SeriesAccount:
         counters.bytes_received += n_bytes
         return True
 
+    def pause(self, header: FrameHeader, t_received: float) -> None:
+        """Note that a frame is not in the file because recording was switched off."""
+        self.counters.paused += 1
+        self.ledger.record(header.frame_id, header.t_detector, t_received, nan, -1, FrameStatus.UNRECORDED)
+        self.ledger.explain(header.frame_id, "recording was off")
+
     def record(
         self, header: FrameHeader, n_bytes: int, t_received: float, t_recorded: float, stack_row: int
     ) -> None:
@@ -65,6 +73,7 @@ class SeriesAccount:
         if stack_row >= 0:
             self.counters.recorded += 1
             self.counters.bytes_recorded += n_bytes
+            self.latency.add_recorded(header.t_detector, t_received, t_recorded)
         self.ledger.record(header.frame_id, header.t_detector, t_received, t_recorded, stack_row)
 
     def damage(self, error: MessageError, frame_id: int, t_received: float) -> None:
@@ -82,14 +91,17 @@ class SeriesAccount:
         else:
             self.counters.bad_messages[error.label] += 1
 
-    def result(self, result: FrameResult, result_row: int) -> None:
-        """Note a frame's result."""
+    def result(self, result: FrameResult, result_row: int, t_stored: float) -> None:
+        """Note a frame's result, and when it came back."""
         self.counters.analysed += 1
-        self.latency.add(result.t_published - result.t_received)
-        self.ledger.analyse(result.frame_id, result.t_analysed, result.t_published, result_row)
+        self.latency.add_result(result, t_stored)
+        self.ledger.analyse(result, result_row)
 
     def failure(self, frame_id: int, reason: str) -> None:
-        """Note that a recorded frame could not be analysed."""
+        """Note that a frame could not be analysed."""
+        if self.ledger.status(frame_id) is FrameStatus.UNRECORDED:  # "damaged" would say that it was to be
+            self.lose_analysis(frame_id, reason)
+            return
         self.counters.damaged += 1
         self.ledger.damage(frame_id, reason)
 
@@ -108,8 +120,8 @@ class SeriesAccount:
         self.counters.analysis_lost -= 1
         self.ledger.explain(frame_id, "")
 
-    def close(self, n_planned: int) -> int:
-        """Count what never came; return how many frames of the plan are missing after the last one.
+    def close(self, n_planned: int, reason: str = "planned, never came") -> int:
+        """Count what never came, for this reason; return how many planned frames are missing after the last.
 
         Rows are made for them up to the largest gap that is believed; beyond it they are only counted.
         """
@@ -118,7 +130,7 @@ class SeriesAccount:
         n_named = min(n_absent, self._max_gap_frames)
         ledger.add_missing(n_rows + n_named)
         for row in range(n_rows, n_rows + n_named):
-            ledger.explain(ledger.first_id + row, "planned, never came")
+            ledger.explain(ledger.first_id + row, reason)
         self._n_unnamed = n_absent - n_named
         return n_absent
 

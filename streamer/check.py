@@ -7,14 +7,24 @@ from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from streamer.compression import decode
 from streamer.errors import AtomstreamError, UsageError
 from streamer.files.hdf5 import Stack
+from streamer.losses import Loss, analysis_losses, losses
+from streamer.reconcile import contradictions, without_row
 from streamer.records import Frame, FrameHeader, FrameStatus, SeriesKey
 from streamer.repair import repair_file
-from streamer.result_tables import FileState, Tables, count, file_state, open_result, read_tables
+from streamer.result_tables import (
+    FileState,
+    Tables,
+    count,
+    damaged_on_arrival,
+    file_state,
+    left_out,
+    open_result,
+    read_tables,
+)
 
 __all__ = ["CheckReport", "check_file", "repair"]
 
@@ -33,13 +43,20 @@ class CheckReport:
     state : str
         ``complete``, ``stopped`` or ``repaired`` as the file says; ``recording`` if it was never closed.
     planned, rows, received, recorded, analysed, skipped, missing, damaged : int
-        Frames the source announced; frame ids in the ledger; and what became of them, by the ledger.
+        Frames the source announced; frame ids in the ledger; and what became of them, by the ledger (missing:
+        also those planned frames for which the ledger has no row).
+    damaged_on_arrival : int
+        Those of the damaged that are not in the stack.
+    analysis_lost : int
+        Undamaged frames that were to be analysed by the run's policy and have no result.
+    paused : int
+        Frames received while recording was switched off: not in the stack, and no loss.
     decoded : int
         Frames whose pixels were decoded.
     lost : int
-        Frames that were to be recorded and are not, or cannot be decoded.
-    losses : tuple of str
-        What did not go all the way, and why: one line for each status and reason.
+        Frames that are not recorded, cannot be decoded, or were lost in the analysis; each is counted once.
+    losses : tuple of Loss
+        What did not go all the way, and why: one for each status and reason.
     problems : tuple of str
         What is wrong with the file itself: contradictions, unreadable frames, a missing end.
     """
@@ -54,9 +71,12 @@ class CheckReport:
     skipped: int
     missing: int
     damaged: int
+    damaged_on_arrival: int
+    analysis_lost: int
+    paused: int
     decoded: int
     lost: int
-    losses: tuple[str, ...]
+    losses: tuple[Loss, ...]
     problems: tuple[str, ...]
 
     @property
@@ -88,8 +108,9 @@ def check_file(path: Path, progress: Progress | None = None) -> CheckReport:
         tables = read_tables(file)
         problems = _unfinished(state, tables)
         # After a crash the tables may end at different rows; to say so is enough.
-        problems += [] if state is FileState.CRASHED else list(_contradictions(tables))
+        problems += [] if state is FileState.CRASHED else list(contradictions(tables))
         unreadable = _decode_all(file, tables, progress or (lambda done, total: None))
+        problems += list(_decode_maps(file))[:_MOST_NAMED]
     known = set(tables.ledger["frame_id"][tables.ledger["status"] == FrameStatus.DAMAGED].tolist())
     problems += [f"frame {i}: {why}" for i, why in unreadable.items() if i not in known][:_MOST_NAMED]
     return _report(path, tables, problems, unreadable)
@@ -134,83 +155,6 @@ def _unfinished(state: FileState, tables: Tables) -> list[str]:
     return []
 
 
-def _contradictions(tables: Tables) -> Iterator[str]:
-    """Find what cannot be true together."""
-    yield from _uneven(tables)
-    ledger = tables.ledger
-    yield from _unless(np.all(np.diff(ledger["frame_id"]) == 1), "the ledger's frame ids are not consecutive")
-    yield from _references("stack_row", ledger, tables.stack["indices_image"], "stack")
-    yield from _references("result_row", ledger, tables.summary["frame_id"], "summary")
-    status, recorded = ledger["status"], ledger["stack_row"] >= 0
-    absent = status == FrameStatus.MISSING
-    yield from _unless(not np.any(recorded & absent), "frames are in the stack and called missing")
-    has_result, analysed = ledger["result_row"] >= 0, status == FrameStatus.ANALYSED
-    yield from _unless(not np.any(analysed & ~has_result), "frames are called analysed and have no result")
-    yield from _unless(
-        not np.any(has_result & recorded & ~analysed), "frames have a result and are not analysed"
-    )
-    kept = absent | (status == FrameStatus.DAMAGED) | recorded
-    yield from _unless(bool(np.all(kept)), "frames are called recorded and are not in the stack")
-    yield from _column_rows(tables)
-    if tables.state not in ("recording", "failed"):  # a failed recording counts on after its file is closed
-        yield from _counters(tables)
-
-
-def _uneven(tables: Tables) -> Iterator[str]:
-    for name in tables.uneven:
-        yield f"the columns of /entry/{name} have different lengths"
-    results = len(tables.summary["frame_id"])
-    yield from _unless(len(tables.first_row) == results, "columns/first_row and summary differ in length")
-
-
-def _references(
-    name: str, ledger: dict[str, NDArray[Any]], frame_ids: NDArray[Any], table: str
-) -> Iterator[str]:
-    """Each row of a table must be referred to once, by the ledger's row of the same frame."""
-    rows = ledger[name][ledger[name] >= 0]
-    yield from _unless(
-        np.array_equal(np.sort(rows), np.arange(len(frame_ids))),
-        f"the ledger refers to {len(rows)} rows of the {table}, which has {len(frame_ids)}",
-    )
-    if rows.size and rows.max() < len(frame_ids):
-        same = np.array_equal(frame_ids[rows], ledger["frame_id"][ledger[name] >= 0])
-        yield from _unless(same, f"frames of the {table} have other ids than in the ledger")
-
-
-def _column_rows(tables: Tables) -> Iterator[str]:
-    lengths = tables.summary["n_columns"].astype(np.int64)
-    ends = np.cumsum(lengths)
-    fits = np.array_equal(tables.first_row, ends - lengths)
-    fits = fits and (ends[-1] if len(ends) else 0) == len(tables.columns["frame_id"])
-    yield from _unless(fits, "columns/first_row does not fit the number of columns")
-    if fits:
-        expected = np.repeat(tables.summary["frame_id"], lengths)
-        same = np.array_equal(tables.columns["frame_id"], expected)
-        yield from _unless(same, "columns belong to other frames than columns/first_row says")
-
-
-def _counters(tables: Tables) -> Iterator[str]:
-    """Compare the counters that the run has kept with what the ledger adds up to."""
-    counted = count(tables.ledger)
-    counted["missing"] += _without_row(tables)
-    for name in ("received", "recorded", "analysed", "skipped", "missing", "damaged"):
-        kept, found = tables.counters[name], counted[name]
-        yield from _unless(kept == found, f"{kept} frames {name} by the counters, {found} by the ledger")
-
-
-def _without_row(tables: Tables) -> int:
-    """Return how many planned frames after the last one are missing and have no row of their own."""
-    if tables.state not in ("complete", "failed"):
-        return 0
-    frame_ids = tables.ledger["frame_id"]
-    return max(0, tables.n_planned - (int(frame_ids[-1]) + 1 if len(frame_ids) else 0))
-
-
-def _unless(fine: bool | np.bool_, problem: str) -> Iterator[str]:
-    if not fine:
-        yield problem
-
-
 def _decode_all(file: h5py.File, tables: Tables, progress: Progress) -> dict[int, str]:
     """Decode every frame; return the ids of those that cannot be, and why."""
     stack = Stack(file["/entry/stack/intensity"])
@@ -235,38 +179,32 @@ def _decode_row(stack: Stack, row: int, frame_id: int) -> None:
     decode(Frame(header, payload))
 
 
+def _decode_maps(file: h5py.File) -> Iterator[str]:
+    """Read every stored map; name those that cannot be."""
+    maps = file.get("/entry/maps", {})
+    for name in [name for name in maps if name != "frame_id"]:
+        for row in range(maps[name].shape[0]):
+            try:
+                maps[name][row]
+            except (OSError, RuntimeError) as error:
+                yield f"map {name} in row {row} cannot be read: {error}"
+
+
 def _report(path: Path, tables: Tables, problems: list[str], unreadable: dict[int, str]) -> CheckReport:
-    counted = count(tables.ledger)
-    unrecorded = counted["rows"] - counted["recorded"] + _without_row(tables)
+    ledger, counted = tables.ledger, count(tables.ledger)
+    in_analysis = analysis_losses(tables)
+    absent = (ledger["stack_row"] < 0) & ~left_out(ledger)
+    gone = in_analysis | absent | np.isin(ledger["frame_id"], list(unreadable))
+    counted["missing"] += without_row(tables)
     return CheckReport(
         path=str(path),
         state=tables.state,
         planned=tables.n_planned,
         **counted,
+        damaged_on_arrival=int(np.sum(damaged_on_arrival(ledger))),
+        analysis_lost=int(np.sum(in_analysis)),
         decoded=counted["recorded"] - len(unreadable),
-        lost=unrecorded + len(unreadable),
-        losses=tuple(_losses(tables)),
+        lost=int(np.sum(gone)) + without_row(tables),
+        losses=tuple(losses(tables)),
         problems=tuple(problems),
-    )
-
-
-def _losses(tables: Tables) -> Iterator[str]:
-    """Name what is not in the file, or not analysed though it was to be, by status and reason."""
-    ledger = tables.ledger
-    for status in FrameStatus:
-        of_status = ledger["status"] == status
-        for reason in np.unique(ledger["reason"][of_status]):
-            chosen = of_status & (ledger["reason"] == reason)
-            if status in (FrameStatus.MISSING, FrameStatus.DAMAGED) or reason:
-                ids = ledger["frame_id"][chosen]
-                why = reason.decode() or "never came"
-                yield f"{len(ids)} {status.name.lower()} ({why}): {_ranges(ids)}"
-
-
-def _ranges(ids: NDArray[Any]) -> str:
-    """Write frame ids shortly: 3, 7-9, 12."""
-    runs = np.split(ids, np.flatnonzero(np.diff(ids) != 1) + 1)
-    named = [f"{run[0]}" if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs[:_MOST_NAMED]]
-    return ", ".join(named) + (
-        f" and {len(runs) - _MOST_NAMED} more ranges" if len(runs) > _MOST_NAMED else ""
     )

@@ -4,6 +4,7 @@ Read once, where a command starts, and passed down in parts as arguments: nothin
 environment or at global state. Each field's comment says what it bounds.
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,11 +14,20 @@ from streamer.errors import UsageError
 from streamer.records import Policy
 
 __all__ = [
+    "LOCAL_ONLY",
     "AnalysisConfig",
+    "ChannelConfig",
+    "ControlConfig",
+    "DetectorConfig",
+    "HeaderDetail",
     "IngestConfig",
     "RecordConfig",
     "RunConfig",
+    "SecurityConfig",
     "SourceConfig",
+    "TeeConfig",
+    "TriggerConfig",
+    "TriggerMode",
     "ViewConfig",
     "load_config",
     "to_toml",
@@ -33,10 +43,15 @@ Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where frames come from, and what the source cannot know itself."""
 
-    address: str = ""  # dectris2://HOST:31001, dectris1://HOST:9999, atomstream://HOST:PORT
+    address: str = (
+        ""  # dectris2://HOST:31001, dectris1://HOST:9999, merlin://HOST:6342, atomstream://HOST:PORT
+    )
+    control_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0  # merlin: start through it; 0: do not
+    start_frames: NonNegative = 0  # de: start an acquisition of so many; 0: do not
     channel: str = ""  # a detector's threshold; empty: the first
     pixel_size_A: Annotated[float, msgspec.Meta(gt=0)] | None = None  # at the specimen; overrides the header
     connect_timeout_s: Seconds = 5.0
+    server_key: str = ""  # public key file of an encrypted source; empty: it is not encrypted
 
 
 class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -49,6 +64,7 @@ class IngestConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     end_timeout_s: Seconds = 5.0  # silence after the last planned frame that counts as an end
     idle_timeout_s: Seconds = 0.0  # silence at any time that ends the run; 0: never
     result_timeout_s: Seconds = 30.0  # how long the last results are waited for
+    continuous: bool = False  # wait for another series when one is over
 
 
 class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -58,6 +74,7 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     flush_frames: Positive = 128  # or what came within the interval, whichever is less
     flush_interval_s: Seconds = 0.25
     maps_every: NonNegative = 0  # store denoised and atom-count maps of every n-th frame; 0: none
+    paused: bool = False  # begin with recording switched off, until somebody switches it on
 
 
 class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -79,6 +96,8 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     on_device: bool = True  # with TensorRT: prepare frames and find columns on the GPU
     detection_threshold: Fraction = 0.5
     analysers: Positive = 1
+    average_frames: Positive = 1  # the networks get the drift-corrected mean of so many (with one analyser)
+    follow: bool = True  # give columns an identity, and fuse their counts over frames (with one analyser)
 
 
 class ViewConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -89,6 +108,112 @@ class ViewConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     size_px: Positive = 1024
 
 
+class SecurityConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who may connect to what this program binds, and how it proves itself where it connects."""
+
+    key: str = ""  # this machine's own secret key file
+    clients: tuple[str, ...] = ()  # public key files of those who may connect; none: nothing is encrypted
+    insecure: bool = False  # bind to other than the loopback interface without encryption
+
+
+class TriggerMode(StrEnum):
+    """What starts a series' images: a command (ints) or a signal; one signal each, or one for all."""
+
+    INTS = "ints"
+    EXTS = "exts"
+    EXTE = "exte"
+
+
+class HeaderDetail(StrEnum):
+    """How much a detector says at a series' start; with ``all`` also its masks and tables."""
+
+    BASIC = "basic"
+    ALL = "all"
+
+
+class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The detector that the run sets up, arms and disarms; what is not given stays as the detector has it."""
+
+    arm: str = ""  # http://HOST:PORT of its REST interface; empty: a series is started by hand
+    api_version: str = "1.8.0"
+    trigger_mode: TriggerMode = TriggerMode.INTS
+    images: Positive | None = None  # for each trigger
+    triggers: Positive | None = None
+    frame_time_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    count_time_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    header_detail: HeaderDetail = HeaderDetail.BASIC
+    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0  # for an answer that should come at once
+
+
+class TeeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """To whom a stream is passed on (`streamer.tee`)."""
+
+    lossless: tuple[str, ...] = ()  # addresses of clients that get everything, or hold everything back
+    best_effort: tuple[str, ...] = ()  # of clients that get the images they have room for
+    queue_frames: Positive = 100  # on their way to each client
+    series: NonNegative = 0  # end after so many; 0: go on until stopped
+
+
+class ControlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the run takes commands; who may connect (`SecurityConfig`) can stop it."""
+
+    bind: str = "tcp://127.0.0.1:0"  # empty: it takes none
+    metrics: str = ""  # HOST:PORT for Prometheus; empty: none
+    stimuli: str = "tcp://127.0.0.1:0"  # for the samples of the [[channel]]s, if there are any
+
+
+class ChannelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A stimulus channel: its place in the file must be made before the first frame."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
+    unit: Annotated[str, msgspec.Meta(max_length=32)] = ""
+    clock: Literal["run", "foreign"] = "run"  # foreign: the sender's clock is not this machine's
+    max_rate_hz: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 100.0  # more are counted and dropped
+
+
+class TriggerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A rule that fires when what it watches leaves its bounds or changes; see docs/triggers.md."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
+    when: Literal[
+        "total_atoms", "n_columns", "ood_score", "drift_px", "region_atoms", "column_count", "lost", "channel"
+    ]
+    above: float | None = None
+    below: float | None = None
+    change: Annotated[float, msgspec.Meta(gt=0)] | None = None  # against the value at arming
+    region: tuple[float, float, float, float] | None = None  # y0, x0, y1, x1 [px], for region_atoms
+    at: tuple[float, float] | None = None  # y, x [px], for column_count
+    radius_px: Annotated[float, msgspec.Meta(gt=0)] = 6.0
+    channel: str = ""  # for channel
+    for_frames: Positive = 1  # values in a row for which it must hold
+    hysteresis: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # how far inside again before it can fire anew
+    rearm_s: Seconds = 1.0
+    mark: bool = True  # a note in the file
+    webhook: str = ""  # http:// or https://, called with the event as JSON
+
+    def __post_init__(self) -> None:
+        needs = {"region_atoms": "region", "column_count": "at", "channel": "channel"}
+        for when, field in needs.items():
+            if bool(getattr(self, field)) != (self.when == when):
+                raise ValueError(
+                    f"trigger {self.name!r}: '{field}' belongs to when = \"{when}\", and to no other"
+                )
+        if self.above is None and self.below is None and self.change is None:
+            raise ValueError(f"trigger {self.name!r} can never fire: give above, below or change")
+        if self.above is not None and self.below is not None and self.below > self.above:
+            raise ValueError(
+                f"trigger {self.name!r} always fires: below {self.below:g} > above {self.above:g}"
+            )
+        if self.webhook and not self.webhook.startswith(("http://", "https://")):
+            raise ValueError(
+                f"trigger {self.name!r}: webhook {self.webhook!r} is no http:// or https:// address"
+            )
+
+
+LOCAL_ONLY = SecurityConfig()
+"""Nothing is encrypted, and nothing can be reached from other machines."""
+
+
 class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything a run is told; stored with it under ``/entry/process/configuration``."""
 
@@ -97,6 +222,26 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     record: RecordConfig = RecordConfig()
     analysis: AnalysisConfig = AnalysisConfig()
     view: ViewConfig = ViewConfig()
+    security: SecurityConfig = LOCAL_ONLY
+    tee: TeeConfig = TeeConfig()
+    detector: DetectorConfig = DetectorConfig()
+    control: ControlConfig = ControlConfig()
+    channel: Annotated[tuple[ChannelConfig, ...], msgspec.Meta(max_length=32)] = ()
+
+    trigger: Annotated[tuple[TriggerConfig, ...], msgspec.Meta(max_length=64)] = ()
+
+    def __post_init__(self) -> None:
+        for kind, tables in (("channel", self.channel), ("trigger", self.trigger)):
+            names = [table.name for table in tables]
+            if twice := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"{kind} names must differ, but {sorted(twice)} come twice")
+        channels = {channel.name for channel in self.channel}
+        for trigger in self.trigger:
+            if trigger.when == "channel" and trigger.channel not in channels:
+                raise ValueError(
+                    f"trigger {trigger.name!r} watches channel {trigger.channel!r}, which is not declared:"
+                    f" there are {sorted(channels)}"
+                )
 
 
 def load_config(path: Path) -> RunConfig:
@@ -124,12 +269,14 @@ def load_config(path: Path) -> RunConfig:
 def to_toml(config: RunConfig) -> str:
     """Write `config` as TOML, every value explicit; `load_config` reads it back equal."""
     lines: list[str] = []
-    for section, values in _without_none(msgspec.to_builtins(config)).items():
-        lines.append(f"[{section}]")
-        lines += [f"{key} = {msgspec.json.encode(value).decode()}" for key, value in values.items()]
-        lines.append("")
+    for section, values in msgspec.to_builtins(config).items():
+        if isinstance(values, dict):
+            lines += [f"[{section}]", *_pairs(values)]
+        else:  # an array of tables
+            lines += [line for table in values for line in (f"[[{section}]]", *_pairs(table))]
     return "\n".join(lines)
 
 
-def _without_none(sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    return {name: {k: v for k, v in part.items() if v is not None} for name, part in sections.items()}
+def _pairs(table: dict[str, Any]) -> list[str]:
+    pairs = [f"{key} = {msgspec.json.encode(v).decode()}" for key, v in table.items() if v is not None]
+    return [*pairs, ""]

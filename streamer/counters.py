@@ -1,23 +1,11 @@
-"""What a run counts, and how long its results took."""
+"""What a run counts, and how it is summed up."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from math import log, nan
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-import numpy as np
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["PERCENTILES", "Counters", "LatencyHistogram", "RunSummary"]
-
-PERCENTILES = (50.0, 99.0, 99.9)
-
-_SHORTEST_S = 1e-6
-_LONGEST_S = 1e4
-_STEP = 1.005  # ratio of one bin to the next: percentiles are right within half a percent
+__all__ = ["Counters", "RunSummary", "SeriesSummary", "series_line"]
 
 
 @dataclass(slots=True)
@@ -29,7 +17,7 @@ class Counters:
     received : int
         Frame ids for which a message came, damaged ones included.
     recorded : int
-        Frames in the file. Received and not recorded: `damaged_on_arrival`, or `unrecorded`.
+        Frames in the file. Received and not recorded: `damaged_on_arrival`, `unrecorded` or `paused`.
     analysed, skipped : int
         Frames with a result; frames that were deliberately not analysed.
     missing : int
@@ -39,7 +27,9 @@ class Counters:
     damaged_on_arrival : int
         Those of them whose message was damaged, so that they are not in the file.
     unrecorded : int
-        Frames that arrived after recording had failed.
+        Frames that arrived after recording had failed, or after another series had begun.
+    paused : int
+        Frames that arrived while recording was switched off, and are therefore not in the file: no loss.
     analysis_lost : int
         Frames handed to an analyser that never answered.
     duplicates, strays : int
@@ -48,6 +38,8 @@ class Counters:
         Payloads, as they came.
     bad_messages : Counter
         Damaged messages by the error's label.
+    bad_samples : Counter
+        Samples of stimulus channels that were refused, by kind.
     """
 
     received: int = 0
@@ -58,12 +50,14 @@ class Counters:
     damaged: int = 0
     damaged_on_arrival: int = 0
     unrecorded: int = 0
+    paused: int = 0
     analysis_lost: int = 0
     duplicates: int = 0
     strays: int = 0
     bytes_received: int = 0
     bytes_recorded: int = 0
     bad_messages: Counter[str] = field(default_factory=Counter)
+    bad_samples: Counter[str] = field(default_factory=Counter)
 
     @property
     def lost(self) -> int:
@@ -71,48 +65,54 @@ class Counters:
         return self.missing + self.damaged + self.unrecorded + self.analysis_lost
 
     def numbers(self) -> dict[str, int]:
-        """Return all counters but `bad_messages`."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "bad_messages"}
+        """Return all counters but those by kind."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if not f.name.startswith("bad_")}
 
     def __add__(self, other: Self) -> Self:
         mine, theirs = self.numbers(), other.numbers()
         return type(self)(
             **{name: mine[name] + theirs[name] for name in mine},
             bad_messages=self.bad_messages + other.bad_messages,
+            bad_samples=self.bad_samples + other.bad_samples,
         )
 
 
-class LatencyHistogram:
-    """Durations in logarithmic bins, so that percentiles of any number of frames take 40 kB."""
+@dataclass(frozen=True, slots=True)
+class SeriesSummary:
+    """How one series of a run went; counts as in `Counters`.
 
-    def __init__(self) -> None:
-        n_bins = int(log(_LONGEST_S / _SHORTEST_S) / log(_STEP)) + 2
-        self._counts: NDArray[np.int64] = np.zeros(n_bins, np.int64)
+    Attributes
+    ----------
+    series_id : int
+    path : str
+        Its file; empty where there is none.
+    ended_by : str
+        Why it was closed.
+    planned, received, recorded, analysed, skipped, missing, damaged, lost : int
+    """
 
-    def add(self, duration_s: float) -> None:
-        """Count one duration [s]; NaN is left out."""
-        if duration_s == duration_s:
-            clipped = min(max(duration_s, _SHORTEST_S), _LONGEST_S)
-            self._counts[int(log(clipped / _SHORTEST_S) / log(_STEP))] += 1
+    series_id: int
+    path: str
+    ended_by: str
+    planned: int
+    received: int
+    recorded: int
+    analysed: int
+    skipped: int
+    missing: int
+    damaged: int
+    lost: int
 
-    def copy(self) -> Self:
-        """Return another histogram that has counted the same."""
-        other = type(self)()
-        other.merge(self)
-        return other
 
-    def merge(self, other: Self) -> None:
-        """Count everything that `other` has counted."""
-        self._counts += other._counts
-
-    def percentiles_s(self, percentiles: Sequence[float] = PERCENTILES) -> tuple[float, ...]:
-        """Return the percentiles [s]; NaN where nothing was counted."""
-        cumulated = np.cumsum(self._counts)
-        if not cumulated[-1]:
-            return (nan,) * len(percentiles)
-        ranks = np.asarray(percentiles) / 100 * (cumulated[-1] - 1)
-        bins = np.searchsorted(cumulated, ranks, side="right")
-        return tuple(float(value) for value in _SHORTEST_S * _STEP ** (bins + 0.5))
+def series_line(series: SeriesSummary) -> str:
+    """Say how a series went, in one line."""
+    counts = [f"{series.received:,} frames"]
+    if series.recorded != series.received:
+        counts.append(f"{series.recorded:,} recorded")
+    counts += [f"{n:,} {name}" for name, n in (("missing", series.missing), ("damaged", series.damaged)) if n]
+    where = f" in {series.path}" if series.path else ""
+    why = "" if series.ended_by == "end message" else f"; {series.ended_by}"
+    return f"series {series.series_id}: {', '.join(counts)}{where}{why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,21 +125,27 @@ class RunSummary:
         Frames the source announced; 0 where it did not say.
     received, recorded, analysed, skipped, missing, damaged : int
         See `Counters`, for these as for the next.
-    duplicates, strays, unrecorded, analysis_lost : int
+    duplicates, strays, unrecorded, paused, analysis_lost : int
     lost : int
         Frames lost against the policy; a run with any does not exit with 0.
     bad_messages : Mapping
         Damaged messages by label.
+    bad_samples : Mapping
+        Samples of stimulus channels that were refused, by kind; no loss of frames.
     n_series : int
         Series that were begun.
+    series : sequence of SeriesSummary
+        Those that are over, in order; of a long run the last thousand.
     seconds : float
         From the first frame's arrival to the last's.
     fps : float
         Frames received in that time, per second.
     bytes_received, bytes_recorded : int
         Payloads, as they came.
-    latency_p50_ms, latency_p99_ms, latency_p999_ms : float or None
+    latency_p50_ms, latency_p99_ms, latency_p999_ms, latency_max_ms : float or None
         From a frame's arrival to the publication of its result; None if nothing was analysed.
+    stages_ms : Mapping
+        By the stages of `streamer.latency.STAGES` that were passed: ``p50``, ``p99``, ``p999``, ``max``.
     max_rss_bytes : int
         Largest resident memory of the ingest process.
     paths : sequence of str
@@ -162,10 +168,13 @@ class RunSummary:
     duplicates: int
     strays: int
     unrecorded: int
+    paused: int
     analysis_lost: int
     lost: int
     bad_messages: Mapping[str, int]
+    bad_samples: Mapping[str, int]
     n_series: int
+    series: Sequence[SeriesSummary]
     seconds: float
     fps: float
     bytes_received: int
@@ -173,6 +182,8 @@ class RunSummary:
     latency_p50_ms: float | None
     latency_p99_ms: float | None
     latency_p999_ms: float | None
+    latency_max_ms: float | None
+    stages_ms: Mapping[str, Mapping[str, float]]
     max_rss_bytes: int
     paths: Sequence[str]
     ended_by: str

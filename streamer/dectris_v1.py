@@ -80,6 +80,8 @@ class DectrisV1Parser:
 
         A sender in a hurry puts the header and the first image into one (tickit does).
         """
+        if len(parts) < 2:
+            return (parts,)
         begins = [n for n, part in enumerate(parts) if n == 0 or _begins_message(part)]
         return [parts[begin:end] for begin, end in zip(begins, [*begins[1:], len(parts)], strict=True)]
 

@@ -6,6 +6,8 @@
     ├── UsageError(ValueError)            wrong option, file or combination: exit 2
     ├── RunError(RuntimeError)            the run cannot start or go on: exit 1
     │   ├── SourceUnreachableError        nothing answers at the source's address
+    │   ├── SourceRefusedError            it answers, but does not let us in: keys
+    │   ├── DetectorError                 a detector does not do what it is told over its REST interface
     │   ├── FileReadError                 a recorded file is damaged or truncated
     │   ├── RecordingError                the result file cannot be written
     │   ├── BackendError                  a network cannot be loaded or run
@@ -26,6 +28,7 @@ received, counted under its ``label`` and written to the ledger.
 __all__ = [
     "AtomstreamError",
     "BackendError",
+    "DetectorError",
     "DeviceLostError",
     "FileReadError",
     "GeometryError",
@@ -35,6 +38,7 @@ __all__ = [
     "PayloadError",
     "RecordingError",
     "RunError",
+    "SourceRefusedError",
     "SourceUnreachableError",
     "TruncatedMessageError",
     "UnknownEncodingError",
@@ -57,6 +61,14 @@ class RunError(AtomstreamError, RuntimeError):
 
 class SourceUnreachableError(RunError):
     """Nothing answers at the source's address."""
+
+
+class SourceRefusedError(RunError):
+    """The source answers, but does not accept our keys, or not having any."""
+
+
+class DetectorError(RunError):
+    """The detector does not answer, refuses a setting or command, or is busy."""
 
 
 class FileReadError(RunError):

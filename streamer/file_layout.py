@@ -4,8 +4,8 @@ docs/file-format.md is the description for readers; `streamer.file_views` adds w
 look for, `streamer.file_process` the record of how the file came about.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from math import nan
 from typing import Any
 
@@ -19,6 +19,7 @@ from streamer.records import Compression, SeriesStart
 from streamer.swmr import Column, ColumnSpec, NumberAttribute, SwmrFile
 
 __all__ = [
+    "CHANGES",
     "COLUMNS",
     "FIRST_ROW",
     "LEDGER",
@@ -27,6 +28,7 @@ __all__ = [
     "SUMMARY",
     "FileSpec",
     "Layout",
+    "channel_columns",
     "lay_out",
 ]
 
@@ -41,9 +43,13 @@ LEDGER = (
     ColumnSpec("t_detector", "<f8", "s", nan, long_name="Unix time of the exposure's start, by the detector"),
     ColumnSpec("t_received", "<f8", "s", nan, long_name="Unix time of arrival"),
     ColumnSpec("t_recorded", "<f8", "s", nan, long_name="Unix time when the frame was written"),
+    ColumnSpec("t_decoded", "<f8", "s", nan, long_name="Unix time when it was ready for the networks"),
+    ColumnSpec("t_batched", "<f8", "s", nan, long_name="Unix time when its batch was handed to them"),
     ColumnSpec("t_analysed", "<f8", "s", nan, long_name="Unix time when the networks had finished"),
     ColumnSpec("t_published", "<f8", "s", nan, long_name="Unix time when the result was sent out"),
-    ColumnSpec("status", "|u1", long_name="0 missing, 1 recorded, 2 analysed, 3 skipped, 4 damaged"),
+    ColumnSpec(
+        "status", "|u1", long_name="0 missing, 1 recorded, 2 analysed, 3 skipped, 4 damaged, 5 unrecorded"
+    ),
     ColumnSpec("reason", f"S{REASON_BYTES}", fill=b"", long_name="why the frame went no further"),
     ColumnSpec("stack_row", "<i8", fill=-1, long_name="row in /entry/stack, -1: not there"),
     ColumnSpec("result_row", "<i8", fill=-1, long_name="row in /entry/summary and columns/first_row"),
@@ -56,6 +62,8 @@ COLUMNS = (
     ColumnSpec("probability", "<f4", "", nan, long_name="probability that the count is right"),
     ColumnSpec("detection", "<f4", "", nan, long_name="probability that there is a column"),
     ColumnSpec("track_id", "<i8", fill=-1, long_name="same column in other frames, -1: not followed"),
+    ColumnSpec("fused_count", "|u1", long_name="atoms in the column, from all frames so far"),
+    ColumnSpec("fused_probability", "<f4", "", nan, long_name="probability that fused_count is right"),
 )
 FIRST_ROW = ColumnSpec("first_row", "<i8", fill=-1, long_name="row of each analysed frame's first column")
 SUMMARY = (
@@ -65,6 +73,17 @@ SUMMARY = (
     ColumnSpec("n_columns", "<i4", long_name="atomic columns found"),
     ColumnSpec("drift", "<f4", "px", nan, (2,), long_name="(y, x) against the first analysed frame"),
     ColumnSpec("ood_score", "<f4", "", nan, long_name="0 like the training data, 1 foreign to it"),
+    ColumnSpec("fused_atoms", "<f4", "", nan, long_name="expected number of atoms, from all frames so far"),
+    ColumnSpec("fused_atoms_std", "<f4", "", nan, long_name="its standard deviation"),
+)
+CHANGES = (
+    ColumnSpec("frame_id", "<i8", fill=-1, long_name="frame in which the change was noticed"),
+    ColumnSpec("track_id", "<i8", fill=-1, long_name="column, as in /entry/columns"),
+    ColumnSpec("y", "<f4", "px", nan, long_name="position along the frame's first axis"),
+    ColumnSpec("x", "<f4", "px", nan, long_name="position along the frame's second axis"),
+    ColumnSpec("before", "<i2", fill=-1, long_name="atoms; -1: counted for the first time"),
+    ColumnSpec("after", "<i2", fill=-1, long_name="atoms; 0: the column is gone"),
+    ColumnSpec("probability", "<f4", "", nan, long_name="probability that `after` is right"),
 )
 _PARTICLES = (
     ColumnSpec("frame_id", "<i8", fill=-1, long_name="frame the particle was seen in"),
@@ -100,6 +119,8 @@ class FileSpec:
         The source's address, and the run's configuration as TOML.
     maps : bool
         Whether denoised and atom-count maps will be stored.
+    channels : mapping of str to str
+        Unit of each stimulus channel, by name.
     """
 
     start: SeriesStart
@@ -110,6 +131,7 @@ class FileSpec:
     source: str = ""
     configuration: str = ""
     maps: bool = False
+    channels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pixel_size_nm(self) -> float | None:
@@ -135,7 +157,9 @@ class Layout:
     columns: dict[str, Column]
     first_row: Column
     summary: dict[str, Column]
+    changes: dict[str, Column]
     maps: dict[str, Column]
+    channels: dict[str, dict[str, Column]]
     process: ProcessRecord
 
 
@@ -146,6 +170,7 @@ def lay_out(file: SwmrFile, spec: FileSpec) -> Layout:
     file.group("/entry/ledger", "NXcollection")
     file.group("/entry/columns", "NXcollection")
     file.group("/entry/summary", "NXdata", signal="total_atoms", axes=["frame_id"])
+    file.group("/entry/changes", "NXcollection")
     file.group("/entry/particles", "NXcollection", shapes="")
     file.group("/entry/channels", "NXcollection")
     _columns(file, "/entry/particles", _PARTICLES)
@@ -159,7 +184,9 @@ def lay_out(file: SwmrFile, spec: FileSpec) -> Layout:
         columns=_columns(file, "/entry/columns", COLUMNS),
         first_row=file.column("/entry/columns", FIRST_ROW),
         summary=_columns(file, "/entry/summary", SUMMARY),
+        changes=_columns(file, "/entry/changes", CHANGES),
         maps=_lay_out_maps(file, spec) if spec.maps else {},
+        channels={name: _lay_out_channel(file, name, unit) for name, unit in spec.channels.items()},
         process=lay_out_process(file, spec.start, spec.source, spec.configuration),
     )
     lay_out_hyperspy(file, STACK, spec.title, spec.shape, spec.pixel_size_nm, spec.start.frame_time_s)
@@ -222,6 +249,21 @@ def _lay_out_maps(file: SwmrFile, spec: FileSpec) -> dict[str, Column]:
     for name in ("denoised", "atom_count"):
         file.attributes(f"/entry/maps/{name}", interpretation="image")
     return maps
+
+
+def _lay_out_channel(file: SwmrFile, name: str, unit: str) -> dict[str, Column]:
+    group = f"/entry/channels/{name}"
+    file.group(group, "NXdata", signal="value", axes=["time"], title=name)
+    return _columns(file, group, channel_columns(unit))
+
+
+def channel_columns(unit: str) -> tuple[ColumnSpec, ...]:
+    """Return the datasets of a stimulus channel."""
+    return (
+        ColumnSpec("time", "<f8", "s", nan, long_name="Unix time on the run's clock"),
+        ColumnSpec("value", "<f8", unit, nan),
+        ColumnSpec("t_source", "<f8", "s", nan, long_name="Unix time as the source has sent it"),
+    )
 
 
 def _columns(file: SwmrFile, group: str, specs: Iterable[ColumnSpec]) -> dict[str, Column]:

@@ -19,7 +19,8 @@ import psutil
 import zmq
 
 from streamer.compression import decoder_name
-from streamer.counters import PERCENTILES, Counters
+from streamer.counters import Counters
+from streamer.latency import PERCENTILES, STAGES
 from streamer.records import AnalyserInfo, SeriesStart
 from streamer.swmr import Column, ColumnSpec, SwmrFile, text, texts
 
@@ -32,6 +33,7 @@ _LOG_LINES = 10_000
 _NAME_BYTES = 128
 _SHA256_BYTES = 64
 _LABEL_BYTES = 32
+_NOTES = 10_000
 
 
 class ProcessRecord:
@@ -59,6 +61,17 @@ class ProcessRecord:
             self._columns["log/t"].append(np.array([t]))
             self._columns["log/text"].append(texts([line if n_lines < _LOG_LINES - 1 else last], _TEXT_BYTES))
 
+    def mark(self, t: float, frame_id: int, line: str, source: str) -> bool:
+        """Add a note to the file's table of notes; return False where the table is full."""
+        notes = {name: self._columns[f"notes/{name}"] for name in ("time", "frame_id", "source", "text")}
+        if notes["text"].n_rows >= _NOTES:
+            return False
+        notes["time"].append(np.array([t]))
+        notes["frame_id"].append(np.array([frame_id]))
+        notes["source"].append(texts([source], _LABEL_BYTES))
+        notes["text"].append(texts([line], _TEXT_BYTES))
+        return True
+
     def put_analyser(self, info: AnalyserInfo) -> None:
         """Name the engine and, the first time, its networks."""
         for name in ("backend", "device", "precision", "version", "reason"):
@@ -68,14 +81,16 @@ class ProcessRecord:
             hashes = texts(list(info.networks.values()), _SHA256_BYTES)
             self._columns["analysis/models/sha256"].append(hashes)
 
-    def put_counters(self, counters: Counters, percentiles_s: tuple[float, ...]) -> None:
-        """Write every counter and the latency percentiles [s]."""
+    def put_counters(self, counters: Counters, percentiles_s: Mapping[str, tuple[float, ...]]) -> None:
+        """Write every counter and, by stage, the latency percentiles [s]."""
         for name, value in counters.numbers().items():
             self.put(f"counters/{name}", value)
-        self.put("latency/received_to_published", percentiles_s)
-        bad = counters.bad_messages
-        self._columns["bad_messages/label"].write(0, texts(list(bad), _LABEL_BYTES))
-        self._columns["bad_messages/count"].write(0, np.array(list(bad.values()), "<i8"))
+        for name, values in percentiles_s.items():
+            self.put(f"latency/{name}", values)
+        for group in ("bad_messages", "bad_samples"):
+            bad = getattr(counters, group)
+            self._columns[f"{group}/label"].write(0, texts(list(bad), _LABEL_BYTES))
+            self._columns[f"{group}/count"].write(0, np.array(list(bad.values()), "<i8"))
 
     def flush(self) -> None:
         """Show readers what was written since the last flush."""
@@ -101,15 +116,17 @@ def _lay_out_values(file: SwmrFile) -> dict[str, h5py.Dataset]:
         "state": _padded("recording"), "end_reason": blank, "t_heartbeat": nan, "t_end": nan,
         "analysis/backend": blank, "analysis/device": blank, "analysis/precision": blank,
         "analysis/version": blank, "analysis/reason": blank,
-        "latency/received_to_published": np.full(len(PERCENTILES), nan),
     }  # fmt: skip
+    initial |= {f"latency/{name}": np.full(len(PERCENTILES), nan) for name in STAGES}
     initial |= {f"counters/{name}": np.int64(0) for name in Counters().numbers()}
     values = {}
     for name, value in initial.items():
         _make_parents(file, name)
         values[name] = file.value(f"{PROCESS}/{name}", value)
-    for name in ("t_heartbeat", "t_end", "latency/received_to_published"):
+    for name in ("t_heartbeat", "t_end"):
         file.attributes(f"{PROCESS}/{name}", units="s")
+    for name, meaning in STAGES.items():
+        file.attributes(f"{PROCESS}/latency/{name}", units="s", long_name=meaning)
     return values
 
 
@@ -117,8 +134,14 @@ def _lay_out_columns(file: SwmrFile) -> dict[str, Column]:
     specs = {
         "log/t": ColumnSpec("t", "<f8", "s", nan),
         "log/text": ColumnSpec("text", f"S{_TEXT_BYTES}", fill=b""),
+        "notes/time": ColumnSpec("time", "<f8", "s", nan, long_name="Unix time"),
+        "notes/frame_id": ColumnSpec("frame_id", "<i8", fill=-1, long_name="last frame received by then"),
+        "notes/source": ColumnSpec("source", f"S{_LABEL_BYTES}", fill=b"", long_name="who has written it"),
+        "notes/text": ColumnSpec("text", f"S{_TEXT_BYTES}", fill=b""),
         "bad_messages/label": ColumnSpec("label", f"S{_LABEL_BYTES}", fill=b""),
         "bad_messages/count": ColumnSpec("count", "<i8"),
+        "bad_samples/label": ColumnSpec("label", f"S{_LABEL_BYTES}", fill=b""),
+        "bad_samples/count": ColumnSpec("count", "<i8"),
         "analysis/models/name": ColumnSpec("name", f"S{_NAME_BYTES}", fill=b""),
         "analysis/models/sha256": ColumnSpec("sha256", f"S{_SHA256_BYTES}", fill=b""),
     }

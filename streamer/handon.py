@@ -127,7 +127,7 @@ class HandOn(Generic[Owner]):
         return abandoned
 
     def _send(self, key: tuple[SeriesKey, int], owner: Owner, parts: "list[Buffer]") -> bool:
-        if self.full:
+        if self.full or self._unanswered.get(key, owner) is not owner:  # another series by the same name
             return False
         try:
             self._socket.send_multipart(cast("list[bytes]", parts), zmq.NOBLOCK, copy=False)

@@ -18,12 +18,17 @@ from typing import Any, Self, cast
 
 import zmq
 
+from streamer.channels import ChannelDesk
 from streamer.clock import RunClock
+from streamer.commands import CommandDesk
 from streamer.config import RunConfig
-from streamer.errors import MessageError
+from streamer.control import Remote
+from streamer.counters import series_line
+from streamer.errors import MessageError, RunError
 from streamer.handon import HandOn, Offer, queue_capacity
 from streamer.link import decode_result, encode_status
 from streamer.notes import Notes
+from streamer.receiver import open_source
 from streamer.recorder import RunContext, SeriesRecorder
 from streamer.records import (
     AnalyserInfo,
@@ -36,13 +41,15 @@ from streamer.records import (
 )
 from streamer.result_paths import ResultFiles, expect_new_file
 from streamer.series import RunState, SeriesKeeper
-from streamer.sources import Parser, make_parser, open_receiver, parse_source
+from streamer.sources import Parser, make_parser, parse_source
 from streamer.status import StatusBoard
+from streamer.trigger_desk import TriggerDesk
 from streamer.worker import Control
 
 __all__ = ["Ingest", "IngestSockets", "run_ingest"]
 
 _BURST_MESSAGES = 64
+_BURST_S = 0.1
 _STATUS_INTERVAL_S = 0.5
 _POLL_MS = 20
 _STATUS_QUEUE = 4
@@ -51,7 +58,13 @@ _LINGER_MS = 500
 _log = logging.getLogger(__name__)
 
 
-def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_address: str = "") -> None:
+def run_ingest(
+    control: Control,
+    config: RunConfig,
+    clock: RunClock,
+    view_address: str = "",
+    remote: Remote = Remote(),  # noqa: B008 - frozen
+) -> None:
     """Take in one run, from its first message to its last result.
 
     Parameters
@@ -62,6 +75,8 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
     clock : RunClock
     view_address : str
         The view hub's inner address; empty: the status is not published.
+    remote : Remote
+        Where commands come from.
 
     Raises
     ------
@@ -69,17 +84,24 @@ def run_ingest(control: Control, config: RunConfig, clock: RunClock, view_addres
         If the source's address is none, or the file exists.
     RecordingError
         If the file's folder cannot be written to.
+    SourceRefusedError
+        If an encrypted source does not let us in.
+    RunError
+        If a source without ZeroMQ cannot be reached, or fails; the file is closed then.
     """
     path = Path(config.record.path) if config.record.path else None
     if path is not None:
         expect_new_file(path)
     source = parse_source(config.source.address)
     parser = make_parser(source, config.source.channel, config.ingest)
-    with IngestSockets(config, view_address) as sockets:
-        ingest = Ingest(config, clock, sockets, parser, ResultFiles(path))
+    with IngestSockets(config, view_address, remote) as sockets:
+        ingest = Ingest(config, clock, sockets, parser, ResultFiles(path), remote.control)
+        sockets.receiver.expect_admitted(control.stopping)
         control.ready(tasks=sockets.tasks_address, results=sockets.results_address)
         ingest.run(control)
         control.finished(ingest.summary())
+        if sockets.receiver.error is not None:
+            raise RunError(f"{source}: {sockets.receiver.error}") from sockets.receiver.error
 
 
 class IngestSockets:
@@ -87,15 +109,21 @@ class IngestSockets:
 
     Attributes
     ----------
-    detector, tasks, results, status : zmq.Socket
-        PULL from the source, PUSH to and PULL from the analysers, PUB to the windows.
+    receiver : Receiver or BridgedReceiver
+        From the source.
+    tasks, results, status, commands : zmq.Socket
+        PUSH to and PULL from the analysers, PUB to the windows, and DEALER to the supervisor.
     tasks_address, results_address : str
         What analysers connect to.
     """
 
-    def __init__(self, config: RunConfig, view_address: str) -> None:
+    def __init__(self, config: RunConfig, view_address: str, remote: Remote) -> None:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.detector = open_receiver(self._context, parse_source(config.source.address), config.ingest)
+        try:
+            self.receiver = open_source(self._context, config)
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
         capacity = queue_capacity(config.analysis)
         self.tasks, self.tasks_address = self._bind(zmq.PUSH, capacity)
         self.results, self.results_address = self._bind(zmq.PULL, capacity)
@@ -104,6 +132,10 @@ class IngestSockets:
         self.status.set(zmq.LINGER, _LINGER_MS)
         if view_address:
             self.status.connect(view_address)
+        self.commands = self._context.socket(zmq.DEALER)
+        self.commands.set(zmq.LINGER, _LINGER_MS)
+        if remote.commands:
+            self.commands.connect(remote.commands)
 
     def __enter__(self) -> Self:
         return self
@@ -111,7 +143,8 @@ class IngestSockets:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for socket in (self.detector, self.tasks, self.results, self.status):
+        self.receiver.close()
+        for socket in (self.tasks, self.results, self.status, self.commands):
             socket.close()
         self._context.term()
 
@@ -134,10 +167,18 @@ class Ingest:
     sockets : IngestSockets
     parser : Parser
     files : ResultFiles
+    control : str
+        The address at which the run takes commands, to be announced.
     """
 
     def __init__(
-        self, config: RunConfig, clock: RunClock, sockets: IngestSockets, parser: Parser, files: ResultFiles
+        self,
+        config: RunConfig,
+        clock: RunClock,
+        sockets: IngestSockets,
+        parser: Parser,
+        files: ResultFiles,
+        control: str = "",
     ) -> None:
         notes = Notes()
         self._analysis = config.analysis
@@ -147,11 +188,16 @@ class Ingest:
         capacity = queue_capacity(config.analysis)
         self._handon: HandOn[SeriesRecorder] = HandOn(sockets.tasks, config.analysis.policy, capacity)
         self._keeper = SeriesKeeper(RunContext(config, clock, notes, files.new), self._handon)
-        self._board = StatusBoard(config, clock, notes)
+        self._board = StatusBoard(config, clock, notes, control)
+        self._channels = ChannelDesk(sockets.status, notes, {c.name: c.unit for c in config.channel})
+        self._desk = CommandDesk(sockets.commands, self._keeper, clock, self._channels, records=files.wanted)
+        self._triggers = TriggerDesk(config.trigger, clock, sockets.status, sockets.commands)
         self._notes = notes
         self._next_status = 0.0
         self._split: deque[Sequence[memoryview]] = deque()  # of one ZeroMQ message that held several
-        self._stopped = False
+        self._stopped = self._heard = False
+        self._continuous = config.ingest.continuous
+        self._n_told = 0
 
     def run(self, control: Control) -> None:
         """Work until the run has ended."""
@@ -159,38 +205,65 @@ class Ingest:
             if not self._stopped and control.stopping():
                 self._stopped = True
                 self._keeper.stop("stopped on request", self._clock.now())
+            failed = self._sockets.receiver.error  # asked before the queue: what was in it then is taken in
             n_messages = self._take_messages() if self._keeper.accepting else 0
+            if failed is not None and not n_messages and not self._handon.blocked:
+                self._end(failed)
             n_results = self._take_results()
+            if self._desk.serve():
+                self._next_status = 0.0  # windows see at once what came of it
+            self._trigger()
             self._handon.retry()
             self._tick()
+            self._tell(control)
             if not n_messages and not n_results:
                 self._wait()
         self._publish_status()
+
+    def _tell(self, control: Control) -> None:
+        """Say how each series of a continuous run went, as soon as it is over."""
+        n_new = self._keeper.n_over - self._n_told
+        if n_new and self._continuous:
+            for series in list(self._keeper.summaries)[-n_new:]:
+                control.tell(series_line(series))
+        self._n_told += n_new
 
     def summary(self) -> dict[str, Any]:
         """Return the fields of the run's `RunSummary`."""
         return self._board.summary(self._keeper).to_dict()
 
+    def _end(self, failed: Exception) -> None:
+        """End the run: the source has failed, and what it had left in the queue is taken in."""
+        if self._keeper.accepting:
+            self._keeper.end(f"the source failed: {failed}", self._clock.now())
+
     def _take_messages(self) -> int:
         """Take in what the detector has sent, at most a burst; return how many messages that was."""
+        latest = self._clock.now() + _BURST_S  # a slow disk must not keep stops, results and status waiting
         for n_taken in range(_BURST_MESSAGES):
             if self._handon.blocked:
                 return n_taken
             parts = self._next_message()
             if not parts:
                 return n_taken
-            self._take(parts, self._clock.now())
+            now = self._clock.now()
+            self._take(parts, now)
+            if now > latest:
+                return n_taken + 1
         return _BURST_MESSAGES
 
     def _next_message(self) -> Sequence[memoryview]:
         """Return the parts of the stream's next message; none if nothing has come."""
-        if not self._split:
-            parts = _receive(self._sockets.detector)
-            messages = self._parser.split(parts) if parts else ()
+        while not self._split:
+            parts = _receive(self._sockets.receiver.socket)
+            if not parts:
+                return ()
+            self._heard = True
+            messages = self._parser.split(parts)
             if len(messages) == 1:
                 return messages[0]
-            self._split.extend(messages)
-        return self._split.popleft() if self._split else ()
+            self._split.extend(messages)  # none, where the parser waits for more
+        return self._split.popleft()
 
     def _take(self, parts: Sequence[memoryview], t_received: float) -> None:
         try:
@@ -252,8 +325,16 @@ class Ingest:
             self._notes.add("unexpected result", f"a result of frame {answer.frame_id} was not waited for")
         elif isinstance(answer, FrameResult):
             series.take_result(answer)
+            self._triggers.take_result(series, answer)
         else:
             series.take_failure(answer)
+
+    def _trigger(self) -> None:
+        """Let the triggers look at losses and stimuli."""
+        samples, series = self._channels.fresh(), self._keeper.current
+        if series is not None:
+            self._triggers.take_losses(series)
+            self._triggers.take_samples(series, samples)
 
     def _tick(self) -> None:
         now = self._clock.now()
@@ -262,7 +343,10 @@ class Ingest:
             series.flush_if_due(now)
         if now >= self._next_status:
             self._next_status = now + _STATUS_INTERVAL_S
+            if not self._heard:
+                self._sockets.receiver.expect_not_refused()
             self._publish_status()
+            self._channels.repeat()
             for series in self._keeper.open_series:
                 series.beat(now)
 
@@ -277,8 +361,9 @@ class Ingest:
         """Sleep until something can be done, at most some milliseconds."""
         poller = zmq.Poller()
         poller.register(self._sockets.results, zmq.POLLIN)
+        poller.register(self._sockets.commands, zmq.POLLIN)
         if not self._handon.blocked and self._keeper.accepting:
-            poller.register(self._sockets.detector, zmq.POLLIN)
+            poller.register(self._sockets.receiver.socket, zmq.POLLIN)
         elif self._handon.blocked and not self._handon.full:
             poller.register(self._sockets.tasks, zmq.POLLOUT)
         poller.poll(_POLL_MS)

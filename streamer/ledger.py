@@ -3,7 +3,7 @@
 Row = frame id - first id of the series. The latest rows are held in memory, in arrays of a fixed length, and
 written in blocks; when they are full the older half is let go. What changes in an older row after that (a
 frame that comes very late, a result after a long queue) goes to the file directly. So the ledger takes
-`WINDOW_ROWS` x 129 bytes, half a megabyte, however long the series is.
+`WINDOW_ROWS` x 145 bytes, half a megabyte, however long the series is.
 """
 
 from enum import Enum
@@ -15,7 +15,7 @@ import numpy as np
 
 from streamer.errors import MessageError
 from streamer.file_layout import LEDGER
-from streamer.records import FrameStatus
+from streamer.records import FrameResult, FrameStatus
 from streamer.swmr import Column, text
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ __all__ = ["WINDOW_ROWS", "FrameIdJumpError", "Ledger", "Placement"]
 WINDOW_ROWS = 4096
 
 _MISSING = int(FrameStatus.MISSING)
-_RECORDED = int(FrameStatus.RECORDED)
+_RECORDED = FrameStatus.RECORDED
 _SKIPPED = int(FrameStatus.SKIPPED)
 _GROUPS = {
     "frame": ("frame_id", "t_detector", "t_received", "t_recorded", "stack_row"),
     "status": ("status",),
-    "result": ("t_analysed", "t_published", "result_row"),
+    "result": ("t_decoded", "t_batched", "t_analysed", "t_published", "result_row"),
     "reason": ("reason",),
 }
 """Fields that change together, so that they are written together."""
@@ -81,6 +81,8 @@ class Ledger:
     ----------
     max_gap_frames : int
         A frame id further than this beyond the last one is refused.
+    first_id : int
+        Frame id of row 0, where an earlier file holds the ids before it.
 
     Attributes
     ----------
@@ -92,8 +94,8 @@ class Ledger:
         How many of them nothing has come for.
     """
 
-    def __init__(self, max_gap_frames: int) -> None:
-        self.first_id = 0
+    def __init__(self, max_gap_frames: int, first_id: int = 0) -> None:
+        self.first_id = first_id
         self.n_rows = 0
         self.n_missing = 0
         self._max_gap_frames = max_gap_frames
@@ -101,6 +103,11 @@ class Ledger:
         self._base = 0  # row of the window's first element
         self._window = {spec.name: _blank(spec.name, WINDOW_ROWS) for spec in LEDGER}
         self._dirty = {group: _Range() for group in _GROUPS}
+
+    @property
+    def end_id(self) -> int:
+        """The frame id after the last row's."""
+        return self.first_id + self.n_rows
 
     def attach(self, columns: "Mapping[str, Column]") -> None:
         """Write to a new file from now on, all rows so far included."""
@@ -121,7 +128,7 @@ class Ledger:
         FrameIdJumpError
             If the id lies before the first row, or more than `max_gap_frames` after the last.
         """
-        if self.n_rows == 0 and frame_id > self._max_gap_frames:
+        if self.n_rows == 0 and frame_id - self.first_id > self._max_gap_frames:
             self.first_id = frame_id
         row = frame_id - self.first_id
         if row < self.n_rows:
@@ -137,21 +144,27 @@ class Ledger:
             self._add_gap(n_rows, self.first_id + n_rows - 1)
 
     def record(
-        self, frame_id: int, t_detector: float, t_received: float, t_recorded: float, stack_row: int
+        self,
+        frame_id: int,
+        t_detector: float,
+        t_received: float,
+        t_recorded: float,
+        stack_row: int,
+        status: FrameStatus = _RECORDED,
     ) -> None:
-        """Note that a placed frame is in the file (`stack_row` -1: that nothing is recorded in this run)."""
+        """Note that a placed frame is in the file, or (`stack_row` -1) deliberately is not."""
         row = frame_id - self.first_id
         at = row - self._base
         if at < 0:
             times = {"t_detector": t_detector, "t_received": t_received, "t_recorded": t_recorded}
-            self._write_late(row, {**times, "stack_row": stack_row, "status": _RECORDED})
+            self._write_late(row, {**times, "stack_row": stack_row, "status": int(status)})
             return
         window = self._window
         window["t_detector"][at] = t_detector
         window["t_received"][at] = t_received
         window["t_recorded"][at] = t_recorded
         window["stack_row"][at] = stack_row
-        window["status"][at] = _RECORDED
+        window["status"][at] = status
         self._dirty["frame"].add(row)
         self._dirty["status"].add(row)
 
@@ -160,11 +173,12 @@ class Ledger:
         times = {"t_received": t_received} if t_received == t_received else {}
         self._set(frame_id, status=int(FrameStatus.DAMAGED), reason=_reason(reason), **times)
 
-    def analyse(self, frame_id: int, t_analysed: float, t_published: float, result_row: int) -> None:
+    def analyse(self, result: FrameResult, result_row: int) -> None:
         """Note a frame's result."""
         self._set(
-            frame_id, status=int(FrameStatus.ANALYSED),
-            t_analysed=t_analysed, t_published=t_published, result_row=result_row,
+            result.frame_id, status=int(FrameStatus.ANALYSED), t_decoded=result.t_decoded,
+            t_batched=result.t_batched, t_analysed=result.t_analysed, t_published=result.t_published,
+            result_row=result_row,
         )  # fmt: skip
 
     def skip(self, frame_id: int, reason: str) -> None:
@@ -174,6 +188,15 @@ class Ledger:
     def explain(self, frame_id: int, reason: str) -> None:
         """Give a reason without changing the status."""
         self._set(frame_id, reason=_reason(reason))
+
+    def received_by(self, t: float) -> int:
+        """Return the id of the last frame received at time `t` [Unix s] or before; -1 if none is known.
+
+        Only the window is searched: frames of the last `WINDOW_ROWS` / 2 at least.
+        """
+        times = self._window["t_received"][: self.n_rows - self._base]
+        known = np.flatnonzero(times <= t)
+        return self.first_id + self._base + int(known[-1]) if len(known) else -1
 
     def status(self, frame_id: int) -> FrameStatus | None:
         """Return a frame's status; None if there is no such row, or it is no longer known."""

@@ -4,12 +4,15 @@
 message      direction                parts
 ===========  =======================  ===========================================================
 task         ingest → analyser        `TaskHeader`, payload as received
-result       analyser → ingest        `ResultHeader`, columns, denoised, atom count (maps may be empty)
+result       analyser → ingest        `ResultHeader`, columns, denoised, atom count, changes
 failure      analyser → ingest        `FailureHeader`
 analyser     analyser → ingest        `AnalyserHeader`, once, when its networks are loaded
 lost         supervisor → ingest      `LostHeader`, when an analyser has died
 view         analyser → windows       ``b"view"``, `ViewHeader`, raw uint8, denoised uint8, columns
 status       ingest → windows         ``b"status"``, `RunStatus`
+samples      ingest → windows         ``b"channels"``, `streamer.stimuli.Batch`
+event        ingest → windows         ``b"event"``, `streamer.triggers.Event`
+heartbeat    supervisor → windows     ``b"heartbeat"``, `pipeline.heartbeat.Beat`
 ===========  =======================  ===========================================================
 
 Headers are MessagePack arrays (`msgspec`), typed and validated on arrival; the first element names the type.
@@ -17,6 +20,7 @@ Nothing is ever unpickled.
 """
 
 from collections.abc import Sequence
+from math import nan
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,6 +29,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import MessageError, TruncatedMessageError, UnknownEncodingError
 from streamer.records import (
+    CHANGE_DTYPE,
     COLUMN_DTYPE,
     AnalyserInfo,
     AnalyserLost,
@@ -38,6 +43,7 @@ from streamer.records import (
 )
 
 __all__ = [
+    "HEARTBEAT_TOPIC",
     "STATUS_TOPIC",
     "VIEW_TOPIC",
     "RunStatus",
@@ -58,6 +64,7 @@ __all__ = [
 
 VIEW_TOPIC = b"view"
 STATUS_TOPIC = b"status"
+HEARTBEAT_TOPIC = b"heartbeat"  # pipeline.heartbeat
 
 Buffer = bytes | memoryview | NDArray[Any]
 _DTYPES = {name: np.dtype(name) for name in ("|u1", "<u2", "<u4")}
@@ -95,8 +102,12 @@ class ResultHeader(msgspec.Struct, frozen=True, array_like=True, tag="result"):
     drift_y_px: float
     drift_x_px: float
     ood_score: float
+    fused_atoms: float
+    fused_atoms_std: float
     map_height: int
     map_width: int
+    t_decoded: float = nan
+    t_batched: float = nan
 
 
 class FailureHeader(msgspec.Struct, frozen=True, array_like=True, tag="failure"):
@@ -149,6 +160,8 @@ class ViewHeader(msgspec.Struct, frozen=True, array_like=True, tag="view"):
     drift_x_px: float
     ood_score: float
     mean_counts: float  # per pixel, before binning
+    fused_atoms: float = nan  # from all frames so far; NaN: columns are not followed
+    fused_atoms_std: float = nan
 
 
 class RunStatus(msgspec.Struct, frozen=True, array_like=True, tag="status"):
@@ -177,6 +190,9 @@ class RunStatus(msgspec.Struct, frozen=True, array_like=True, tag="status"):
     note: str  # the latest warning, empty if there was none
     t: float
     t_started: float
+    recording: bool = True  # False: switched off, though there is a file
+    stages_ms: dict[str, tuple[float, ...]] = {}  # streamer.latency: `PERCENTILES` of each stage passed
+    control: str = ""  # where the run takes commands (streamer.control); empty: nowhere
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -235,10 +251,12 @@ def encode_result(result: FrameResult) -> list[Buffer]:
     header = ResultHeader(
         result.key.series_id, result.key.unique_id, result.frame_id, result.total_atoms,
         result.total_atoms_std, result.t_received, result.t_analysed, result.t_published,
-        *result.drift_px, result.ood_score, *shape,
+        *result.drift_px, result.ood_score, result.fused_atoms, result.fused_atoms_std, *shape,
+        result.t_decoded, result.t_batched,
     )  # fmt: skip
-    columns = np.ascontiguousarray(result.columns, COLUMN_DTYPE)
-    return [_encode(header), columns.tobytes(), _map_bytes(result.denoised), _map_bytes(result.atom_count)]
+    columns = np.ascontiguousarray(result.columns, COLUMN_DTYPE).tobytes()
+    changes = np.ascontiguousarray(result.changes, CHANGE_DTYPE).tobytes()
+    return [_encode(header), columns, _map_bytes(result.denoised), _map_bytes(result.atom_count), changes]
 
 
 def encode_failure(failure: FrameFailure) -> list[Buffer]:
@@ -269,13 +287,13 @@ def decode_result(parts: Sequence[memoryview]) -> FrameResult | FrameFailure | A
     """
     if len(parts) == 1:
         return _decode_short(parts[0])
-    _expect_parts(parts, 4, "result")
+    _expect_parts(parts, 5, "result")
     h = _decode(parts[0], ResultHeader)
     shape = (h.map_height, h.map_width)
     return FrameResult(
         frame_id=h.frame_id,
         key=SeriesKey(h.series_id, h.unique_id),
-        columns=_columns(parts[1]),
+        columns=_rows(parts[1], COLUMN_DTYPE, "columns"),
         total_atoms=h.total_atoms,
         total_atoms_std=h.total_atoms_std,
         t_received=h.t_received,
@@ -285,6 +303,11 @@ def decode_result(parts: Sequence[memoryview]) -> FrameResult | FrameFailure | A
         ood_score=h.ood_score,
         denoised=_map(parts[2], shape),
         atom_count=_map(parts[3], shape),
+        fused_atoms=h.fused_atoms,
+        fused_atoms_std=h.fused_atoms_std,
+        changes=_rows(parts[4], CHANGE_DTYPE, "changes"),
+        t_decoded=h.t_decoded,
+        t_batched=h.t_batched,
     )
 
 
@@ -306,7 +329,8 @@ def decode_view(parts: Sequence[memoryview]) -> View:
     _expect_parts(parts, 5, "view")
     header = _decode(parts[1], ViewHeader)
     shape = (header.view_height, header.view_width)
-    return View(header, _picture(parts[2], shape), _picture(parts[3], shape), _columns(parts[4]))
+    columns = _rows(parts[4], COLUMN_DTYPE, "columns")
+    return View(header, _picture(parts[2], shape), _picture(parts[3], shape), columns)
 
 
 def encode_status(status: RunStatus) -> list[Buffer]:
@@ -354,10 +378,10 @@ def _expect_parts(parts: Sequence[memoryview], count: int, name: str) -> None:
         raise MessageError(f"a {name} has {count} parts, got {len(parts)}")
 
 
-def _columns(part: memoryview) -> NDArray[np.void]:
-    if len(part) % COLUMN_DTYPE.itemsize:
-        raise TruncatedMessageError(f"columns take {COLUMN_DTYPE.itemsize} bytes each, got {len(part)} bytes")
-    return np.frombuffer(part, COLUMN_DTYPE)
+def _rows(part: memoryview, dtype: np.dtype[np.void], what: str) -> NDArray[np.void]:
+    if len(part) % dtype.itemsize:
+        raise TruncatedMessageError(f"{what} take {dtype.itemsize} bytes each, got {len(part)} bytes")
+    return np.frombuffer(part, dtype)
 
 
 def _picture(part: memoryview, shape: tuple[int, int]) -> NDArray[np.uint8]:

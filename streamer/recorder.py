@@ -1,7 +1,7 @@
 """One series: its account and its file, kept in step."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import isnan, nan
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import numpy as np
 from streamer.account import SeriesAccount
 from streamer.clock import RunClock
 from streamer.config import RunConfig, to_toml
-from streamer.errors import GeometryError, MessageError
+from streamer.errors import GeometryError, MessageError, RecordingError
 from streamer.file_layout import FileSpec
 from streamer.notes import Notes
 from streamer.records import (
@@ -25,11 +25,15 @@ from streamer.records import (
 )
 from streamer.result_file import ResultWriter
 from streamer.series_file import SeriesFile
+from streamer.stimuli import Sample
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RunContext", "SeriesRecorder"]
+__all__ = ["ANOTHER_BEGAN", "RunContext", "SeriesRecorder"]
+
+ANOTHER_BEGAN = "another series began"
+"""Why a series ends whose source starts the next one without ending it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +63,24 @@ class SeriesRecorder:
     context : RunContext
     announced : bool
         Whether there was a start message.
+    paused : bool
+        Whether recording is switched off; see `switch`.
+    first_id : int
+        The first frame id that can belong here: those before it are in an earlier file.
     """
 
-    def __init__(self, start: SeriesStart, context: RunContext, announced: bool = True) -> None:
+    def __init__(
+        self,
+        start: SeriesStart,
+        context: RunContext,
+        announced: bool = True,
+        paused: bool = False,
+        first_id: int = 0,
+    ) -> None:
         self.start = start
         self.announced = announced
-        self.account = SeriesAccount(context.config.ingest.max_gap_frames)
+        self.paused = paused
+        self.account = SeriesAccount(context.config.ingest.max_gap_frames, first_id)
         self.size_bytes = 0
         self.t_first = self.t_last = nan
         self._context = context
@@ -88,6 +104,16 @@ class SeriesRecorder:
         return self._file.error
 
     @property
+    def has_file(self) -> bool:
+        """Whether there is a file that can be written."""
+        return self._file.writable
+
+    @property
+    def next_id(self) -> int:
+        """Id of the frame after the last one."""
+        return self.account.ledger.first_id + self.account.ledger.n_rows
+
+    @property
     def complete(self) -> bool:
         """Whether every frame of the plan has come; without a plan, whether there is no gap."""
         ledger = self.account.ledger
@@ -96,8 +122,7 @@ class SeriesRecorder:
     @property
     def plan_reached(self) -> bool:
         """Whether the last planned frame, or a later one, has come."""
-        ledger = self.account.ledger
-        return ledger.first_id + ledger.n_rows >= self.start.n_frames_planned
+        return self.next_id >= self.start.n_frames_planned
 
     def adopt(self, start: SeriesStart) -> None:
         """Take a start message that came twice, or after the first frames."""
@@ -123,8 +148,11 @@ class SeriesRecorder:
             self.account.damage(error, header.frame_id, t_received)
             self._note_error(error)
             return False
-        t_recorded = self._context.clock.now() if stack_row >= 0 else nan
-        self.account.record(header, len(frame.payload), t_received, t_recorded, stack_row)
+        if self.paused and self.has_file:
+            self.account.pause(header, t_received)
+        else:
+            t_recorded = self._context.clock.now() if stack_row >= 0 else nan
+            self.account.record(header, len(frame.payload), t_received, t_recorded, stack_row)
         self.t_last = t_received
         self._pending += 1
         return True
@@ -137,7 +165,7 @@ class SeriesRecorder:
     def take_result(self, result: FrameResult) -> None:
         """Store a frame's result."""
         row = self._file.do(lambda writer: self._append_result(writer, result), -1)
-        self.account.result(result, row)
+        self.account.result(result, row, self._context.clock.now())
         self._pending += 1
 
     def take_failure(self, failure: FrameFailure) -> None:
@@ -163,6 +191,42 @@ class SeriesRecorder:
     def regain_analysis(self, frame_id: int) -> None:
         """Note that a frame whose analysis was given up is answered after all."""
         self.account.regain_analysis(frame_id)
+
+    def switch(self, on: bool, now: float) -> None:
+        """Switch recording on or off; the ledger names each frame that is left out, a note the stretch."""
+        if on == (not self.paused):
+            return
+        self.paused = not on
+        self.mark(now, f"recording was switched {'on' if on else 'off'}, from frame {self.next_id}", "run")
+
+    def mark(self, t: float, line: str, source: str) -> int:
+        """Write a note into the file, with the frame of time `t` [Unix s]; return that frame's id (-1: none).
+
+        Raises
+        ------
+        RecordingError
+            If there is no file, or its table of notes is full.
+        """
+        frame_id = self.account.ledger.received_by(t)
+        if not self._file.do(lambda writer: writer.mark(t, frame_id, line, source), False):
+            raise RecordingError(
+                "the file takes no more notes" if self.has_file else "there is no file to note it in"
+            )
+        self._pending += 1
+        return frame_id
+
+    def take_samples(self, name: str, samples: Sequence[Sample]) -> None:
+        """Store samples of a stimulus channel."""
+        self._file.do(lambda writer: writer.append_samples(name, samples), None)
+        self._pending += 1
+
+    def refuse_samples(self, refused: Mapping[str, int]) -> None:
+        """Count samples that were refused, by kind."""
+        self.account.counters.bad_samples.update(refused)
+
+    def cut(self) -> None:
+        """Let this be the last frame here: the plan's other frames are for the next file."""
+        self.start = replace(self.start, n_frames_planned=0)
 
     def note(self, kind: str, line: str) -> None:
         """Warn, in the run's log and in the file's."""
@@ -199,7 +263,8 @@ class SeriesRecorder:
         """
         if self._first is None and self.announced:
             self._begin(_header_of(self.start), self._context.clock.now())
-        n_absent = self.account.close(0 if stopped else self.start.n_frames_planned)
+        why = f"planned, not here when {reason}" if reason == ANOTHER_BEGAN else "planned, never came"
+        n_absent = self.account.close(0 if stopped else self.start.n_frames_planned, why)
         if n_absent:
             self.note("planned frames missing", f"the last {n_absent} planned frames never came: lost, or the"
                       " acquisition was ended early")  # fmt: skip
@@ -236,6 +301,7 @@ class SeriesRecorder:
             source=config.source.address,
             configuration=to_toml(config),
             maps=config.analysis.enabled and config.record.maps_every > 0,
+            channels={channel.name: channel.unit for channel in config.channel},
         )
 
     def _compare_with_announcement(self, header: FrameHeader) -> None:
@@ -254,6 +320,8 @@ class SeriesRecorder:
         """Append the frame to the file and return its row; -1 if there is no file."""
         time_s = self._time_s(frame.header, t_received)
         self._in_hand = frame.header.frame_id
+        if self.paused:
+            return -1
         row = self._file.do(lambda writer: writer.append_frame(frame, time_s), -1)
         if row < 0 and self._file.error:
             self.account.counters.unrecorded += 1

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "CHANGE_DTYPE",
     "COLUMN_DTYPE",
     "AnalyserInfo",
     "AnalyserLost",
@@ -57,9 +58,10 @@ class FrameStatus(IntEnum):
 
     ::
 
-        MISSING ──► RECORDED ──► ANALYSED
-                        ├──────► SKIPPED    recorded, deliberately not analysed
-                        └──────► DAMAGED    recorded as received, cannot be decoded or analysed
+        MISSING ──► RECORDED ───► ANALYSED
+           │            ├───────► SKIPPED    recorded, deliberately not analysed
+           │            └───────► DAMAGED    recorded as received, cannot be decoded or analysed
+           └──────► UNRECORDED ─► ANALYSED, SKIPPED    received while recording was switched off
         MISSING or DAMAGED alone: nothing usable was received under this id
     """
 
@@ -68,6 +70,7 @@ class FrameStatus(IntEnum):
     ANALYSED = 2
     SKIPPED = 3
     DAMAGED = 4
+    UNRECORDED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +162,23 @@ COLUMN_DTYPE = np.dtype(
         ("probability", "<f4"),  # that `count` is right
         ("detection", "<f4"),  # that there is a column here
         ("track_id", "<i8"),  # the same column in other frames; -1: not followed
+        ("fused_count", "u1"),  # atoms, from all frames so far; 0: probably no column
+        ("fused_probability", "<f4"),  # that `fused_count` is right; NaN: not followed
     ]
 )
 """One atomic column of one frame."""
+
+CHANGE_DTYPE = np.dtype(
+    [
+        ("track_id", "<i8"),
+        ("y", "<f4"),  # [px] in the frame in which the change was noticed
+        ("x", "<f4"),  # [px]
+        ("before", "<i2"),  # atoms; -1: counted for the first time, and may always have been there
+        ("after", "<i2"),  # atoms; 0: the column is gone
+        ("probability", "<f4"),  # that `after` is right
+    ]
+)
+"""One column whose fused count has become another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +197,16 @@ class FrameResult:
     ood_score : float
         How unlike the training data the frame looks: 0 familiar, 1 certainly foreign; NaN: not estimated.
     t_received, t_analysed, t_published : float
-        Unix seconds on the run's clock.
+        Unix seconds on the run's clock: taken from the receive queue; the networks had finished; sent out.
     denoised, atom_count : numpy.ndarray of float16, shape (h, w), or None
         Maps to be stored in the file, only where the run's configuration asks for them.
+    fused_atoms, fused_atoms_std : float
+        Expected number of atoms in all columns that are followed, from all frames so far, and its standard
+        deviation; NaN where columns are not followed.
+    changes : numpy.ndarray of CHANGE_DTYPE, shape (m,)
+        Columns whose fused count became another in this frame.
+    t_decoded, t_batched : float
+        When the frame was ready for the networks, and when its batch was handed to them [Unix s].
     """
 
     frame_id: int
@@ -197,6 +221,11 @@ class FrameResult:
     ood_score: float = nan
     denoised: NDArray[np.float16] | None = None
     atom_count: NDArray[np.float16] | None = None
+    fused_atoms: float = nan
+    fused_atoms_std: float = nan
+    changes: NDArray[np.void] = field(default_factory=lambda: np.empty(0, CHANGE_DTYPE))
+    t_decoded: float = nan
+    t_batched: float = nan
 
 
 @dataclass(frozen=True, slots=True)

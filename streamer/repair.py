@@ -6,6 +6,8 @@ the ledger does not know yet are entered into it. All this is done in SWMR mode,
 that a repair may be interrupted and begun again.
 """
 
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +16,21 @@ import hdf5plugin  # noqa: F401 - registers the filters
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.counters import PERCENTILES
 from streamer.disk_space import free_bytes
 from streamer.errors import RecordingError
-from streamer.file_layout import COLUMNS, LEDGER, SUMMARY
+from streamer.file_layout import CHANGES, COLUMNS, LEDGER, SUMMARY
 from streamer.file_process import PROCESS
 from streamer.file_views import HYPERSPY_FRAME_AXIS
+from streamer.latency import PERCENTILES
 from streamer.records import FrameStatus
-from streamer.result_tables import Table, count
+from streamer.result_tables import Table, asked_of, count, damaged_on_arrival, unanswered
 from streamer.superblock import clear_marks, is_marked_open
-from streamer.swmr import LIBVER, Column, NumberAttribute, text
+from streamer.swmr import LIBVER, Column, ColumnSpec, NumberAttribute, text
 
 __all__ = ["repair_file"]
 
 _REASON = b"lost when the recording was killed"
+_NO_RESULT = b"no result when the recording was killed"
 _ROOM_BYTES = 64 * 2**20  # HDF5 crashes where it cannot write; rewritten ledger rows take far less
 _LARGEST_FIRST_ID = 100_000
 _END_REASON = "the recording was killed; repaired"
@@ -62,9 +65,13 @@ def _mend(file: h5py.File) -> None:
     n_results = _cut_results(file)
     ledger = _mend_ledger(file, n_frames, n_results)
     for name, value in count(ledger).items():
-        if name != "rows":
+        if f"{PROCESS}/counters/{name}" in file:
             _put(file, f"counters/{name}", value)
-    _put(file, "latency/received_to_published", _latencies_s(ledger))
+    _put(file, "counters/damaged_on_arrival", np.sum(damaged_on_arrival(ledger)))
+    _put(file, "counters/analysis_lost", np.sum(unanswered(ledger, asked_of(file))))
+    for name, values in _latencies_s(ledger).items():
+        if f"{PROCESS}/latency/{name}" in file:
+            _put(file, f"latency/{name}", values[: len(file[f"{PROCESS}/latency/{name}"])])
     _put(file, "t_end", file[f"{PROCESS}/t_heartbeat"][()])
     _put(file, "end_reason", text(_END_REASON))
     _put(file, "state", text("repaired"))
@@ -91,8 +98,9 @@ def _has_chunk(dataset: Any, row: int) -> bool:
 
 def _cut_results(file: h5py.File) -> int:
     """Cut the results to those with a summary and all their columns; return their number."""
-    summary = {spec.name: Column(file[f"/entry/summary/{spec.name}"]) for spec in SUMMARY}
-    columns = {spec.name: Column(file[f"/entry/columns/{spec.name}"]) for spec in COLUMNS}
+    summary = _table(file, "/entry/summary", SUMMARY)
+    columns = _table(file, "/entry/columns", COLUMNS)
+    changes = _table(file, "/entry/changes", CHANGES)
     first_row = Column(file["/entry/columns/first_row"])
     n_results = min(column.n_rows for column in (*summary.values(), first_row))
     ends = np.cumsum(file["/entry/summary/n_columns"][:n_results].astype(np.int64))
@@ -104,7 +112,17 @@ def _cut_results(file: h5py.File) -> int:
     for column in columns.values():
         column.resize(int(ends[n_results - 1]) if n_results else 0)
         column.flush()
+    n_changes = min((column.n_rows for column in changes.values()), default=0)
+    for column in changes.values():
+        column.resize(n_changes)
+        column.flush()
     return n_results
+
+
+def _table(file: h5py.File, group: str, specs: Iterable[ColumnSpec]) -> dict[str, Column]:
+    """Return a table's columns; files of earlier versions lack some."""
+    there = (spec.name for spec in specs if f"{group}/{spec.name}" in file)
+    return {name: Column(file[f"{group}/{name}"]) for name in there}
 
 
 def _mend_ledger(file: h5py.File, n_frames: int, n_results: int) -> Table:
@@ -114,23 +132,31 @@ def _mend_ledger(file: h5py.File, n_frames: int, n_results: int) -> Table:
     first_id = int(ledger["frame_id"][0]) if len(ledger["frame_id"]) else 0
     _enter_frames(ledger, stored - first_id)
     _enter_results(ledger, file["/entry/summary/frame_id"][:n_results] - first_id)
-    for spec in LEDGER:
+    nameless = unanswered(ledger, asked_of(file)) & (ledger["reason"] == b"")
+    ledger["reason"][nameless] = _NO_RESULT
+    for spec in _ledger_specs(file):
         column = Column(file[f"/entry/ledger/{spec.name}"])
         column.write(0, ledger[spec.name])
         column.flush()
     return ledger
 
 
+def _ledger_specs(file: h5py.File) -> list[ColumnSpec]:
+    """Return the ledger's columns that the file has: an older version wrote fewer."""
+    return [spec for spec in LEDGER if f"/entry/ledger/{spec.name}" in file]
+
+
 def _read_ledger(file: h5py.File, stored: NDArray[np.int64]) -> Table:
     """Read the ledger, with every column as long as the longest, and rows for all stored frames."""
-    columns = {spec.name: file[f"/entry/ledger/{spec.name}"][:] for spec in LEDGER}
+    columns = {spec.name: file[f"/entry/ledger/{spec.name}"][:] for spec in _ledger_specs(file)}
     known = columns["frame_id"][columns["frame_id"] >= 0]
     first_id = int(known[0]) if len(known) else _first_id(stored)
     n_rows = max(*(len(column) for column in columns.values()), int(stored.max(initial=-1)) - first_id + 1)
     ledger = {}
     for spec in LEDGER:
         ledger[spec.name] = np.full(n_rows, 0 if spec.fill is None else spec.fill, spec.dtype)
-        ledger[spec.name][: len(columns[spec.name])] = columns[spec.name]
+        known_rows = columns.get(spec.name, ())
+        ledger[spec.name][: len(known_rows)] = known_rows
     ledger["frame_id"][:] = np.arange(first_id, first_id + n_rows)
     return ledger
 
@@ -156,14 +182,27 @@ def _enter_results(ledger: Table, rows: NDArray[np.int64]) -> None:
     result_row = np.full(len(ledger["frame_id"]), -1)
     result_row[rows] = np.arange(len(rows))
     lost = (result_row < 0) & (ledger["status"] == FrameStatus.ANALYSED)
-    ledger["status"][lost] = FrameStatus.RECORDED
-    ledger["status"][(result_row >= 0) & (ledger["stack_row"] >= 0)] = FrameStatus.ANALYSED
+    in_stack = ledger["stack_row"] >= 0
+    ledger["status"][lost & in_stack] = FrameStatus.RECORDED
+    ledger["status"][lost & ~in_stack] = FrameStatus.UNRECORDED
+    usable = in_stack | (ledger["status"] == FrameStatus.UNRECORDED)
+    ledger["status"][(result_row >= 0) & usable] = FrameStatus.ANALYSED
     ledger["result_row"] = result_row
 
 
-def _latencies_s(ledger: Table) -> NDArray[np.float64]:
-    latencies = ledger["t_published"] - ledger["t_received"]
-    known = latencies[np.isfinite(latencies)]
+def _latencies_s(ledger: Table) -> dict[str, NDArray[np.float64]]:
+    """Return the percentiles of each stage whose two times the ledger knows; see `streamer.latency`."""
+    stages = {}
+    for first, second in pairwise(("received", "decoded", "batched", "analysed", "published")):
+        name = f"{first}_to_{second}".replace("analysed", "computed")
+        stages[name] = _percentiles(ledger[f"t_{second}"] - ledger[f"t_{first}"])
+    stages["received_to_published"] = _percentiles(ledger["t_published"] - ledger["t_received"])
+    stages["received_to_recorded"] = _percentiles(ledger["t_recorded"] - ledger["t_received"])
+    return stages
+
+
+def _percentiles(durations_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    known = durations_s[np.isfinite(durations_s)]
     return np.percentile(known, PERCENTILES) if len(known) else np.full(len(PERCENTILES), np.nan)
 
 

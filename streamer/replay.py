@@ -20,6 +20,9 @@ import zmq
 
 from streamer.clock import RunClock
 from streamer.compression import encode
+from streamer.config import LOCAL_ONLY, SecurityConfig
+from streamer.connection import set_reconnection
+from streamer.curve import Guard, client_keys, encrypt_client
 from streamer.errors import RunError, UsageError
 from streamer.files import UNSCALED, FileInfo, FrameFile, Scaling, open_file, stream_dtype, to_counts
 from streamer.pacing import Pacer
@@ -66,6 +69,10 @@ class ReplaySettings:
         ZeroMQ's send queue.
     linger_s : float
         How long the last messages may take to leave [s].
+    security : SecurityConfig
+        Who may connect; without, programs on this machine.
+    server_key : str
+        The receiver's public key file, where it is the one that has bound, encrypted.
     """
 
     path: str
@@ -82,6 +89,8 @@ class ReplaySettings:
     compression: Compression = Compression.BSLZ4
     queue_frames: int = 100
     linger_s: float = 30.0
+    security: SecurityConfig = LOCAL_ONLY
+    server_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +154,14 @@ def stream_file(
     """
     with closing(open_file(Path(settings.path), settings.format, settings.dataset)) as file:
         expect_replayable(file, settings)
-        with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
+        with (
+            zmq.Context() as context,
+            Guard(context, settings.security) as guard,
+            context.socket(zmq.PUSH) as socket,
+        ):
             socket.set(zmq.SNDHWM, settings.queue_frames)
             socket.set(zmq.LINGER, round(1000 * settings.linger_s))
-            on_bound(_attach(socket, settings))
+            on_bound(_attach(socket, settings, guard))
             counts = _send_all(socket, file, settings, stop, on_frame)
             if stop():
                 socket.set(zmq.LINGER, _STOP_LINGER_MS)
@@ -196,18 +209,21 @@ def _frames(info: FileInfo, settings: ReplaySettings) -> Sequence[int]:
     return range(info.n_frames) if settings.frames is None else settings.frames
 
 
-def _attach(socket: zmq.Socket[bytes], settings: ReplaySettings) -> str:
+def _attach(socket: zmq.Socket[bytes], settings: ReplaySettings, guard: Guard) -> str:
     """Bind or connect, and return the stream's address."""
-    try:
-        if settings.connect:
-            socket.connect(settings.address)
-        else:
-            socket.bind(settings.address)
-    except zmq.ZMQError as error:
-        verb = "connect to" if settings.connect else "bind"
-        raise RunError(f"cannot {verb} {settings.address}: {error.strerror}") from error
-    endpoint = settings.address if settings.connect else socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    if settings.connect:
+        _connect(socket, settings)
+    endpoint = settings.address if settings.connect else guard.bind(socket, settings.address)
     return f"{settings.scheme}://{endpoint.removeprefix('tcp://')}"
+
+
+def _connect(socket: zmq.Socket[bytes], settings: ReplaySettings) -> None:
+    encrypt_client(socket, client_keys(settings.security.key, settings.server_key))
+    set_reconnection(socket)
+    try:
+        socket.connect(settings.address)
+    except zmq.ZMQError as error:
+        raise RunError(f"cannot connect to {settings.address}: {error.strerror}") from error
 
 
 def _send_all(

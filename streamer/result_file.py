@@ -7,7 +7,7 @@ another, so that a reader, or a crash between two flushes, never finds a referen
 frame ids and times before the frames, columns before the table that points into them, the ledger last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from streamer.file_layout import FileSpec, lay_out
 from streamer.file_process import iso_time
 from streamer.file_views import HYPERSPY_FRAME_AXIS
 from streamer.records import AnalyserInfo, Compression, Frame, FrameHeader, FrameResult
+from streamer.stimuli import Sample
 from streamer.swmr import SwmrFile, text
 
 __all__ = ["ResultWriter"]
@@ -144,9 +145,20 @@ class ResultWriter:
         """Add a line to the file's log."""
         self._layout.process.note(t, line)
 
+    def mark(self, t: float, frame_id: int, line: str, source: str) -> bool:
+        """Add a row to the file's notes; return False where their table is full."""
+        return self._layout.process.mark(t, frame_id, line, source)
+
     def put_analyser(self, info: AnalyserInfo) -> None:
         """Name the engine and networks that produce the results."""
         self._layout.process.put_analyser(info)
+
+    def append_samples(self, name: str, samples: Sequence[Sample]) -> None:
+        """Store samples of one stimulus channel."""
+        columns = self._layout.channels[name]
+        columns["time"].append([sample.t for sample in samples])
+        columns["value"].append([sample.value for sample in samples])
+        columns["t_source"].append([sample.t_source for sample in samples])
 
     def beat(self, t: float) -> None:
         """Say that the writer is alive."""
@@ -160,7 +172,12 @@ class ResultWriter:
         self._end_bytes = max(self._end_bytes, self._file.size_bytes)
 
     def finish(
-        self, state: str, reason: str, t_end: float, counters: Counters, percentiles_s: tuple[float, ...]
+        self,
+        state: str,
+        reason: str,
+        t_end: float,
+        counters: Counters,
+        percentiles_s: Mapping[str, tuple[float, ...]],
     ) -> None:
         """Write what is known only now, and close the file; the ledger must have been flushed.
 
@@ -173,8 +190,8 @@ class ResultWriter:
         t_end : float
             Unix time [s].
         counters : Counters
-        percentiles_s : tuple of float
-            Of the latency, as `LatencyHistogram.percentiles_s` gives them.
+        percentiles_s : mapping of str to tuple of float
+            Of the latency, as `Latencies.percentiles_s` gives them.
         """
         process = self._layout.process
         process.put_counters(counters, percentiles_s)
@@ -225,9 +242,13 @@ class ResultWriter:
         if self._results:
             results, self._results = self._results, []
             self._append_columns(results)
+            self._append_changes(results)
             self._append_summary(results)
         for column in self._layout.maps.values():
             column.flush()
+        for channel in self._layout.channels.values():
+            for column in channel.values():
+                column.flush()
 
     def _append_columns(self, results: Sequence[FrameResult]) -> None:
         lengths = [len(result.columns) for result in results]
@@ -241,6 +262,18 @@ class ResultWriter:
         self._layout.first_row.append(self._n_columns + np.cumsum([0, *lengths[:-1]]))
         self._n_columns += len(rows)
 
+    def _append_changes(self, results: Sequence[FrameResult]) -> None:
+        lengths = [len(result.changes) for result in results]
+        if not any(lengths):
+            return
+        rows = np.concatenate([result.changes for result in results])
+        changes = self._layout.changes
+        changes["frame_id"].append(np.repeat([result.frame_id for result in results], lengths))
+        for name in rows.dtype.names or ():
+            changes[name].append(rows[name])
+        for column in changes.values():
+            column.flush()
+
     def _append_summary(self, results: Sequence[FrameResult]) -> None:
         fields: dict[str, list[Any]] = {
             "frame_id": [r.frame_id for r in results],
@@ -249,6 +282,8 @@ class ResultWriter:
             "n_columns": [len(r.columns) for r in results],
             "drift": [r.drift_px for r in results],
             "ood_score": [r.ood_score for r in results],
+            "fused_atoms": [r.fused_atoms for r in results],
+            "fused_atoms_std": [r.fused_atoms_std for r in results],
         }
         for name, values in fields.items():
             self._layout.summary[name].append(values)

@@ -48,6 +48,11 @@ class ResultFiles:
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is to be recorded."""
+        return self._path is not None
+
     def new(self, spec: FileSpec, announced: bool) -> ResultWriter | None:
         """Make the next file, under the first name that is not taken."""
         if self._path is None:

@@ -12,16 +12,31 @@ from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401 - registers the filters
+import msgspec
 import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from streamer.errors import UsageError
+from streamer.errors import FileReadError, UsageError
 from streamer.file_process import PROCESS
-from streamer.records import FrameStatus
+from streamer.records import FrameStatus, Policy
 from streamer.superblock import is_marked_open
 
-__all__ = ["FileState", "Table", "Tables", "count", "file_state", "open_result", "read_tables"]
+__all__ = [
+    "Asked",
+    "FileState",
+    "Table",
+    "Tables",
+    "asked_of",
+    "count",
+    "damaged_on_arrival",
+    "file_state",
+    "left_out",
+    "open_result",
+    "read_tables",
+    "unanswered",
+    "wanted",
+]
 
 _SILENCE_S = 30.0  # a writer on another machine that has not shown itself for so long is gone
 _SAME_START_S = 2.0  # two readings of a process' start differ by less
@@ -37,6 +52,18 @@ class FileState(StrEnum):
     CRASHED = "crashed"
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What a run was asked to analyse, by its stored configuration; what is not in it was not asked for."""
+
+    enabled: bool = False
+    policy: Policy = Policy.LATEST
+    every: int = 1
+
+
+class _Configuration(msgspec.Struct, frozen=True):
+    analysis: Asked = Asked()
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """Everything of a file but pixels and maps; a table is its columns by name.
@@ -49,9 +76,11 @@ class Tables:
     stack: Table  # time and indices_image
     summary: Table
     columns: Table  # without first_row
+    changes: Table  # without columns in files of earlier versions
     first_row: NDArray[Any]
     counters: dict[str, int]
     n_planned: int
+    asked: Asked
     state: str
     end_reason: str
     uneven: tuple[str, ...]
@@ -77,13 +106,27 @@ def open_result(path: Path) -> Iterator[h5py.File]:
 
 
 def read_tables(file: h5py.File) -> Tables:
-    """Read all tables."""
+    """Read all tables.
+
+    Raises
+    ------
+    FileReadError
+        If one of them cannot be read: HDF5 has found a checksum of its own wrong.
+    """
+    try:
+        return _read_tables(file)
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise FileReadError(f"the tables of {file.filename} cannot be read: {error}") from error
+
+
+def _read_tables(file: h5py.File) -> Tables:
     first_row = file["/entry/columns/first_row"][:]
     parts = {
         "ledger": file["/entry/ledger"],
         "stack": {name: file[f"/entry/stack/{name}"] for name in ("time", "indices_image")},
         "summary": file["/entry/summary"],
         "columns": {n: column for n, column in file["/entry/columns"].items() if n != "first_row"},
+        "changes": file.get("/entry/changes", {}),
     }
     tables = {name: {n: column[:] for n, column in part.items()} for name, part in parts.items()}
     return Tables(
@@ -91,10 +134,34 @@ def read_tables(file: h5py.File) -> Tables:
         first_row=first_row,
         counters={name: int(value[()]) for name, value in file[f"{PROCESS}/counters"].items()},
         n_planned=int(file[f"{PROCESS}/series/n_frames_planned"][()]),
+        asked=asked_of(file),
         state=file[f"{PROCESS}/state"][()].decode(),
         end_reason=file[f"{PROCESS}/end_reason"][()].decode(),
         uneven=tuple(name for name, table in tables.items() if len({*map(len, table.values())}) > 1),
     )
+
+
+def asked_of(file: h5py.File) -> Asked:
+    """Read what a file's run was asked to analyse; other versions' keys are passed over."""
+    text = file[f"{PROCESS}/configuration"][()]
+    return msgspec.toml.decode(text, type=_Configuration).analysis
+
+
+def wanted(ledger: Table, asked: Asked) -> NDArray[np.bool_]:
+    """Tell which rows are frames that the run was to analyse: in the stack, or left out of it on request."""
+    usable = (ledger["stack_row"] >= 0) | left_out(ledger)
+    return np.asarray((ledger["frame_id"] % asked.every == 0) & usable & asked.enabled)
+
+
+def unanswered(ledger: Table, asked: Asked) -> NDArray[np.bool_]:
+    """Tell which of them have neither a result nor a failure, and were not skipped."""
+    nothing_came = np.isin(ledger["status"], (FrameStatus.RECORDED, FrameStatus.UNRECORDED))
+    return np.asarray(wanted(ledger, asked) & nothing_came)
+
+
+def damaged_on_arrival(ledger: Table) -> NDArray[np.bool_]:
+    """Tell which rows are frames whose message was damaged, so that they are not in the stack."""
+    return np.asarray((ledger["stack_row"] < 0) & (ledger["status"] == FrameStatus.DAMAGED))
 
 
 def count(ledger: Table) -> dict[str, int]:
@@ -109,7 +176,14 @@ def count(ledger: Table) -> dict[str, int]:
         "skipped": int(np.sum(status == FrameStatus.SKIPPED)),
         "missing": missing,
         "damaged": int(np.sum(status == FrameStatus.DAMAGED)),
+        "paused": int(np.sum(left_out(ledger))),
     }
+
+
+def left_out(ledger: Table) -> NDArray[np.bool_]:
+    """Say of each row whether its frame was received, undamaged, while recording was switched off."""
+    usable = ~np.isin(ledger["status"], (FrameStatus.MISSING, FrameStatus.DAMAGED))
+    return np.asarray(usable & (ledger["stack_row"] < 0))
 
 
 def file_state(path: Path) -> FileState:
@@ -142,5 +216,5 @@ def _is_running(pid: int, started: float) -> bool:
 
 
 def _even(table: Table) -> Table:
-    n_rows = min(len(column) for column in table.values())
+    n_rows = min((len(column) for column in table.values()), default=0)
     return {name: column[:n_rows] for name, column in table.items()}

@@ -47,6 +47,11 @@ class SeriesFile:
         self._last_words = last_words
         self._given_up = given_up
 
+    @property
+    def writable(self) -> bool:
+        """Whether there is a file, and it has not been given up."""
+        return self._writer is not None
+
     def open(self, make: "Callable[[], ResultWriter | None]") -> None:
         """Make the file, if one is wanted and can be made."""
         try:

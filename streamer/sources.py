@@ -3,7 +3,7 @@
 import re
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -11,17 +11,21 @@ from typing import Protocol
 import zmq
 
 from streamer.config import IngestConfig
+from streamer.connection import set_reconnection
+from streamer.curve import ClientKeys, encrypt_client
 from streamer.dectris_v1 import DectrisV1Parser
 from streamer.dectris_v1_encode import DectrisV1Encoder
 from streamer.dectris_v2 import DectrisV2Parser
 from streamer.dectris_v2_encode import DectrisV2Encoder
 from streamer.errors import SourceUnreachableError, UsageError
+from streamer.merlin import MerlinParser
 from streamer.records import StreamMessage
 from streamer.wire import AtomstreamEncoder, AtomstreamParser
 
 __all__ = [
     "Encoder",
     "Parser",
+    "ZMQ_SCHEMES",
     "Scheme",
     "Source",
     "make_encoder",
@@ -43,9 +47,14 @@ class Scheme(StrEnum):
     DECTRIS2 = "dectris2"
     DECTRIS1 = "dectris1"
     ATOMSTREAM = "atomstream"
+    MERLIN = "merlin"
+    DE = "de"
 
 
-_DEFAULT_PORTS = {Scheme.DECTRIS2: 31001, Scheme.DECTRIS1: 9999}
+ZMQ_SCHEMES = (Scheme.DECTRIS2, Scheme.DECTRIS1, Scheme.ATOMSTREAM)
+"""The streams that come over ZeroMQ, which can also be sent; the others come through `streamer.bridge`."""
+
+_DEFAULT_PORTS = {Scheme.DECTRIS2: 31001, Scheme.DECTRIS1: 9999, Scheme.MERLIN: 6342, Scheme.DE: 13240}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +110,8 @@ def parse_source(address: str) -> Source:
     found = _ADDRESS.fullmatch(address)
     if found is None or found["scheme"] not in list(Scheme):
         raise UsageError(
-            f"{address!r} is not a source: expected dectris2://HOST:31001, dectris1://HOST:9999 or"
-            " atomstream://HOST:PORT"
+            f"{address!r} is not a source: expected dectris2://HOST:31001, dectris1://HOST:9999,"
+            " merlin://HOST:6342, de://HOST:13240 or atomstream://HOST:PORT"
         )
     scheme = Scheme(found["scheme"])
     port = int(found["port"]) if found["port"] else _DEFAULT_PORTS.get(scheme, 0)
@@ -130,12 +139,20 @@ def make_parser(source: Source, channel: str = "", limits: IngestConfig | None =
             return DectrisV2Parser(channel, limits.message_limit_bytes, limits.frame_limit_bytes)
         case Scheme.DECTRIS1:
             return DectrisV1Parser(limits.message_limit_bytes, limits.frame_limit_bytes)
-        case Scheme.ATOMSTREAM:
+        case Scheme.ATOMSTREAM | Scheme.DE:  # what polls a DE-Server passes its frames on in our own format
             return AtomstreamParser(limits.message_limit_bytes, limits.frame_limit_bytes)
+        case Scheme.MERLIN:
+            return MerlinParser(limits.message_limit_bytes, limits.frame_limit_bytes)
 
 
 def make_encoder(scheme: Scheme, series_date_s: float) -> Encoder:
-    """Make the encoder for a stream; DECTRIS's times are written relative to `series_date_s` [Unix s]."""
+    """Make the encoder for a stream; DECTRIS's times are written relative to `series_date_s` [Unix s].
+
+    Raises
+    ------
+    UsageError
+        If the stream is one that this program only receives.
+    """
     match scheme:
         case Scheme.DECTRIS2:
             return DectrisV2Encoder(series_date_s)
@@ -143,6 +160,8 @@ def make_encoder(scheme: Scheme, series_date_s: float) -> Encoder:
             return DectrisV1Encoder(series_date_s)
         case Scheme.ATOMSTREAM:
             return AtomstreamEncoder()
+        case Scheme.MERLIN | Scheme.DE:
+            raise UsageError(f"{scheme}:// can be received, not sent; choose one of {', '.join(ZMQ_SCHEMES)}")
 
 
 def open_receiver(
@@ -150,21 +169,26 @@ def open_receiver(
     source: Source,
     limits: IngestConfig,
     receive_timeout_ms: int = 100,
+    keys: ClientKeys | None = None,
+    on_made: Callable[[zmq.Socket[bytes]], None] = lambda receiver: None,
 ) -> zmq.Socket[bytes]:
     """Connect a PULL socket to a source; the caller closes it.
 
-    ZeroMQ connects in the background and again after a loss, at most once a second. It ends a connection on
+    ZeroMQ connects in the background and again after a loss, at most once a second; a source that vanished
+    without a word (a cable, a power cut) is taken for lost after half a minute. It ends a connection on
     which a message of more than twice `message_limit_bytes` is announced, before reading it; up to there
-    the parser refuses the message by name, and nothing else is lost.
+    the parser refuses the message by name, and nothing else is lost. `on_made` is given the socket before it
+    connects.
     """
     receiver: zmq.Socket[bytes] = context.socket(zmq.PULL)
+    on_made(receiver)
     # Every option before connect: libzmq ignores some of them afterwards.
     receiver.set(zmq.RCVHWM, limits.receive_queue_frames)
     receiver.set(zmq.MAXMSGSIZE, 2 * limits.message_limit_bytes)
     receiver.set(zmq.LINGER, 0)
     receiver.set(zmq.RCVTIMEO, receive_timeout_ms)
-    receiver.set(zmq.RECONNECT_IVL, 100)
-    receiver.set(zmq.RECONNECT_IVL_MAX, 1000)
+    set_reconnection(receiver)
+    encrypt_client(receiver, keys)
     receiver.set(zmq.IPV6, int(source.host.startswith("[")))
     receiver.connect(source.endpoint)
     return receiver

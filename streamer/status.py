@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import fields
-from math import isnan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from streamer.clock import RunClock
 from streamer.config import RunConfig
 from streamer.counters import Counters, RunSummary
 from streamer.disk_space import free_bytes
+from streamer.latency import WHOLE
 from streamer.link import RunStatus
 from streamer.notes import Notes
 from streamer.series import RunTotals, SeriesKeeper
@@ -27,13 +28,16 @@ class StatusBoard:
     config : RunConfig
     clock : RunClock
     notes : Notes
+    control : str
+        The address at which the run takes commands; empty: nowhere.
     """
 
-    def __init__(self, config: RunConfig, clock: RunClock, notes: Notes) -> None:
+    def __init__(self, config: RunConfig, clock: RunClock, notes: Notes, control: str = "") -> None:
         self._config = config
         self._clock = clock
         self._notes = notes
         self._before = (clock.now(), Counters())
+        self._control = control
         self.backend = ""
 
     def status(self, keeper: SeriesKeeper) -> RunStatus:
@@ -42,7 +46,8 @@ class StatusBoard:
         counters = totals.counters
         rates = self._rates(now, counters)
         series = keeper.current
-        p50, p99, _ = totals.latency.percentiles_s()
+        stages_ms = _stages_ms(totals)
+        p50, p99, *_ = stages_ms.get(WHOLE, (nan, nan))
         return RunStatus(
             state=keeper.state.value,
             source=self._config.source.address,
@@ -58,8 +63,8 @@ class StatusBoard:
             received_per_s=rates["received"],
             recorded_per_s=rates["recorded"],
             analysed_per_s=rates["analysed"],
-            latency_p50_ms=1000 * p50,
-            latency_p99_ms=1000 * p99,
+            latency_p50_ms=p50,
+            latency_p99_ms=p99,
             path=str(totals.paths[-1]) if totals.paths else "",
             bytes_written=totals.size_bytes,
             bytes_free=self._free_bytes(),
@@ -67,6 +72,9 @@ class StatusBoard:
             note=self._notes.latest[-1] if self._notes.latest else "",
             t=now,
             t_started=self._clock.wall_at_start_s,
+            recording=not keeper.paused,
+            stages_ms=stages_ms,
+            control=self._control,
         )
 
     def summary(self, keeper: SeriesKeeper) -> RunSummary:
@@ -75,12 +83,15 @@ class StatusBoard:
         counters = totals.counters
         seconds = max(0.0, totals.last_received - totals.first_received)
         wanted = {f.name for f in fields(RunSummary)}
+        numbers: dict[str, Any] = {n: value for n, value in counters.numbers().items() if n in wanted}
         return RunSummary(
-            **{name: value for name, value in counters.numbers().items() if name in wanted},
+            **numbers,
             planned=totals.planned,
             lost=counters.lost,
             bad_messages=dict(counters.bad_messages),
+            bad_samples=dict(counters.bad_samples),
             n_series=totals.n_series,
+            series=list(keeper.summaries),
             seconds=seconds,
             fps=(counters.received - 1) / seconds if seconds else 0.0,
             **_latencies_ms(totals),
@@ -105,9 +116,17 @@ class StatusBoard:
 
 
 def _latencies_ms(totals: RunTotals) -> dict[str, Any]:
-    names = ("latency_p50_ms", "latency_p99_ms", "latency_p999_ms")
-    percentiles = totals.latency.percentiles_s()
-    return {n: None if isnan(p) else 1000 * p for n, p in zip(names, percentiles, strict=True)}
+    stages_ms = _stages_ms(totals)
+    names = ("p50", "p99", "p999", "max")
+    stages = {stage: dict(zip(names, values, strict=True)) for stage, values in stages_ms.items()}
+    whole = stages.get(WHOLE, {})
+    return {**{f"latency_{name}_ms": whole.get(name) for name in names}, "stages_ms": stages}
+
+
+def _stages_ms(totals: RunTotals) -> dict[str, tuple[float, ...]]:
+    """Return the percentiles of the stages that were passed [ms]."""
+    stages_s = totals.latency.percentiles_s()
+    return {n: tuple(1000 * p for p in values) for n, values in stages_s.items() if not isnan(values[0])}
 
 
 def max_rss_bytes() -> int:

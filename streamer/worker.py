@@ -1,8 +1,9 @@
 """Child processes: whoever starts one stops it, joins it and re-raises its error.
 
 The supervisor holds a `Worker`; the function that runs in the child gets a `Control`. Both ends talk over one
-pipe: the child says ``ready`` (with the addresses it bound), then ``finished`` (with its summary), ``failed``
-or, where what it was asked for cannot be done, ``refused``. The spawn start method is used on every platform.
+pipe: the child says ``ready`` (with the addresses it bound), ``told`` with a line for the user, then
+``finished`` (with its summary), ``failed`` or, where what it was asked for cannot be done, ``refused``. The
+spawn start method is used on every platform.
 
 States of a `Worker`::
 
@@ -67,6 +68,10 @@ class Control:
         """Tell the parent that work can begin; `info` holds the bound addresses."""
         self._report(("ready", info))
 
+    def tell(self, line: str) -> None:
+        """Tell the parent something that the user should know now."""
+        self._report(("told", line))
+
     def finished(self, summary: Mapping[str, Any]) -> None:
         """Hand the parent the summary of what was done."""
         self._report(("finished", dict(summary)))
@@ -101,6 +106,7 @@ class Worker:
         self.info: dict[str, Any] = {}
         self.summary: dict[str, Any] = {}
         self.error = ""
+        self._told: list[str] = []
         self.refused = False  # by a UsageError: to start it again would not help
         self._stop = context.Event()
         self._pipe, child_pipe = context.Pipe(duplex=False)
@@ -153,6 +159,11 @@ class Worker:
             self._drain_then_fail()
         return self.state
 
+    def told(self) -> list[str]:
+        """Return what the child has told since the last time (`Control.tell`)."""
+        lines, self._told = self._told, []
+        return lines
+
     def request_stop(self) -> None:
         """Ask the child to end cleanly; returns at once."""
         self._stop.set()
@@ -181,7 +192,9 @@ class Worker:
         self._process.close()
 
     def _take(self, kind: str, value: Any) -> None:
-        if kind == "ready":
+        if kind == "told":
+            self._told.append(value)
+        elif kind == "ready":
             self.info, self.state = value, WorkerState.RUNNING
         elif kind == "finished":
             self.summary, self.state = value, WorkerState.FINISHED

@@ -8,6 +8,8 @@ resuming with fewer or more ``steps`` moves that last part.
 import csv
 import itertools
 import time
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -119,6 +121,21 @@ def update_average(average: dict[str, Tensor], network: torch.nn.Module, step: i
         average[name].lerp_(value, weight)
 
 
+def prepared_ahead(pool: Pool, config: TrainConfig) -> Generator[Batch]:
+    """Yield batches without end; while one is trained on, a thread makes the next."""
+    shapes = itertools.cycle(config.shapes)
+
+    def make() -> Batch:
+        pool.renew(config.renewed_per_step)
+        return pool.batch(*next(shapes))
+
+    with ThreadPoolExecutor(1) as ahead:
+        batch = ahead.submit(make)
+        while True:
+            ready, batch = batch.result(), ahead.submit(make)
+            yield ready
+
+
 def start_or_resume(config: TrainConfig) -> Checkpoint | None:
     """Return the last checkpoint of the run, if there is one and the configuration wants it."""
     path = Path(config.out) / "last.pt"
@@ -151,13 +168,12 @@ def main(config: TrainConfig) -> Path:
     data_sha256, commit, saved = content_hash(Path(config.data)), current_commit(), time.monotonic()
     losses: list[float] = []
 
-    shapes = itertools.cycle(config.shapes)
+    batches = prepared_ahead(pool, config)
     steps = tqdm(range(first_step, config.steps), initial=first_step, total=config.steps, disable=None)
     for step in steps:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, config)
-        pool.renew(config.renewed_per_step)
-        loss = loss_of(network, pool.batch(*next(shapes)), precision)
+        loss = loss_of(network, next(batches), precision)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -173,6 +189,7 @@ def main(config: TrainConfig) -> Path:
                 out / "last.pt", Checkpoint(config.model, asdict(config), step + 1, *state, temperature)
             )
             losses, saved = [], time.monotonic()
+    batches.close()
     return out / "last.pt"
 
 

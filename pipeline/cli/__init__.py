@@ -20,7 +20,24 @@ from streamer.errors import AtomstreamError, UsageError
 
 __all__ = ["entry_point", "main", "make_parser"]
 
-VERBS = ("demo", "live", "record", "simulate", "replay", "check", "gui", "train", "evaluate", "export")
+VERBS = (
+    "demo",
+    "live",
+    "record",
+    "simulate",
+    "replay",
+    "check",
+    "report",
+    "gui",
+    "tell",
+    "tee",
+    "keys",
+    "channels",
+    "bench",
+    "train",
+    "evaluate",
+    "export",
+)
 """In the order of the help; each is a module here with ``HELP``, ``add_arguments`` and ``run``."""
 
 

@@ -1,12 +1,13 @@
 """Check a result file: reconcile its ledger, decode every frame, and say what was lost and why.
 
-The file is only read, unless --repair is given: that mends one whose writer was killed, and keeps every frame
-that had been flushed.
+A frame is lost if it is not in the file, does not decode, or was to be analysed and has no result. The file
+is only read, unless --repair is given: that mends one whose writer was killed, and keeps every frame that had
+been flushed.
 """
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +16,9 @@ from pipeline.cli.output import print_json
 
 if TYPE_CHECKING:
     from streamer.check import CheckReport
+    from streamer.losses import Loss
 
 HELP = "verify a result file, and mend it after a crash"
-
-_COUNTS = ("planned", "received", "recorded", "analysed", "skipped", "missing", "damaged", "decoded")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +53,50 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 
 
 def _page(report: "CheckReport") -> str:
-    counts = "   ".join(f"{name} {getattr(report, name):,}" for name in _COUNTS)
-    lines = [("state", report.state), ("frames", counts)]
-    lines += [("ledger", line) for line in report.losses] + [("problem", line) for line in report.problems]
-    lines += [("verdict", "the file is whole and nothing was lost")] if report.ok else []
+    lines = [("state", report.state), *_sums(report)]
+    lines += [("lost" if loss.lost else "noted", row) for loss, row in _table(report.losses)]
+    lines += [("problem", line) for line in report.problems]
+    lines += [("verdict", _verdict(report))]
     return "\n".join(["", f"atomstream check {report.path}", *(f"  {n:<10}{text}" for n, text in lines), ""])
+
+
+def _sums(report: "CheckReport") -> Iterator[tuple[str, str]]:
+    """Show how each number of frames is made up of the next ones."""
+    ids = f"{report.received + report.missing:,} = received {report.received:,} + missing {report.missing:,}"
+    yield "ids", ids + (f"   planned {report.planned:,}" if report.planned else "")
+    paused = f" + recording was off {report.paused:,}" if report.paused else ""
+    yield (
+        "received",
+        f"{report.received:,} = recorded {report.recorded:,}"
+        f" + damaged on arrival {report.damaged_on_arrival:,}{paused}",
+    )
+    if report.analysed or report.skipped or report.analysis_lost:
+        usable = report.recorded + report.paused
+        by_policy = usable - report.analysed - report.analysis_lost
+        yield (
+            "usable" if report.paused else "recorded",
+            (
+                f"{usable:,} = analysed {report.analysed:,} + skipped by policy {by_policy:,}"
+                f" + lost in the analysis {report.analysis_lost:,}"
+            ),
+        )
+    yield "decoded", f"{report.decoded:,} of {report.recorded:,}"
+
+
+def _table(losses: "Sequence[Loss]") -> "Iterator[tuple[Loss, str]]":
+    number = max((len(f"{loss.n_frames:,}") for loss in losses), default=0)
+    status = max((len(loss.status) for loss in losses), default=0)
+    reason = max((len(loss.reason) for loss in losses), default=0)
+    for loss in losses:
+        row = (
+            f"{loss.n_frames:>{number},}  {loss.status:<{status}}  {loss.reason:<{reason}}  {loss.frame_ids}"
+        )
+        yield loss, row
+
+
+def _verdict(report: "CheckReport") -> str:
+    if report.ok:
+        return "the file is whole and nothing was lost"
+    whole = "the file is whole" if not report.problems else "the file is not whole"
+    analysis = f", {report.analysis_lost:,} of them in the analysis" if report.analysis_lost else ""
+    return f"{whole}; lost: {report.lost:,} frames{analysis}"

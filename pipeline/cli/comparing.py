@@ -65,6 +65,7 @@ def _config_as_stored(args: argparse.Namespace, stored: "RunResults", folder: Pa
     if args.config is None:
         args.config = folder / "configuration.toml"
         args.config.write_text(stored.configuration, encoding="utf-8")
+        _leave_network_out(args.config)
     args.backend = args.backend or stored.engine["backend"]
     config = run_config(args)
     return run_config(
@@ -77,6 +78,25 @@ def _config_as_stored(args: argparse.Namespace, stored: "RunResults", folder: Pa
         ingest__idle_timeout_s=config.ingest.idle_timeout_s or _SILENCE_S,
         view__bind=args.view or "tcp://127.0.0.1:0",
     )
+
+
+def _leave_network_out(path: Path) -> None:
+    """Remove from a run's configuration whom it was connected to, and that it was to go on."""
+    from msgspec import structs
+
+    from streamer.config import RunConfig, load_config, to_toml
+
+    stored, default = load_config(path), RunConfig()
+    config = structs.replace(
+        stored,
+        source=structs.replace(stored.source, server_key=""),
+        ingest=structs.replace(stored.ingest, continuous=False),
+        view=default.view,
+        security=default.security,
+        tee=default.tee,
+        detector=default.detector,
+    )
+    path.write_text(to_toml(config), encoding="utf-8")
 
 
 def _expect_room(out: Path, recorded: Path) -> None:

@@ -42,11 +42,14 @@ def run(args: argparse.Namespace) -> int:
     if args.frames is not None and args.frames < 1:
         raise UsageError(f"--frames {args.frames}: expected at least 1")
     config = run_config(args)
-    window = window_companion(args.headless)
+    window = window_companion(args.headless, config.security)
     n_frames = args.frames or (0 if window else HEADLESS_FRAMES)
     out = run_file("demo", args.out, config.record.path)
     config = run_config(
-        args, record__path=str(out), ingest__idle_timeout_s=config.ingest.idle_timeout_s or _SILENCE_S
+        args,
+        record__path=str(out),
+        ingest__idle_timeout_s=config.ingest.idle_timeout_s or _SILENCE_S,
+        ingest__continuous=False,
     )
     sender = movie_companion(args, n_frames, out)
     say(f"recording to {out}, its truth beside it")

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.options import add_analysis, add_source, run_config, run_file
+from pipeline.cli.options import add_analysis, add_detector, add_source, run_config, run_file
 from pipeline.cli.output import say
-from pipeline.cli.running import run_and_report, window_companion
+from pipeline.cli.running import detector_companion, run_and_report, window_companion
 from streamer.errors import UsageError
 
 HELP = "receive, record, analyse and show a detector's stream"
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--headless", action="store_true", help="without a window")
     parser.add_argument("--out", type=Path, metavar="FILE.nxs", help="result file (default: new, in runs/)")
     parser.add_argument("--no-record", action="store_true", help="analyse and show only; keep nothing")
+    add_detector(parser)
     add_analysis(parser)
 
 
@@ -29,8 +30,10 @@ def run(args: argparse.Namespace) -> int:
     if args.no_record and args.out:
         raise UsageError("--no-record and --out exclude each other")
     config = run_config(args)
+    detector = detector_companion(config)
     out = "" if args.no_record else str(run_file("live", args.out, config.record.path))
-    window = window_companion(args.headless)
+    window = window_companion(args.headless, config.security)
     say(f"recording to {out}" if out else "nothing is recorded")
     config = run_config(args, record__path=out)
-    return run_and_report(args, RunPlan(config=config, say=say, window=window, window_stays=True))
+    plan = RunPlan(config=config, say=say, sender=detector, window=window, window_stays=True)
+    return run_and_report(args, plan)

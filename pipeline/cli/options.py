@@ -14,16 +14,30 @@ from streamer.errors import UsageError
 if TYPE_CHECKING:
     from streamer.config import RunConfig
 
-__all__ = ["add_analysis", "add_source", "add_stream", "new_file", "run_config", "run_file"]
+__all__ = [
+    "add_analysis",
+    "add_client_keys",
+    "add_config",
+    "add_detector",
+    "add_keys",
+    "add_source",
+    "add_stream",
+    "new_file",
+    "run_config",
+    "run_file",
+]
 
 RUNS = Path("runs")
 
 _PLACES = {
     "source": ("source", "address"),
     "channel": ("source", "channel"),
+    "control_port": ("source", "control_port"),
+    "start_frames": ("source", "start_frames"),
     "pixel_size": ("source", "pixel_size_A"),
     "connect_timeout_s": ("source", "connect_timeout_s"),
     "idle_timeout_s": ("ingest", "idle_timeout_s"),
+    "continuous": ("ingest", "continuous"),
     "maps": ("record", "maps_every"),
     "backend": ("analysis", "backend"),
     "policy": ("analysis", "policy"),
@@ -34,7 +48,28 @@ _PLACES = {
     "max_wait_ms": ("analysis", "max_wait_ms"),
     "threads": ("analysis", "threads"),
     "analysers": ("analysis", "analysers"),
+    "average": ("analysis", "average_frames"),
     "view": ("view", "bind"),
+    "key": ("security", "key"),
+    "client_key": ("security", "clients"),
+    "insecure": ("security", "insecure"),
+    "server_key": ("source", "server_key"),
+    "arm": ("detector", "arm"),
+    "images": ("detector", "images"),
+    "triggers": ("detector", "triggers"),
+    "frame_time_s": ("detector", "frame_time_s"),
+    "count_time_s": ("detector", "count_time_s"),
+    "trigger_mode": ("detector", "trigger_mode"),
+    "header_detail": ("detector", "header_detail"),
+    "api_version": ("detector", "api_version"),
+    "lossless": ("tee", "lossless"),
+    "best_effort": ("tee", "best_effort"),
+    "queue": ("tee", "queue_frames"),
+    "series": ("tee", "series"),
+    "control": ("control", "bind"),
+    "stimuli": ("control", "stimuli"),
+    "metrics": ("control", "metrics"),
+    "paused": ("record", "paused"),
 }
 """Where the value of each option belongs in the configuration."""
 
@@ -44,9 +79,18 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="dectris2://HOST:31001, dectris1://HOST:9999 or atomstream://HOST:PORT",
+        help="dectris2://HOST:31001, dectris1://HOST:9999, merlin://HOST:6342, de://HOST:13240"
+        " or atomstream://HOST:PORT",
     )
     parser.add_argument("--channel", help="a detector's threshold (default: its first)")
+    parser.add_argument(
+        "--control-port", type=int, metavar="PORT",
+        help="Merlin's (6341): start the acquisition through it (default: it is started elsewhere)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--start-frames", type=int, metavar="N",
+        help="Direct Electron: start an acquisition of so many (default: it is started elsewhere)",
+    )  # fmt: skip
     parser.add_argument(
         "--pixel-size-A", "--pixel-size", dest="pixel_size", type=float, metavar="Å",
         help="pixel size at the specimen [Å] (default: what the stream says)",
@@ -57,13 +101,66 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--idle-timeout-s", type=float, metavar="S", help="end the run after this silence (default: never)"
     )
+    parser.add_argument(
+        "--continuous", action="store_true", default=None, help="wait for the next series, until Ctrl-C"
+    )
     add_config(parser)
 
 
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    """Add how a detector is set up and armed for the run."""
+    group = parser.add_argument_group("detector")
+    group.add_argument(
+        "--arm", metavar="http://HOST:PORT", help="set up, arm, trigger and disarm it (SIMPLON REST)"
+    )
+    group.add_argument("--images", type=int, metavar="N", help="images for each trigger")
+    group.add_argument("--triggers", type=int, metavar="N", help="triggers of a series")
+    group.add_argument("--frame-time-s", type=float, metavar="S", help="from one image to the next")
+    group.add_argument("--count-time-s", type=float, metavar="S", help="exposure of one image")
+    group.add_argument(
+        "--trigger-mode", choices=("ints", "exts", "exte"), help="by command (default) or from outside"
+    )
+    group.add_argument("--header-detail", choices=("basic", "all"), help="of the series' start message")
+    group.add_argument("--api-version", metavar="V", help="of its REST interface (default: 1.8.0)")
+
+
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add the configuration file and the view's address."""
+    """Add the configuration file, the view's address, and who may connect to it."""
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="options win over it")
     parser.add_argument("--view", metavar="ADDRESS", help="for windows (default: a free local port)")
+    parser.add_argument("--control", metavar="ADDRESS", help="for commands (default: a free local port)")
+    parser.add_argument(
+        "--stimulus", type=_stimulus, action="append", metavar="NAME=UNIT",
+        help="a stimulus channel, as in temperature=K; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--stimuli", metavar="ADDRESS", help="for their samples (default: a free local port)")
+    parser.add_argument("--metrics", metavar="HOST:PORT", help="for Prometheus, as in 127.0.0.1:9464")
+    parser.add_argument(
+        "--paused", action="store_const", const=True, help="begin with recording switched off"
+    )
+    add_keys(parser)
+
+
+def add_keys(parser: argparse.ArgumentParser) -> None:
+    """Add what a verb that binds, and may connect, is told of encryption."""
+    group = add_client_keys(parser)
+    group.add_argument(
+        "--client-key", action="append", metavar="THEIRS.key", help="who may connect; may be repeated"
+    )
+    group.add_argument(
+        "--insecure",
+        action="store_true",
+        default=None,
+        help="without encryption, bind to more than this machine",
+    )
+
+
+def add_client_keys(parser: argparse.ArgumentParser) -> "argparse._ArgumentGroup":
+    """Add what a verb that connects is told of encryption; returns the group of options."""
+    group = parser.add_argument_group("encryption (docs/remote.md)")
+    group.add_argument("--key", metavar="OWN.key_secret", help="this machine's keys (atomstream keys)")
+    group.add_argument("--server-key", metavar="THEIRS.key", help="whom this connects to: it is encrypted")
+    return group
 
 
 def add_analysis(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +177,9 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-wait-ms", type=float, metavar="MS", help="a batch waits this long to fill")
     group.add_argument("--threads", type=int, metavar="N", help="CPU threads of the networks")
     group.add_argument("--analysers", type=int, metavar="N", help="analysing processes")
+    group.add_argument(
+        "--average", type=int, metavar="N", help="give the networks the drift-corrected mean of N frames"
+    )
     group.add_argument("--maps", type=_every, metavar="every=N", help="store maps of every n-th frame")
 
 
@@ -110,24 +210,31 @@ def run_config(args: argparse.Namespace, **more: Any) -> "RunConfig":
     Raises
     ------
     UsageError
-        If a value is out of range; the message names it.
+        If a value is out of range, a key is none, or the view can be seen from other machines and nothing
+        says by whom; the message names it.
     """
     import msgspec
 
     from streamer.config import RunConfig, load_config
+    from streamer.curve import expect_secure
 
     config = load_config(args.config) if getattr(args, "config", None) else RunConfig()
     values = msgspec.to_builtins(config)
     for option, (section, name) in _PLACES.items():
         if getattr(args, option, None) is not None:
             values[section][name] = getattr(args, option)
+    values["channel"] = [*values["channel"], *(getattr(args, "stimulus", None) or ())]
     for place, value in more.items():
         section, _, name = place.partition("__")
         values[section][name] = value
     try:
-        return msgspec.convert(values, RunConfig)
+        merged = msgspec.convert(values, RunConfig)
     except msgspec.ValidationError as error:
         raise UsageError(f"wrong option: {error}") from error
+    if merged.analysis.average_frames > 1 and merged.analysis.analysers > 1:
+        raise UsageError("several analysers see every other frame and cannot average: leave out --average")
+    expect_secure(merged)
+    return merged
 
 
 def run_file(verb: str, given: Path | None, configured: str = "") -> Path:
@@ -153,6 +260,11 @@ def new_file(path: Path) -> Path:
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent} to put {path.name} into; make it first")
     return path
+
+
+def _stimulus(text: str) -> dict[str, str]:
+    name, _, unit = text.partition("=")
+    return {"name": name, "unit": unit}
 
 
 def _every(text: str) -> int:

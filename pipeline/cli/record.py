@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.options import add_source, new_file, run_config
+from pipeline.cli.options import add_detector, add_source, new_file, run_config
 from pipeline.cli.output import say
-from pipeline.cli.running import run_and_report
+from pipeline.cli.running import detector_companion, run_and_report
 
 HELP = "record a detector's stream, losslessly, without analysis"
 
@@ -13,6 +13,7 @@ HELP = "record a detector's stream, losslessly, without analysis"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     add_source(parser)
+    add_detector(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.nxs", help="a new result file")
 
 
@@ -24,5 +25,6 @@ def run(args: argparse.Namespace) -> int:
     parse_source(args.source)
     out = str(new_file(args.out))
     config = run_config(args, record__path=out, analysis__enabled=False)
+    detector = detector_companion(config)
     say(f"recording {args.source} to {out}")
-    return run_and_report(args, RunPlan(config=config, say=say))
+    return run_and_report(args, RunPlan(config=config, say=say, sender=detector))

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.comparing import compare_again
 from pipeline.cli.options import add_analysis, add_config, run_config, run_file
@@ -136,12 +136,20 @@ def _settings(args: argparse.Namespace) -> tuple["ReplaySettings", "FileInfo"]:
         scheme=Scheme(args.wire),
         compression=Compression(args.compression),
         connect=args.connect,
-        **({"address": args.to} if args.to else {}),
+        **_leaving(args),
     )
     with closing(open_file(args.file, args.format, args.dataset)) as file:
         settings = replace(settings, frames=_selected(args.frames, file.info))
         expect_replayable(file, settings)
         return settings, file.info
+
+
+def _leaving(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of a stream that leaves this program; another stays on this machine."""
+    if not args.to:
+        return {}
+    config = run_config(args)
+    return {"address": args.to, "security": config.security, "server_key": config.source.server_key}
 
 
 def _selected(wanted: tuple[int, int | None] | None, info: "FileInfo") -> range:
@@ -182,7 +190,7 @@ def _analyse(args: argparse.Namespace, settings: "ReplaySettings", info: "FileIn
         config=config,
         say=say,
         sender=Companion(run_replay, (settings,)),
-        window=window_companion(args.headless),
+        window=window_companion(args.headless, config.security),
         ends_with_window=settings.loops == 0,
     )
     return run_and_report(args, plan)
@@ -196,12 +204,13 @@ def _expect_pixel_size(pixel_size_A: float | None, backend: str, info: "FileInfo
         )
 
 
-def _patience(configured_s: float, info: "FileInfo", settings: "ReplaySettings") -> dict[str, float]:
-    """Return the silence that ends the run: longer than any between two frames."""
+def _patience(configured_s: float, info: "FileInfo", settings: "ReplaySettings") -> dict[str, Any]:
+    """Return when the run ends: with its only series, or a silence longer than any between two frames."""
     from streamer.replay import rate_of
 
     rate_hz = rate_of(info, settings)
-    return {"ingest__idle_timeout_s": configured_s or _SILENCE_S + (1 / rate_hz if rate_hz else 0.0)}
+    silence_s = configured_s or _SILENCE_S + (1 / rate_hz if rate_hz else 0.0)
+    return {"ingest__idle_timeout_s": silence_s, "ingest__continuous": False}
 
 
 def _stream(args: argparse.Namespace, settings: "ReplaySettings", info: "FileInfo") -> int:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,16 @@ if TYPE_CHECKING:
     import argparse
 
     from pipeline.plan import Companion, RunOutcome, RunPlan
+    from streamer.config import RunConfig, SecurityConfig
 
-__all__ = ["has_display", "movie_companion", "movie_stream", "run_and_report", "window_companion"]
+__all__ = [
+    "detector_companion",
+    "has_display",
+    "movie_companion",
+    "movie_stream",
+    "run_and_report",
+    "window_companion",
+]
 
 
 def run_and_report(
@@ -55,8 +64,11 @@ def run_and_report(
     return 0 if summary["ok"] else 1
 
 
-def window_companion(headless: bool) -> "Companion | None":
-    """Return the window of a run, or None where none is wanted or no display is there to show it."""
+def window_companion(headless: bool, security: "SecurityConfig") -> "Companion | None":
+    """Return the window of a run, or None where none is wanted or no display is there to show it.
+
+    It is let in by the run's own key, where `security` encrypts the view.
+    """
     from pipeline.plan import Companion
 
     if headless:
@@ -64,7 +76,17 @@ def window_companion(headless: bool) -> "Companion | None":
     if not has_display():
         say("no display is found: running without a window (--headless says so beforehand)")
         return None
-    return Companion(load("gui.app").run_window)
+    key = security.key if security.clients else ""
+    return Companion(partial(load("gui.app").run_window, key=key, server_key=key))
+
+
+def detector_companion(config: "RunConfig") -> "Companion | None":
+    """Return the process that has a detector take the series, or None where it is started by hand."""
+    from pipeline.plan import Companion
+    from streamer.acquisition import expect_detector, run_detector
+
+    expect_detector(config)
+    return Companion(run_detector, (config,), "detector") if config.detector.arm else None
 
 
 def has_display() -> bool:
@@ -84,9 +106,14 @@ def movie_companion(args: "argparse.Namespace", n_frames: int, recording: Path |
 
 
 def movie_stream(
-    args: "argparse.Namespace", n_frames: int, truth: str, bind: str = "tcp://127.0.0.1:*"
+    args: "argparse.Namespace",
+    n_frames: int,
+    truth: str,
+    bind: str = "tcp://127.0.0.1:*",
+    security: "SecurityConfig | None" = None,
 ) -> Any:
     """Return the `simulator.movie_sender.MovieStream` that the options describe."""
+    from streamer.config import LOCAL_ONLY
     from streamer.records import Compression
     from streamer.sources import Scheme
 
@@ -99,6 +126,7 @@ def movie_stream(
         compression=Compression(args.compression),
         rate_hz=args.fps,
         faults=load("simulator.faults").parse_faults(args.fault, args.seed),
+        security=security or LOCAL_ONLY,
     )
     return load("simulator.movie_sender").MovieStream(
         movie=movie, sending=sending, n_frames=n_frames, truth=truth

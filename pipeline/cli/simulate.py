@@ -8,7 +8,7 @@ stopped.
 import argparse
 from pathlib import Path
 
-from pipeline.cli.options import add_stream, new_file, run_config
+from pipeline.cli.options import add_keys, add_stream, new_file, run_config
 from pipeline.cli.output import print_json, say
 from pipeline.cli.parts import load
 from pipeline.cli.running import movie_companion, movie_stream, run_and_report
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, metavar="N", help="frames of the movie (stream: without end)")
     parser.add_argument("--truth", type=Path, metavar="FILE.h5", help="where a stream's truth is saved")
     add_stream(parser)
+    add_keys(parser)
     data = parser.add_argument_group("data set")
     data.add_argument("--particles", type=int, default=1100, metavar="N")
     data.add_argument("--workers", type=int, default=2, metavar="N", help="processes that compute")
@@ -66,7 +67,7 @@ def _stream(args: argparse.Namespace) -> int:
     from streamer.worker import Control
 
     truth = str(args.truth) if args.truth else ""
-    stream = movie_stream(args, args.frames or 0, truth, args.stream)
+    stream = movie_stream(args, args.frames or 0, truth, args.stream, run_config(args).security)
     with StopSignals() as signals:
         control = Control(signals, lambda message: say(f"sending from {message[1]['address']}"))
         sent = load("simulator.movie_sender").stream_movie(control, stream)

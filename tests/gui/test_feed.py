@@ -1,13 +1,18 @@
 """The subscription: takes in what is sound, refuses the rest by name, never waits."""
 
 import time
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
 from gui.feed import Arrivals, Feed
+from pipeline.hub import ViewHub
+from streamer.config import SecurityConfig
+from streamer.curve import client_keys, own_keys
 from streamer.errors import UsageError
+from streamer.keys import make_key_files
 from streamer.link import View, encode_view
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
 
@@ -40,6 +45,29 @@ def test_views_and_statuses_arrive_whole(publisher: Publisher) -> None:
     assert arrived.status.received == 7
     np.testing.assert_array_equal(arrived.views[0].raw, VIEW.raw)
     np.testing.assert_array_equal(arrived.views[0].columns, VIEW.columns)
+
+
+def test_an_encrypted_hub_lets_in_a_window_with_keys_and_tells_one_without(tmp_path: Path) -> None:
+    for name in ("run", "office"):
+        make_key_files(tmp_path / name)
+    security = SecurityConfig(key=str(tmp_path / "run.key_secret"), clients=(str(tmp_path / "office.key"),))
+    office = client_keys(str(tmp_path / "office.key_secret"), str(tmp_path / "run.key"))
+    with ViewHub("tcp://127.0.0.1:0", security) as hub:
+        address = hub.outer_address
+        with (
+            Feed(address, office) as feed,
+            Feed(address, own_keys(security)) as own,
+            Feed(address) as stranger,
+        ):
+            deadline = time.monotonic() + 20
+            while not (feed.connected and own.connected and stranger.refusal):
+                assert time.monotonic() < deadline
+                for one in (feed, own, stranger):
+                    one.take()
+                time.sleep(0.01)
+            assert not stranger.connected
+            assert (feed.refusal, own.refusal) == ("", "")
+            assert "it is encrypted" in stranger.refusal
 
 
 def with_header(**fields: object) -> list[object]:

@@ -10,7 +10,7 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["LIBERTEM", "TICKIT", "ForeignVenv"]
+__all__ = ["DIRECT_ELECTRON", "LIBERTEM", "MERLIN", "TICKIT", "ForeignVenv"]
 
 _ROOT = Path(__file__).parents[2]
 
@@ -59,6 +59,16 @@ TICKIT = ForeignVenv("tickit", ("tickit-devices==0.4.1", "cbor2<6"))
 LIBERTEM = ForeignVenv("libertem", ("libertem-dectris==0.3.2",))
 """DECTRIS Stream V1, sender and receiver."""
 
+MERLIN = ForeignVenv("merlin", ("libertem-live==0.3.0",))
+"""Quantum Detectors MerlinEM."""
+
+DIRECT_ELECTRON = ForeignVenv(
+    "de",
+    ("deapi==5.3.1", "cbor2>=6.1", "h5py>=3.12", "hdf5plugin>=5", "msgspec>=0.19", "psutil>=6", "pyzmq>=26",
+     "threadpoolctl>=3.5", "tqdm>=4.66"),
+)  # fmt: skip
+"""Direct Electron's client and simulated server, and what recording needs to run beside them."""
+
 if __name__ == "__main__":
-    for environment in (TICKIT, LIBERTEM):
+    for environment in (TICKIT, LIBERTEM, MERLIN, DIRECT_ELECTRON):
         environment.make()

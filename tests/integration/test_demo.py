@@ -6,13 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pytest
+
+from simulator.accuracy import MATCH_RADIUS_A, match
+from simulator.truth import read_truth, truth_path
 
 COMMAND = [sys.executable, "-m", "pipeline.cli"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +92,40 @@ def process_group_is_gone(pgid: int) -> bool:
     return False
 
 
+def expect_columns_followed(recording: Path) -> None:
+    """Each true column has one track through the movie; more counts are right than frame by frame."""
+    truth, ids = read_truth(truth_path(recording)), defaultdict(set)
+    right = {"count": 0, "fused_count": 0}
+    with h5py.File(recording) as file:
+        columns, summary = file["entry/columns"], file["entry/summary"]
+        fused = summary["fused_atoms"][:]
+        for frame_id, first, n in zip(
+            summary["frame_id"][:], columns["first_row"][:], summary["n_columns"][:], strict=True
+        ):
+            found = {name: columns[name][first : first + n] for name in ("y", "x", "track_id", *right)}
+            true = truth.columns_of(int(frame_id))
+            places = [np.stack([table["y"], table["x"]], -1) for table in (found, true)]
+            i, j = match(*places, MATCH_RADIUS_A / truth.pixel_size_A)
+            for column_id, track_id in zip(true["column_id"][j], found["track_id"][i], strict=True):
+                ids[int(column_id)].add(int(track_id))
+            for name in right:
+                right[name] += int((found[name][i] == true["count"][j]).sum()) if frame_id >= 20 else 0
+    assert len(ids) > 100
+    assert sum(len(tracks) == 1 for tracks in ids.values()) >= 0.98 * len(ids)
+    assert right["fused_count"] >= right["count"]
+    assert fused[-1] == pytest.approx(true["count"].sum(), rel=0.1)
+
+
+def expect_report(recording: Path, folder: Path) -> None:
+    done = atomstream("report", str(recording), "--csv", "tables", "--out", "run.html", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["frames"] == 40
+    assert [rate["region"] for rate in record["rates"]] == ["bulk", "surface", "corner", "all"]
+    assert (folder / "run.html").stat().st_size > 10_000
+    assert (folder / "tables" / "totals.csv").read_text().count("\n") == 41
+
+
 def test_a_demonstration_analyses_every_frame_and_compares_with_the_truth(tmp_path: Path) -> None:
     options = ["--headless", "--frames", "40", "--fps", "15", "--size", "256", "--json"]
     done = atomstream("demo", *options, cwd=tmp_path)
@@ -98,6 +137,9 @@ def test_a_demonstration_analyses_every_frame_and_compares_with_the_truth(tmp_pa
     assert record["backend"] == "openvino"
     assert record["truth"]["frames"] == 40
     assert record["truth"]["true_columns"] > 40 * 100
+    recording = tmp_path / record["files"][0]
+    expect_columns_followed(recording)
+    expect_report(recording, tmp_path)
     assert record["latency_p50_ms"] > 0
     assert "nothing was lost" in done.stderr
     (recording,) = (tmp_path / "runs").glob("demo-*.nxs")

@@ -1,5 +1,6 @@
 """Processes that stand in for a run's sender and window in the tests of the supervisor: real ones."""
 
+import os
 import time
 from collections.abc import Iterator
 from multiprocessing.synchronize import Event
@@ -62,3 +63,28 @@ def window_closed_on(control: Control, sign: str, address: str) -> None:
 def window_that_crashes(control: Control, address: str) -> None:
     """A window that does not come up."""
     raise RunError("no display")
+
+
+def send_images(control: Control, path: str, begin: Event) -> None:
+    """Send the images of an ``.npy`` file, shape (n, height, width)."""
+    images = np.load(path)
+    settings = SenderSettings(
+        rate_hz=50.0, n_planned=len(images), pixel_size_A=0.2, key=SeriesKey(1, "test"), linger_s=5.0
+    )
+
+    def bound(endpoint: str) -> None:
+        control.ready(address=f"dectris2://{endpoint.removeprefix('tcp://')}")
+        while not begin.wait(0.05) and not control.stopping():
+            pass
+
+    counts = send_stream(images, settings, control.stopping, bound)
+    control.finished({"frames": counts.frames, "late": counts.late})
+
+
+def window_that_stays(control: Control, sign: str, address: str) -> None:
+    """A window that is open until it is killed; a file named `sign` tells its process id."""
+    control.ready()
+    Path(sign).write_text(str(os.getpid()))
+    while not control.stopping():
+        time.sleep(0.02)
+    control.finished({})

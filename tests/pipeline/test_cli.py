@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import VERBS, main
+from pipeline.cli.comparing import _leave_network_out
 from pipeline.cli.options import run_config, run_file
 from pipeline.cli.output import print_json
-from streamer.config import RunConfig, to_toml
+from streamer.config import DetectorConfig, RunConfig, SecurityConfig, ViewConfig, load_config, to_toml
 from streamer.errors import UsageError
 
 HEAVY = {"numpy", "scipy", "h5py", "zmq", "msgspec", "torch", "openvino", "PySide6", "simulator", "gui"}
@@ -74,6 +75,15 @@ def test_help_imports_nothing_heavy() -> None:
         (["live", "http://127.0.0.1"], "is not a source"),
         (["live", "dectris2://127.0.0.1:1", "--no-record", "--out", "x.nxs"], "exclude each other"),
         (["record", "dectris2://127.0.0.1:1"], "--out"),
+        (["live", "dectris2://127.0.0.1:1", "--server-key", "x.key"], "--server-key needs --key"),
+        (["demo", "--headless", "--view", "tcp://*:5556"], "--insecure"),
+        (["record", "dectris2://127.0.0.1:1", "--out", "x.nxs", "--images", "5"], "need --arm"),
+        (["record", "dectris2://127.0.0.1:1", "--out", "x.nxs", "--arm", "dcu"], "no address of a detector"),
+        (["tee", "dectris2://127.0.0.1:1"], "nobody to pass the stream on to"),
+        (["tee", "dectris2://127.0.0.1:1", "--lossless", "tcp://0.0.0.0:5555"], "--insecure"),
+        (["tee", "dectris2://127.0.0.1:1", "--best-effort", "tcp://127.0.0.1:*", "--queue", "0"], "queue"),
+        (["simulate", "--stream", "tcp://0.0.0.0:5555", "--frames", "2"], "--insecure"),
+        (["keys", "no/such/folder/mine"], "cannot make no/such/folder/mine.key_secret"),
         (["simulate"], "one of the arguments"),
         (["simulate", "--movie", "a.nxs", "--dataset", "b.h5"], "not allowed with"),
         (["train", "--data", "nowhere.h5"], "there is no nowhere.h5"),
@@ -166,6 +176,27 @@ def test_a_wrong_value_in_the_configuration_file_is_named(tmp_path: Path) -> Non
 def test_the_documented_configuration_is_the_default_one() -> None:
     documented = (Path(__file__).parents[2] / "docs/command-line.md").read_text(encoding="utf-8")
     assert f"```toml\n{to_toml(RunConfig()).strip()}\n```" in documented
+
+
+def test_a_recorded_run_is_analysed_again_without_its_connections(tmp_path: Path) -> None:
+    path = tmp_path / "configuration.toml"
+    lines = (
+        '[source]\naddress = "dectris2://dcu"\nserver_key = "tee.key"',
+        "[ingest]\ncontinuous = true\nend_timeout_s = 2.0",
+        '[view]\nbind = "tcp://0.0.0.0:5556"',
+        '[security]\nkey = "gone.key_secret"\nclients = ["gone.key"]',
+        '[detector]\narm = "http://dcu"',
+    )
+    path.write_text("\n".join(lines))
+    _leave_network_out(path)
+    config = load_config(path)
+    assert (config.source.address, config.source.server_key) == ("dectris2://dcu", "")
+    assert (config.ingest.continuous, config.ingest.end_timeout_s) == (False, 2.0)
+    assert (config.view, config.security, config.detector) == (
+        ViewConfig(),
+        SecurityConfig(),
+        DetectorConfig(),
+    )
 
 
 def test_runs_without_a_name_get_new_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Each fault does to the messages what its name says, to the frames it says, and nothing to the others."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,13 +13,13 @@ from simulator.faults import NO_FAULTS, FaultKind, FaultPlan, Injected, Outgoing
 from streamer.compression import decode
 from streamer.errors import MessageError, PayloadError, TruncatedMessageError, UsageError
 from streamer.records import Compression, Frame, SeriesEnd, SeriesStart, StreamMessage
-from streamer.sources import Scheme, Source, make_encoder, make_parser
+from streamer.sources import ZMQ_SCHEMES, Scheme, Source, make_encoder, make_parser
 from tests.streamer.frames import KEY, make_frame, make_image
 
 IMAGE = make_image((40, 30))
 FRAMES = [make_frame(IMAGE, frame_id=n, t=float(n)) for n in range(5)]
 SERIES: list[StreamMessage] = [SeriesStart(KEY, 5, IMAGE.shape, IMAGE.dtype), *FRAMES, SeriesEnd(KEY)]
-SCHEMES = list(Scheme)
+SCHEMES = ZMQ_SCHEMES
 
 
 def send(
@@ -60,6 +61,12 @@ def at(kind: FaultKind, *frames: int) -> FaultPlan:
         (at(FaultKind.REORDER, 1), [SeriesStart, 0, 2, 1, 3, 4, SeriesEnd]),
         (at(FaultKind.REORDER, 1, 2), [SeriesStart, 0, 3, 1, 2, 4, SeriesEnd]),
         (at(FaultKind.REORDER, 4), [SeriesStart, 0, 1, 2, 3, 4, SeriesEnd]),
+        (at(FaultKind.DELAY, 0), [SeriesStart, 1, 2, 3, 4, 0, SeriesEnd]),
+        (replace(at(FaultKind.DELAY, 0), delay_frames=2), [SeriesStart, 1, 2, 0, 3, 4, SeriesEnd]),
+        (replace(at(FaultKind.DELAY, 0, 1), delay_frames=2), [SeriesStart, 2, 0, 3, 1, 4, SeriesEnd]),
+        (at(FaultKind.BURST, 1), [SeriesStart, 0, 1, 2, 3, 4, SeriesEnd]),
+        (at(FaultKind.DISCONNECT, 1), [SeriesStart, 0, 1, 2, 3, 4, SeriesEnd]),
+        (at(FaultKind.TWIN, 3), [SeriesStart, 0, 1, 2, SeriesStart, 0, 3, 1, 4, SeriesEnd, SeriesEnd]),
         (at(FaultKind.TRUNCATE, 1), [SeriesStart, 0, TruncatedMessageError, 2, 3, 4, SeriesEnd]),
         (at(FaultKind.SIZE, 1), [SeriesStart, 0, PayloadError, 2, 3, 4, SeriesEnd]),
         (at(FaultKind.SHAPE, 1), [SeriesStart, 0, 1, 2, 3, 4, SeriesEnd]),
@@ -115,6 +122,22 @@ def test_uncompressed_pixels_can_only_have_the_wrong_length(kind: FaultKind) -> 
 def test_a_stall_delays_its_frame_alone() -> None:
     outgoing = send(replace(at(FaultKind.STALL, 2), stall_s=1.5))
     assert [(m.frame_id, m.delay_s) for m in outgoing if m.delay_s] == [(2, 1.5)]
+
+
+def test_a_burst_comes_all_at_once() -> None:
+    plan = replace(at(FaultKind.BURST, 1), burst_frames=3)
+    taken: list[int] = []
+
+    def counted() -> Iterator[StreamMessage]:
+        for n, message in enumerate(SERIES):
+            taken.append(n)
+            yield message
+
+    sent = [
+        (m.frame_id, len(taken))
+        for m in inject(counted(), make_encoder(Scheme.DECTRIS2, 0.0).encode, plan, [])
+    ]
+    assert sent[1:6] == [(0, 2), (1, 5), (2, 5), (3, 5), (4, 6)], "frames 1 and 2 wait for frame 3"
 
 
 def test_what_was_injected_is_told() -> None:

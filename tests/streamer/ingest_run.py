@@ -16,10 +16,12 @@ from zmq.utils import garbage
 
 from streamer.clock import RunClock
 from streamer.compression import encode
-from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
+from streamer.config import AnalysisConfig, ChannelConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
+from streamer.control import Remote
 from streamer.ingest import run_ingest
 from streamer.link import Task, decode_task, encode_analyser, encode_failure, encode_lost, encode_result
 from streamer.records import (
+    CHANGE_DTYPE,
     COLUMN_DTYPE,
     AnalyserInfo,
     AnalyserLost,
@@ -143,11 +145,14 @@ def result_of(task: Task, **changes: Any) -> FrameResult:
     columns = np.zeros(n_columns, COLUMN_DTYPE)
     columns["y"], columns["x"] = header.frame_id + 0.5, np.arange(n_columns)
     columns["count"], columns["track_id"] = header.frame_id % 7 + 1, 100 * header.frame_id
+    noticed = np.zeros(header.frame_id % 3, CHANGE_DTYPE)
+    noticed["track_id"], noticed["before"] = header.frame_id, -1
+    noticed["after"] = np.arange(len(noticed)) + 1
     t = task.t_received
     return replace(
         FrameResult(
             header.frame_id, header.key, columns, 10.0 * header.frame_id, 1.5, t, t + 0.25, t + 0.5,
-            (float(header.frame_id), -1.0), 0.125,
+            (float(header.frame_id), -1.0), 0.125, fused_atoms=10.5 * header.frame_id, changes=noticed,
         ),
         **changes,
     )  # fmt: skip
@@ -156,8 +161,10 @@ def result_of(task: Task, **changes: Any) -> FrameResult:
 class IngestRun:
     """Ingest in a thread, and what it has said."""
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, remote: Remote | None = None) -> None:
+        self._remote = remote or Remote()
         self.summary: dict[str, Any] = {}
+        self.told: list[str] = []
         self.error: BaseException | None = None
         self._ready = threading.Event()
         self._addresses: dict[str, str] = {}
@@ -186,7 +193,9 @@ class IngestRun:
 
     def _report(self, message: tuple[str, Any]) -> None:
         kind, value = message
-        if kind == "ready":
+        if kind == "told":
+            self.told.append(value)
+        elif kind == "ready":
             self._addresses = value
             self._ready.set()
         else:
@@ -194,7 +203,7 @@ class IngestRun:
 
     def _run(self, config: RunConfig) -> None:
         try:
-            run_ingest(self.control, config, RunClock.start())
+            run_ingest(self.control, config, RunClock.start(), remote=self._remote)
         except BaseException as error:
             self.error = error
             self._ready.set()
@@ -206,6 +215,8 @@ def running(
     analysis: AnalysisConfig = RECORD_ONLY,
     scheme: Scheme = Scheme.DECTRIS2,
     record: RecordConfig | None = None,
+    remote: Remote | None = None,
+    channel: tuple[ChannelConfig, ...] = (),
     **limits: Any,
 ) -> Iterator[tuple[Detector, IngestRun, Callable[[], Analyser]]]:
     """Start a detector and ingest; the third value makes analysers."""
@@ -216,8 +227,9 @@ def running(
             ingest=IngestConfig(**{"end_timeout_s": 0.3, "result_timeout_s": 2.0, **limits}),
             record=msgspec.structs.replace(record or RecordConfig(), path=str(path)),
             analysis=analysis,
+            channel=channel,
         )
-        run = IngestRun(config)
+        run = IngestRun(config, remote)
         analysers: list[Analyser] = []
 
         def analyser() -> Analyser:

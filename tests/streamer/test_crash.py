@@ -39,14 +39,16 @@ from tests.streamer.ingest_run import (
 
 
 @contextmanager
-def _ingest_process(path: Path, flush_frames: int = 8) -> Iterator[tuple[Detector, Analyser, Worker]]:
+def _ingest_process(
+    path: Path, flush_frames: int = 8, flush_interval_s: float = 0.05, queue_frames: int = 50
+) -> Iterator[tuple[Detector, Analyser, Worker]]:
     """Ingest in a process of its own, as in a real run."""
     with zmq.Context() as context:
         detector = Detector(context)
         config = RunConfig(
             source=SourceConfig(address=detector.address),
-            record=RecordConfig(path=str(path), flush_frames=flush_frames, flush_interval_s=0.05),
-            analysis=AnalysisConfig(queue_frames=50),
+            record=RecordConfig(path=str(path), flush_frames=flush_frames, flush_interval_s=flush_interval_s),
+            analysis=AnalysisConfig(queue_frames=queue_frames),
         )
         worker = Worker("ingest", run_ingest, config, RunClock.start(), "")
         try:
@@ -93,7 +95,9 @@ def test_a_killed_recording_is_recognised_and_repaired(tmp_path: Path) -> None:
 
     report = repair(path)
     assert (report.state, report.problems) == ("repaired", ())
-    assert (report.recorded, report.analysed, report.decoded, report.lost) == (20, 6, 20, 0)
+    assert (report.recorded, report.analysed, report.decoded) == (20, 6, 20)
+    assert (report.lost, report.analysis_lost) == (14, 14), "handed on, and no result came before the end"
+    assert list(map(str, report.losses)) == ["14 recorded (no result when the recording was killed): 6-19"]
     with h5py.File(path, "r") as file:
         for row in range(20):
             np.testing.assert_array_equal(file["entry/stack/intensity"][row], image_of(row))
@@ -101,6 +105,34 @@ def test_a_killed_recording_is_recognised_and_repaired(tmp_path: Path) -> None:
         assert file["Experiments/frames/axis-0"].attrs["size"] == 20
         assert file["entry/process/counters/analysed"][()] == 6
     assert repair(path) == report, "a second repair finds nothing to do"
+
+
+@pytest.mark.parametrize("flush_frames", [8, 32])
+def test_a_kill_costs_no_more_frames_than_a_flush_holds(tmp_path: Path, flush_frames: int) -> None:
+    """Frames that an analyser has been given were taken in before: all but the last few are in the file."""
+    n_frames, path = 100, tmp_path / "run.nxs"
+    with _ingest_process(path, flush_frames, flush_interval_s=60.0, queue_frames=n_frames) as (
+        detector,
+        analyser,
+        worker,
+    ):
+        detector.send(start_of(1000), *(frame_of(i) for i in range(n_frames)))
+        for _ in range(n_frames):
+            analyser.next_task()
+        _kill(worker)
+    report = repair(path)
+    assert report.problems == ()
+    assert n_frames - flush_frames <= report.recorded <= n_frames
+    assert report.decoded == report.recorded
+
+
+def test_what_came_longer_ago_than_the_flush_interval_is_safe(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with _ingest_process(path, flush_frames=10_000, flush_interval_s=0.1) as (detector, _, worker):
+        detector.send(start_of(1000), *(frame_of(i) for i in range(20)))
+        wait_for_rows(path, "entry/ledger/frame_id", 20)  # though no other frame comes
+        _kill(worker)
+    assert repair(path).recorded == 20
 
 
 def test_a_file_is_whole_after_a_kill_at_any_moment(tmp_path: Path) -> None:
@@ -277,5 +309,6 @@ def test_a_full_disk_ends_the_recording_and_nothing_else(
     report = check_file(path)
     assert report.state == "failed"
     assert report.recorded == report.decoded == summary["recorded"]
-    assert report.lost == summary["lost"]
+    assert report.lost == summary["lost"] + report.analysis_lost
+    assert report.analysis_lost <= 20, "results that came after the file was closed"
     assert report.problems == (f"recording stopped early: {summary['recording_error']}",)

@@ -73,7 +73,9 @@ def test_results_land_under_their_frames_in_any_order(tmp_path: Path) -> None:
             end.answer(result_of(tasks[i]))
         run.finish()
     with h5py.File(path) as file:
-        ledger, summary, columns = (file[f"entry/{name}"] for name in ("ledger", "summary", "columns"))
+        ledger, summary, columns, changes = (
+            file[f"entry/{name}"] for name in ("ledger", "summary", "columns", "changes")
+        )
         for frame_id in range(10):
             row = ledger["result_row"][frame_id]
             assert summary["frame_id"][row] == frame_id
@@ -83,6 +85,10 @@ def test_results_land_under_their_frames_in_any_order(tmp_path: Path) -> None:
             assert columns["y"][rows].tolist() == [frame_id + 0.5] * (frame_id % 4)
             assert columns["count"][rows].tolist() == [frame_id % 7 + 1] * (frame_id % 4)
             assert columns["track_id"][rows].tolist() == [100 * frame_id] * (frame_id % 4)
+            assert summary["fused_atoms"][row] == 10.5 * frame_id
+            mine = changes["frame_id"][:] == frame_id
+            assert changes["after"][mine].tolist() == list(range(1, frame_id % 3 + 1))
+            assert changes["track_id"][mine].tolist() == [frame_id] * (frame_id % 3)
             received, analysed = ledger["t_received"][frame_id], ledger["t_analysed"][frame_id]
             assert analysed == pytest.approx(received + 0.25)
     assert check_file(path).ok
@@ -175,7 +181,8 @@ def test_a_failure_is_in_the_ledger_with_its_reason(tmp_path: Path) -> None:
     assert (summary["damaged"], summary["recorded"], summary["lost"]) == (1, 3, 1)
     report = check_file(path)
     assert report.problems == ()
-    assert report.losses == ("1 damaged (payload does not decode): 1",)
+    assert list(map(str, report.losses)) == ["1 damaged (payload does not decode): 1"]
+    assert (report.ok, report.lost, report.analysis_lost, report.decoded) == (False, 1, 1, 3)
 
 
 def test_a_result_that_never_comes_is_named_and_the_file_closed(tmp_path: Path) -> None:
@@ -187,7 +194,7 @@ def test_a_result_that_never_comes_is_named_and_the_file_closed(tmp_path: Path) 
         summary = run.finish()
     assert (summary["analysed"], summary["analysis_lost"], summary["lost"]) == (1, 2, 2)
     assert _status(path) == [FrameStatus.ANALYSED, FrameStatus.RECORDED, FrameStatus.RECORDED]
-    assert "2 recorded (no result within 0.3 s): 1-2" in check_file(path).losses
+    assert "2 recorded (no result within 0.3 s): 1-2" in map(str, check_file(path).losses)
 
 
 def test_a_stop_skips_what_was_not_analysed_yet(tmp_path: Path) -> None:
@@ -262,6 +269,34 @@ def test_the_file_names_the_engine_and_its_networks(tmp_path: Path) -> None:
         np.testing.assert_allclose(percentiles, 0.5, rtol=0.01)
 
 
+def test_every_stage_is_timed_and_stored(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    steps = {"t_decoded": 0.01, "t_batched": 0.03, "t_analysed": 0.07, "t_published": 0.15}
+    with running(path, WAIT) as (detector, run, analyser):
+        end = analyser()
+        detector.send(*series_of(range(3), 3))
+        for _ in range(3):
+            task = end.next_task()
+            end.answer(result_of(task, **{name: task.t_received + s for name, s in steps.items()}))
+        summary = run.finish()
+    stages = {
+        "received_to_decoded": 10.0, "decoded_to_batched": 20.0, "batched_to_computed": 40.0,
+        "computed_to_published": 80.0, "received_to_published": 150.0,
+    }  # fmt: skip
+    with h5py.File(path) as file:
+        latency = file["entry/process/latency"]
+        assert latency["percentile"][:].tolist() == [50, 99, 99.9, 100]
+        for name, ms in stages.items():
+            np.testing.assert_allclose(1000 * latency[name][:], ms, rtol=0.01)
+            assert summary["stages_ms"][name]["max"] == pytest.approx(ms, rel=1e-3)
+        assert (latency["received_to_recorded"][:] > 0).all()
+        ledger = file["entry/ledger"]
+        waited = ledger["t_batched"][:] - ledger["t_decoded"][:]
+        np.testing.assert_allclose(waited, 0.02, rtol=1e-3)
+    assert summary["latency_max_ms"] == pytest.approx(150.0, rel=1e-3)
+    assert "detector_to_received" in summary["stages_ms"], "the detector's times lie in the past"
+
+
 def test_a_dead_analyser_holds_nothing_up_and_late_answers_count(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
     with running(path, WAIT) as (detector, run, analyser):
@@ -274,7 +309,9 @@ def test_a_dead_analyser_holds_nothing_up_and_late_answers_count(tmp_path: Path)
             end.answer(result_of(task))
         summary = run.finish()
     assert (summary["analysed"], summary["analysis_lost"], summary["lost"]) == (5, 3, 3)
-    assert check_file(path).losses == ("3 recorded (analyser 1 has died): 0-1, 3",)
+    report = check_file(path)
+    assert [str(loss) for loss in report.losses] == ["3 recorded (analyser 1 has died): 0-1, 3"]
+    assert (report.ok, report.analysis_lost, report.lost) == (False, 3, 3)
 
 
 def test_results_of_a_series_that_was_replaced_go_to_its_own_file(tmp_path: Path) -> None:

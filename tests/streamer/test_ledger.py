@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streamer.file_layout import LEDGER
 from streamer.ledger import WINDOW_ROWS, FrameIdJumpError, Ledger, Placement
-from streamer.records import FrameStatus
+from streamer.records import COLUMN_DTYPE, FrameResult, FrameStatus, SeriesKey
 from streamer.swmr import Column, SwmrFile
 
 
@@ -23,6 +23,11 @@ def columns(tmp_path: Path) -> Iterator[dict[str, Column]]:
     file.show_to_readers()
     yield made
     file.close()
+
+
+def result_of(frame_id: int, t_analysed: float, t_published: float) -> FrameResult:
+    columns = np.zeros(0, COLUMN_DTYPE)
+    return FrameResult(frame_id, SeriesKey(1), columns, 0.0, 0.0, 1.0, t_analysed, t_published)
 
 
 def _all(columns: dict[str, Column], name: str) -> list[object]:
@@ -80,7 +85,7 @@ def test_rows_that_left_the_window_are_changed_in_the_file(columns: dict[str, Co
     ledger.place(3 * WINDOW_ROWS)
     assert ledger.place(5) is Placement.LATE
     ledger.record(5, 7.0, 8.0, 9.0, 1)
-    ledger.analyse(0, 3.0, 4.0, 12)
+    ledger.analyse(result_of(0, 3.0, 4.0), 12)
     ledger.explain(5, "came late")
     assert ledger.place(5) is Placement.DUPLICATE
     ledger.flush()
@@ -145,7 +150,7 @@ def test_the_file_holds_what_a_plain_dictionary_would(
             elif event == "skip":
                 ledger.skip(frame_id, "busy")
             else:
-                ledger.analyse(frame_id, 1.0, 2.0, number)
+                ledger.analyse(result_of(frame_id, 1.0, 2.0), number)
             final = {
                 "damage": FrameStatus.DAMAGED,
                 "skip": FrameStatus.SKIPPED,

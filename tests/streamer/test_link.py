@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from streamer import link
 from streamer.errors import MessageError
 from streamer.records import (
+    CHANGE_DTYPE,
     COLUMN_DTYPE,
     AnalyserInfo,
     AnalyserLost,
@@ -83,13 +84,17 @@ def test_task_header_bytes_are_fixed() -> None:
 @pytest.mark.parametrize("maps", [False, True])
 def test_result_comes_back(maps: bool) -> None:
     image = np.arange(24, dtype=np.float16).reshape(4, 6) if maps else None
-    sent = _result(denoised=image, atom_count=image)
+    changes = np.array([(4, 1.5, 2.5, 3, 0, 0.75)], CHANGE_DTYPE)
+    sent = _result(denoised=image, atom_count=image, changes=changes, fused_atoms=5.5)
     got = link.decode_result(_views(link.encode_result(sent)))
     assert isinstance(got, FrameResult)
     assert got.frame_id == 7
     assert got.key == KEY
     assert isnan(got.ood_score)
     np.testing.assert_array_equal(got.columns, sent.columns)
+    np.testing.assert_array_equal(got.changes, changes)
+    assert got.fused_atoms == 5.5
+    assert isnan(got.fused_atoms_std)
     for stored in (got.denoised, got.atom_count):
         assert (stored is None) is (image is None)
         if image is not None:

@@ -18,13 +18,13 @@ from streamer.errors import FileReadError, PayloadError, RunError, UsageError
 from streamer.files import Scaling
 from streamer.records import Compression, Frame, SeriesEnd, SeriesStart
 from streamer.replay import ReplaySettings, _ahead, run_replay, stream_file
-from streamer.sources import Scheme, make_parser, open_receiver, parse_source
+from streamer.sources import ZMQ_SCHEMES, Scheme, make_parser, open_receiver, parse_source
 from streamer.worker import Worker
 from tests.streamer import ingest_run
 from tests.streamer.files import writers as w
 
 TIMEOUT_MS = 20_000
-SCHEMES = list(Scheme)
+SCHEMES = ZMQ_SCHEMES
 
 
 class Receiver:

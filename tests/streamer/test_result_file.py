@@ -11,10 +11,11 @@ import hdf5plugin  # noqa: F401 - registers the filters
 import numpy as np
 import pytest
 
-from streamer.counters import Counters, LatencyHistogram
+from streamer.counters import Counters
 from streamer.disk_space import DiskSpace, NoRoomError
 from streamer.errors import PayloadError, RecordingError, UsageError
 from streamer.file_layout import FileSpec
+from streamer.latency import LatencyHistogram
 from streamer.records import Compression
 from streamer.result_file import ResultWriter
 from streamer.result_paths import expect_new_file
@@ -32,7 +33,7 @@ def writer(tmp_path: Path) -> Iterator[ResultWriter]:
 
 
 def _finish(writer: ResultWriter) -> None:
-    writer.finish("complete", "end message", T0, Counters(), (nan, nan, nan))
+    writer.finish("complete", "end message", T0, Counters(), {})
 
 
 @pytest.mark.parametrize("late", ["group", "value", "column", "attributes", "link", "soft_link"])
@@ -181,7 +182,9 @@ def test_percentiles_of_a_million_durations_take_no_more_room_than_those_of_one(
     for duration in durations:
         histogram.add(float(duration))
     histogram.add(nan)
-    expected = np.percentile(durations, (50, 99, 99.9))
+    expected = np.percentile(durations, (50, 99, 99.9, 100))
+    assert histogram.percentiles_s()[-1] == durations.max() == histogram.longest_s
+    assert histogram.n == len(durations)
     np.testing.assert_allclose(histogram.percentiles_s(), expected, rtol=0.01)
     twice = histogram.copy()
     twice.merge(histogram)

@@ -10,6 +10,7 @@ from streamer.config import IngestConfig
 from streamer.errors import MessageTooLargeError, SourceUnreachableError, UsageError
 from streamer.records import SeriesEnd
 from streamer.sources import (
+    ZMQ_SCHEMES,
     Scheme,
     Source,
     make_encoder,
@@ -26,6 +27,7 @@ from tests.streamer.frames import KEY, make_frame, make_image
     [
         ("dectris2://127.0.0.1:31001", Source(Scheme.DECTRIS2, "127.0.0.1", 31001), "tcp://127.0.0.1:31001"),
         ("dectris2://dcu-1.lab", Source(Scheme.DECTRIS2, "dcu-1.lab", 31001), "tcp://dcu-1.lab:31001"),
+        ("merlin://merlin-pc", Source(Scheme.MERLIN, "merlin-pc", 6342), "tcp://merlin-pc:6342"),
         ("dectris1://dcu", Source(Scheme.DECTRIS1, "dcu", 9999), "tcp://dcu:9999"),
         ("atomstream://[::1]:5555/", Source(Scheme.ATOMSTREAM, "[::1]", 5555), "tcp://[::1]:5555"),
     ],
@@ -62,7 +64,7 @@ def test_each_stream_has_a_parser_and_an_encoder(scheme: Scheme) -> None:
 
 def test_the_limits_reach_the_parser() -> None:
     limits = IngestConfig(frame_limit_bytes=100)
-    for scheme in Scheme:
+    for scheme in ZMQ_SCHEMES:
         parts = [memoryview(part) for part in make_encoder(scheme, 0.0).encode(make_frame(make_image()))]
         with pytest.raises(MessageTooLargeError, match="the limit is 100"):
             make_parser(Source(scheme, "127.0.0.1", 1), limits=limits).parse(parts)

@@ -1,0 +1,136 @@
+"""What a window can ask of the run it shows, and what it is answered. No Qt."""
+
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from streamer.control import NextFile, Note, Record, Reply, Request
+from streamer.control_client import ControlLine
+from streamer.curve import ClientKeys
+from streamer.errors import MessageError
+from streamer.link import RunStatus
+
+__all__ = ["Remote", "control_address", "why_not"]
+
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_ANYWHERE = ("0.0.0.0", "[::]", "*")
+_PATIENCE_S = 5.0
+
+
+def control_address(status: RunStatus | None, hub: str) -> str:
+    """Return the run's control address as it can be reached from here; empty if it cannot.
+
+    Parameters
+    ----------
+    status : RunStatus or None
+    hub : str
+        The address under which this window has found the run.
+    """
+    if status is None or not status.control or status.state == "ended":
+        return ""
+    host, port = _host_and_port(status.control)
+    mine, _ = _host_and_port(hub)
+    if host in _ANYWHERE:
+        return f"tcp://{mine}:{port}"
+    return "" if host in _LOOPBACK and mine not in _LOOPBACK else status.control
+
+
+def why_not(status: RunStatus | None, hub: str) -> str:
+    """Say why a run cannot be told anything from here; empty if it can."""
+    if control_address(status, hub):
+        return ""
+    if status is None:
+        return "no run is connected"
+    if status.state == "ended":
+        return "the run is over"
+    return (
+        "the run takes commands on its own machine only" if status.control else "this run takes no commands"
+    )
+
+
+def _host_and_port(address: str) -> tuple[str, str]:
+    host, _, port = urlsplit(address).netloc.rpartition(":")
+    return host, port
+
+
+class Remote:
+    """Sends requests to the run and hears what came of them; never waits.
+
+    Parameters
+    ----------
+    clock : callable
+        Seconds that only grow; for how long an answer is waited for.
+    keys : ClientKeys, optional
+        Where the run is encrypted.
+
+    Attributes
+    ----------
+    said : str
+        What came of the last request, or which trigger has fired, in words.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, keys: ClientKeys | None = None) -> None:
+        self.said = ""
+        self._told = ""
+        self._clock = clock
+        self._keys = keys
+        self._line: ControlLine | None = None
+        self._waiting: list[tuple[float, str]] = []  # when it was asked, and what
+
+    def connect(self, address: str) -> None:
+        """Talk to the run at `address`; empty: to none."""
+        if self._line is not None and self._line.address == address:
+            return
+        self.close()
+        if address:
+            self._line = ControlLine(address, self._keys)
+
+    def note(self, text: str, age_s: float) -> None:
+        """Ask for a note that belongs to a moment `age_s` ago."""
+        self._ask(Note(text, age_s), "Noted")
+
+    def record(self, on: bool) -> None:
+        """Ask for recording to be switched on or off."""
+        self._ask(Record(on), "Recording is on" if on else "Recording is off")
+
+    def next_file(self) -> None:
+        """Ask for the next file."""
+        self._ask(NextFile(), "Next file")
+
+    def take(self) -> bool:
+        """Take in what the run has answered; returns whether there is something new to say."""
+        while self._line is not None and self._waiting and (reply := self._reply(self._line)) is not None:
+            _, done = self._waiting.pop(0)
+            self.said = done + _details(reply) if reply.ok else f"Not done: {reply.error}"
+        if self._waiting and self._clock() - self._waiting[0][0] > _PATIENCE_S:
+            self._waiting.clear()
+            self.said = f"The run has not answered for {_PATIENCE_S:g} s"
+        is_new, self._told = self.said != self._told, self.said
+        return is_new
+
+    def close(self) -> None:
+        """End the connection."""
+        if self._line is not None:
+            self._line.close()
+        self._line, self._waiting = None, []
+
+    def _ask(self, request: Request, done: str) -> None:
+        if self._line is None:
+            self.said = "No run is connected that takes commands"
+        elif self._line.send(request):
+            self._waiting.append((self._clock(), done))
+            self.said = ""
+        else:
+            self.said = "The run does not take any more requests"
+
+    def _reply(self, line: ControlLine) -> Reply | None:
+        try:
+            return line.reply()
+        except MessageError as error:
+            return Reply(ok=False, error=str(error))
+
+
+def _details(reply: Reply) -> str:
+    frame = f", frame {reply.frame_id}" if reply.frame_id >= 0 else ""
+    name = reply.path.replace("\\", "/").rpartition("/")[2]
+    return frame + (f": {name}" if name else "")

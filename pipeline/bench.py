@@ -1,0 +1,169 @@
+"""The benchmark: latency against load, batch and frame size, and what limits the whole."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline.bench_plan import Case, Extent
+from pipeline.bench_run import Measured, measure
+from pipeline.bench_stages import limit_of, stage_rates
+from pipeline.plan import Companion
+from streamer.config import AnalysisConfig
+from streamer.records import Frame
+
+__all__ = ["Source", "describe_machine", "run_bench"]
+
+_POLICIES = ("wait", "latest")
+_STAGE_SHARE = 0.5  # of a run's length, for the loop of one stage
+_LOAD_OF_SWEEPS = 0.7
+_PACKAGES = ("numpy", "pyzmq", "h5py", "openvino", "torch", "dectris-compression")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a benchmark's frames come from.
+
+    `sender_of` makes the process that sends a case's frames; `frames_of` some of its frames and the size of
+    their pixels [Å], for the stages' own loops.
+    """
+
+    sender_of: Callable[[Case], Companion]
+    frames_of: Callable[[Case], tuple[Sequence[Frame], float]]
+
+
+def run_bench(
+    base: Case,
+    backends: Sequence[str],
+    extent: Extent,
+    source: Source,
+    folder: Path,
+    say: Callable[[str], None],
+    threads: int = 0,
+) -> dict[str, Any]:
+    """Measure everything.
+
+    Parameters
+    ----------
+    base : Case
+        Frame size, batch size and wait that all sweeps start from.
+    backends : sequence of str
+    extent : Extent
+    source : Source
+    folder : pathlib.Path
+        On the disk whose recording is measured.
+    say : callable
+        Told what is being measured.
+    threads : int
+        Of the networks; 0: their own choice.
+    """
+    results: dict[str, Any] = {"machine": describe_machine(), "extent": asdict(extent), "backends": {}}
+    bench = _Bench(extent, source, folder, say, threads)
+    alone = bench.capacity(replace(base, analyse=False))
+    results["recording_alone"] = alone.to_dict()
+    for backend in backends:
+        results["backends"][backend] = _of_backend(bench, replace(base, backend=backend), alone)
+    return results
+
+
+def _of_backend(bench: "_Bench", base: Case, alone: Measured) -> dict[str, Any]:
+    most = bench.capacity(base)
+    stages = {"recording": alone.fps, **bench.stages(base)}
+    return {
+        "capacity": most.to_dict(),
+        "stages_fps": stages,
+        "limit": asdict(limit_of(stages)),
+        "load": [m.to_dict() for m in bench.loads(base, most.fps)],
+        "batch": [m.to_dict() for m in bench.batches(base)],
+        "size": [m.to_dict() for m in bench.sizes(base)],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    extent: Extent
+    source: Source
+    folder: Path
+    say: Callable[[str], None]
+    threads: int
+
+    def capacity(self, case: Case) -> Measured:
+        """Run a case as fast as it goes."""
+        return self.run(replace(case, rate_hz=0.0, n_frames=self.extent.capacity_frames))
+
+    def loads(self, base: Case, most_fps: float) -> list[Measured]:
+        """Offer parts of the most, under both policies, recorded; and one of them not recorded."""
+        cases = [
+            replace(base, policy=policy).at(share * most_fps, self.extent.seconds)
+            for policy in _POLICIES
+            for share in self.extent.loads
+        ]
+        cases.append(replace(base, record=False).at(self.extent.loads[0] * most_fps, self.extent.seconds))
+        return [self.run(case) for case in cases]
+
+    def batches(self, base: Case) -> list[Measured]:
+        """Measure each batch size as fast as it goes, and at the same part of that."""
+        measured = []
+        for batch_frames, max_wait_ms in self.extent.batches:
+            case = replace(base, batch_frames=batch_frames, max_wait_ms=max_wait_ms)
+            measured += self._most_and_part(case)
+        return measured
+
+    def sizes(self, base: Case) -> list[Measured]:
+        """Measure each frame size as fast as it goes, and at the same part of that."""
+        return [m for size in self.extent.sizes_px for m in self._most_and_part(replace(base, size_px=size))]
+
+    def stages(self, base: Case) -> dict[str, float]:
+        """Measure the stages, each by itself."""
+        self.say(f"stages by themselves, {base.key}")
+        config = AnalysisConfig(backend=base.backend, batch_frames=base.batch_frames, threads=self.threads)
+        frames, pixel_size_A = self.source.frames_of(base)
+        return stage_rates(frames, pixel_size_A, config, _STAGE_SHARE * self.extent.seconds)
+
+    def run(self, case: Case) -> Measured:
+        """Run a case and say how it went."""
+        measured = measure(case, self.source.sender_of, self.folder, "", self.threads)
+        offered = f"{case.rate_hz:,.1f} frames/s offered" if case.rate_hz else "as fast as it goes"
+        p99 = f", p99 {measured.latency_ms['p99']:,.1f} ms" if measured.latency_ms else ""
+        self.say(f"{case.key}, {offered}: {measured.fps:,.1f} frames/s{p99}")
+        return measured
+
+    def _most_and_part(self, case: Case) -> list[Measured]:
+        most = self.capacity(case)
+        return [most, self.run(case.at(_LOAD_OF_SWEEPS * most.fps, self.extent.seconds))]
+
+
+def describe_machine() -> dict[str, Any]:
+    """Say what the figures depend on; `load` is what else was running before they were taken."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_GiB": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "packages": {name: found for name in ("atomstream", *_PACKAGES) if (found := _version(name))},
+        "load": round(psutil.getloadavg()[0], 2),
+        "when": time.strftime("%Y-%m-%d %H:%M"),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,126 @@
+"""Pass a detector's stream on to several clients, as it came: a detector gives each message to one only.
+
+A lossless output's client gets everything; where it has no room, or there is none, the detector waits. A
+best-effort output's client gets every start and end message, and the frames it has room for. One output, one
+client: several would share its messages. The tee runs until Ctrl-C, over any number of series.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cli.options import add_keys, run_config
+from pipeline.cli.output import print_json, say
+from streamer.errors import UsageError
+
+if TYPE_CHECKING:
+    from streamer.tee import TeeCounts
+    from streamer.tee_output import OutputCounts
+
+HELP = "pass a stream on to several clients"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this verb's options."""
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="dectris2://HOST:31001, dectris1://HOST:9999 or atomstream://HOST:PORT",
+    )
+    for name in ("--lossless", "--best-effort"):
+        parser.add_argument(
+            name, action="append", metavar="tcp://HOST:PORT", help="where a client connects; may be repeated"
+        )
+    parser.add_argument("--queue", type=int, metavar="N", help="messages on their way to each client")
+    parser.add_argument("--series", type=int, metavar="N", help="end after N series (default: go on)")
+    parser.add_argument(
+        "--connect-timeout-s", type=float, metavar="S", help="how long to wait for the source"
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="options win over it")
+    add_keys(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pass messages on until Ctrl-C or the last series' end, and print what became of them."""
+    from pipeline.signals import StopSignals
+    from streamer.sources import parse_source, wait_reachable
+    from streamer.tee import Tee
+
+    source = parse_source(args.source)
+    config = run_config(args)
+    if not config.tee.lossless and not config.tee.best_effort:
+        raise UsageError("nobody to pass the stream on to: give --lossless or --best-effort tcp://HOST:PORT")
+    with StopSignals() as signals, Tee(config) as tee:
+        for output in tee.counts().outputs:
+            say(f"{output.policy}: {source.scheme}://{output.address.removeprefix('tcp://')}")
+        wait_reachable(source, config.source.connect_timeout_s)
+        with _Progress() as progress:
+            tee.run(signals.is_set, progress.show)
+        tee.close()
+        return _report(args, tee.counts())
+
+
+def _report(args: argparse.Namespace, counts: "TeeCounts") -> int:
+    problems = _problems(counts)
+    print(_page(counts, problems), file=sys.stderr if args.json else sys.stdout, flush=True)
+    if args.json:
+        print_json({"verb": args.verb, "ok": not problems, "problems": problems, **counts.to_dict()})
+    return 1 if problems else 0
+
+
+def _problems(counts: "TeeCounts") -> list[str]:
+    problems = [
+        f"the client of {output.address} left in mid-series ({output.breaks:,} times): frames are lost"
+        for output in counts.breaks
+    ]
+    if counts.undelivered:
+        problems.append("a lossless client did not take its last messages: they are lost")
+    return problems
+
+
+def _page(counts: "TeeCounts", problems: list[str]) -> str:
+    rate = f"   {counts.messages / counts.seconds:,.1f} a second" if counts.seconds else ""
+    unknown = f", {counts.unknown:,} not understood" if counts.unknown else ""
+    lines = [
+        ("received", f"{counts.frames:,} frames in {counts.series:,} whole series{unknown}{rate}"),
+        *((str(output.policy), _output_line(output)) for output in counts.outputs),
+        *(("problem", problem) for problem in problems),
+    ]
+    if not problems:
+        lines.append(("verdict", "stopped on request" if counts.stopped else "nothing was lost"))
+    return "\n".join(["", "atomstream tee", *(f"  {name:<13}{text}" for name, text in lines), ""])
+
+
+def _output_line(output: "OutputCounts") -> str:
+    line = f"{output.address}   {output.frames:,} frames, {output.starts:,} starts, {output.ends:,} ends"
+    lost = (("dropped for want of room", output.dropped), ("while no client was there", output.absent),
+            ("starts and ends withheld", output.withheld))  # fmt: skip
+    return line + "".join(f"   {text} {count:,}" for text, count in lost if count)
+
+
+class _Progress:
+    """A bar on stderr, where that is a terminal, with what each output has got."""
+
+    def __enter__(self) -> "_Progress":
+        from tqdm import tqdm
+
+        self._bar: Any = tqdm(unit="frame", leave=False, disable=None, file=sys.stderr)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, counts: "TeeCounts") -> None:
+        self._bar.set_postfix_str("   ".join(map(_short, counts.outputs)), refresh=False)
+        self._bar.update(counts.frames - self._bar.n)
+
+
+def _short(output: "OutputCounts") -> str:
+    port = output.address.rpartition(":")[2]
+    missed = output.dropped + output.absent
+    return (
+        f":{port} {output.frames:,}"
+        + (f" (−{missed:,})" if missed else "")
+        + ("" if output.clients else " nobody")
+    )

@@ -1,0 +1,103 @@
+"""How a frame's columns lie over the columns that are followed: the shift between them, and who is whom.
+
+A shift is found in two steps. Guesses (the frame before, the correlation of the images, and, where neither
+fits, the most frequent difference of all pairs) are compared by how many columns they bring to lie on a
+followed one; a guess wrong by a lattice vector loses at the particle's outline. The best is then refined by
+the mean residual of the pairs: a hundred columns found to within 15 pm give the drift to within 2 pm.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+__all__ = ["find_shift", "pairs_within"]
+
+_FEW_PAIRS = 60_000  # all distances are faster to have than two trees
+_PASSES = 2
+_POOR = 0.5
+_BETTER = 1.1  # by this factor another guess must fit better than the first
+
+Places = NDArray[np.float64]
+
+
+def pairs_within(found: Places, known: Places, reach: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the indices of the places (n, 2), (m, 2) that are each other's nearest within `reach`."""
+    if not len(found) or not len(known):
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    distance, nearest_known, nearest_found = _nearest(found, known)
+    i = np.flatnonzero((distance <= reach) & (nearest_found[nearest_known] == np.arange(len(found))))
+    return i, nearest_known[i]
+
+
+def _nearest(found: Places, known: Places) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
+    """Return distance and index of the nearest known place, and for each known one the nearest found."""
+    if len(found) * len(known) <= _FEW_PAIRS:
+        squared = sum(np.subtract.outer(found[:, axis], known[:, axis]) ** 2 for axis in (0, 1))
+        nearest = squared.argmin(axis=1)
+        return np.sqrt(squared[np.arange(len(found)), nearest]), nearest, squared.argmin(axis=0)
+    distance, nearest = cKDTree(known).query(found)
+    return np.asarray(distance), np.asarray(nearest), np.asarray(cKDTree(found).query(known)[1])
+
+
+def find_shift(
+    found: Places, known: Places, weights: NDArray[np.float64], guesses: Sequence[Places], reach: float
+) -> tuple[Places, float]:
+    """Find how far a frame's columns are shifted against the followed ones.
+
+    Parameters
+    ----------
+    found, known : numpy.ndarray of float64, shapes (n, 2) and (m, 2)
+        Places (y, x), in any one unit.
+    weights : numpy.ndarray of float64, shape (m,)
+        How much each followed column counts.
+    guesses : sequence of numpy.ndarray, shape (2,)
+        Where to begin; the first is preferred where others are not clearly better. At least one.
+    reach : float
+        Largest distance of a pair.
+
+    Returns
+    -------
+    shift : numpy.ndarray of float64, shape (2,)
+        ``found - shift`` lies over ``known``; the first guess where nothing fits.
+    share : float
+        Weight of the followed columns that have a partner, of all.
+    """
+    whole = float(weights.sum())
+    if not len(found) or whole <= 0.0:
+        return guesses[0], 0.0
+    best, share = _best_of(found, known, weights / whole, guesses, reach)
+    if share < _POOR * min(1.0, len(found) / len(known)):
+        most_frequent = _most_frequent_difference(found, known, weights, reach)
+        best, share = _best_of(found, known, weights / whole, [best, most_frequent], reach)
+    for _ in range(_PASSES):
+        i, j = pairs_within(found - best, known, reach)
+        if weights[j].sum() > 0.0:
+            best = best + np.average(found[i] - best - known[j], axis=0, weights=weights[j])
+    return best, share
+
+
+def _best_of(
+    found: Places, known: Places, weights: NDArray[np.float64], guesses: Sequence[Places], reach: float
+) -> tuple[Places, float]:
+    best, most = guesses[0], -1.0
+    for guess in guesses:
+        _, j = pairs_within(found - guess, known, reach)
+        share = float(weights[j].sum())
+        if share > _BETTER * most:
+            best, most = guess, share
+    return best, most
+
+
+def _most_frequent_difference(
+    found: Places, known: Places, weights: NDArray[np.float64], reach: float
+) -> Places:
+    """Return the centre of the fullest square of side `reach` of all differences."""
+    differences = (found[:, None] - known[None]).reshape(-1, 2)
+    low = differences.min(axis=0)
+    cells = ((differences - low) // reach).astype(np.int64)
+    rows, columns = cells.max(axis=0) + 1
+    votes = np.bincount(cells[:, 0] * columns + cells[:, 1], np.tile(weights, len(found)), rows * columns)
+    fullest = int(votes.argmax())
+    return np.asarray(low + reach * (np.array(divmod(fullest, int(columns))) + 0.5))

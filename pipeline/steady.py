@@ -1,0 +1,76 @@
+"""Frames held steady: how far each has moved, and, if asked for, the mean of the last ones laid over it.
+
+At 10 e/Å² a frame no network counts atoms from one frame. With `AnalysisConfig.average_frames` above 1, what
+the networks get is the mean of about so many frames, each moved by its drift (to whole pixels: the blur is
+0.06 Å rms) to where the newest one is: as many times the dose, for as many frames' delay. A replaced frame
+has the noise level of the mean, so everything after it works as with frames of that dose.
+"""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.drift import DriftMeter
+from pipeline.prepare import PreparedFrame
+from pipeline.preprocess import CONTRAST_UNIT, Array, normalise, to_host
+
+if TYPE_CHECKING:
+    from streamer.records import SeriesKey
+
+__all__ = ["Steadier"]
+
+
+class Steadier:
+    """Measures drift and averages, in the order of the frames' arrival; begins anew with each series.
+
+    Parameters
+    ----------
+    average_frames : int
+        1: frames stay as they are.
+    """
+
+    def __init__(self, average_frames: int) -> None:
+        self._average_frames = average_frames
+        self._series: SeriesKey | None = None
+        self._meter = DriftMeter()
+        self._average = _MovingAverage(average_frames)
+
+    def steady(self, prepared: PreparedFrame) -> PreparedFrame:
+        """Return the frame with its drift, or the average in its place."""
+        if prepared.header.key != self._series:
+            self._series, self._meter = prepared.header.key, DriftMeter()
+            self._average = _MovingAverage(self._average_frames)
+        height, width = prepared.network_shape
+        xp = prepared.xp
+        y, x = self._meter.shift_px(to_host(prepared.frame[0, :height, :width], xp))
+        steady = replace(prepared, drift_px=(y * prepared.scale[0], x * prepared.scale[1]))
+        if self._average_frames == 1 or not np.isfinite([y, x]).all():
+            return steady
+        scale = np.sqrt(prepared.noise**2 + CONTRAST_UNIT**2)
+        mean = self._average.with_next(prepared.frame[0] * np.float32(scale), (round(y), round(x)))
+        normalised = normalise(1.0 + mean[None], xp=xp)
+        levels = xp.stack([prepared.levels[0], normalised.noise[0]])
+        return replace(steady, frame=normalised.frames[0], levels=levels)
+
+
+class _MovingAverage:
+    """The exponential average of images (h, w) in the first one's place."""
+
+    def __init__(self, frames: int) -> None:
+        self._share = 2.0 / (frames + 1)  # then the average has the variance of a mean of so many
+        self._n = 0
+        self._mean: Array = None
+
+    def with_next(self, image: Array, shift: tuple[int, int]) -> Array:
+        """Average an image in that lies `shift` (y, x) further than the first; return the average over it."""
+        if not self._n:
+            self._mean = image.copy()
+        self._n += 1
+        here = tuple(slice(max(0, -d), side - max(0, d)) for d, side in zip(shift, image.shape, strict=True))
+        there = tuple(slice(max(0, d), side - max(0, -d)) for d, side in zip(shift, image.shape, strict=True))
+        share = np.float32(max(1.0 / self._n, self._share))
+        self._mean[here] += share * (image[there] - self._mean[here])
+        averaged = image.copy()  # at the edge that has come into view there is nothing else
+        averaged[there] = self._mean[here]
+        return averaged

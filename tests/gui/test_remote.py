@@ -1,0 +1,136 @@
+"""What a window asks of a run: the real window, the real control port, and an ingest that answers."""
+
+import msgpack
+import pytest
+import zmq
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QInputDialog
+
+from gui.remote import control_address, why_not
+from gui.window import AnalysisWindow
+from pipeline.control_port import ControlPort
+from streamer.clock import RunClock
+from streamer.config import ControlConfig
+from streamer.control import Reply, encode
+from tests.gui.conftest import OpenWindow, show_until
+from tests.gui.publisher import Particle, Publisher, make_status, make_view
+
+HUB = "tcp://127.0.0.1:6000"
+
+
+class Ingest:
+    """Takes requests from the port as ingest does; answers as the test wishes."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", port: ControlPort) -> None:
+        self._socket = context.socket(zmq.DEALER)
+        self._socket.set(zmq.LINGER, 1000)
+        self._socket.connect(port.remote.commands)
+
+    def has_request(self) -> bool:
+        return bool(self._socket.poll(0))
+
+    def answer(self, reply: Reply) -> dict[str, object]:
+        """Return the request that has come, and send the reply."""
+        _, client, body = self._socket.recv_multipart()
+        self._socket.send_multipart([client, encode(reply)])
+        request: dict[str, object] = msgpack.unpackb(body)
+        return request
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def show_status(window: AnalysisWindow, publisher: Publisher, **fields: object) -> None:
+    status = make_status(**fields)
+    publisher.send(make_view(Particle(size=128), 1, size=128))
+    publisher.send(status)
+    show_until(window, lambda: window.session.status == status)
+
+
+def exchange(window: AnalysisWindow, ingest: Ingest, reply: Reply) -> dict[str, object]:
+    show_until(window, ingest.has_request)
+    request = ingest.answer(reply)
+    show_until(window, lambda: window.panels.header.said.text() != "")
+    return request
+
+
+def test_buttons_and_keys_reach_the_run_and_its_answer_is_shown(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    header = window.panels.header
+    with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
+        ingest = Ingest(context, port)
+        show_status(window, publisher, control=port.remote.control)
+        assert header.record.isEnabled()
+        QTest.mouseClick(header.record, Qt.MouseButton.LeftButton)
+        reply = Reply(ok=True, frame_id=41, path="/data/ceria.nxs")
+        assert exchange(window, ingest, reply) == {"do": "record", "on": False}
+        assert header.said.text() == "Recording is off, frame 41: ceria.nxs"
+        show_status(window, publisher, control=port.remote.control, recording=False)
+        assert (header.light.text(), header.record.text()) == ("PAUSED", "Record")
+        window.action("toggle_recording")()
+        assert exchange(window, ingest, reply) == {"do": "record", "on": True}
+        window.action("next_file")()
+        refusal = Reply(ok=False, error="no frame has come yet")
+        assert exchange(window, ingest, refusal) == {"do": "next_file"}
+        show_until(window, lambda: header.said.text() == "Not done: no frame has come yet")
+        ingest.close()
+
+
+def test_a_note_belongs_to_the_moment_of_the_question(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window()
+
+    def type_and_accept() -> None:
+        dialog = QApplication.activeModalWidget()
+        assert isinstance(dialog, QInputDialog)
+        dialog.setTextValue("  CO on ")
+        QTimer.singleShot(300, dialog.accept)
+
+    with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
+        ingest = Ingest(context, port)
+        show_status(window, publisher, control=port.remote.control)
+        QTimer.singleShot(0, type_and_accept)
+        window.action("write_note")()
+        request = exchange(window, ingest, Reply(ok=True, frame_id=7, path="run.nxs"))
+        ingest.close()
+    assert (request["do"], request["text"]) == ("note", "CO on")
+    assert isinstance(request["age_s"], float)
+    assert request["age_s"] >= 0.3
+    assert window.panels.header.said.text() == "Noted, frame 7: run.nxs"
+
+
+def test_without_a_control_address_the_buttons_are_off_and_say_why(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    show_status(window, publisher)
+    for button in (window.panels.header.note, window.panels.header.record, window.panels.header.next_file):
+        assert not button.isEnabled()
+        assert button.toolTip() == "Not possible: this run takes no commands"
+    window.action("write_note")()  # opens no dialog
+    window.action("next_file")()
+    show_until(window, lambda: "takes commands" in window.panels.header.said.text())
+
+
+@pytest.mark.parametrize(
+    ("control", "hub", "address", "reason"),
+    [
+        ("tcp://127.0.0.1:5", HUB, "tcp://127.0.0.1:5", ""),
+        ("tcp://0.0.0.0:5", "tcp://10.0.0.8:6000", "tcp://10.0.0.8:5", ""),
+        ("tcp://10.0.0.8:5", "tcp://10.0.0.8:6000", "tcp://10.0.0.8:5", ""),
+        ("tcp://127.0.0.1:5", "tcp://10.0.0.8:6000", "", "the run takes commands on its own machine only"),
+        ("", HUB, "", "this run takes no commands"),
+    ],
+)
+def test_the_address_is_the_one_that_can_be_reached_from_here(
+    control: str, hub: str, address: str, reason: str
+) -> None:
+    status = make_status(control=control)
+    assert (control_address(status, hub), why_not(status, hub)) == (address, reason)
+
+
+def test_a_run_that_is_over_cannot_be_told_anything() -> None:
+    assert why_not(make_status(control="tcp://127.0.0.1:5", state="ended"), HUB) == "the run is over"
+    assert why_not(None, HUB) == "no run is connected"

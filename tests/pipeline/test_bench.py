@@ -1,0 +1,127 @@
+"""The benchmark: what is counted as latency, what is said to limit, and the verb on real processes."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.bench_plan import Case, Extent
+from pipeline.bench_report import compare, limit_line, markdown
+from pipeline.bench_run import due_latencies_s, percentiles_ms
+from pipeline.bench_stages import limit_of
+from pipeline.cli import bench, main
+
+
+def test_a_stall_counts_for_every_frame_that_was_due_meanwhile() -> None:
+    """A source that waits while the receiver stalls must not hide it (coordinated omission)."""
+    rate_hz, frame_ids = 100.0, np.arange(300)
+    due = 1000.0 + frame_ids / rate_hz
+    sent = due.copy()
+    sent[100:200] = np.maximum(due[100:200], due[100] + 1.0)  # one second of standing still
+    ledger = {"frame_id": frame_ids, "t_detector": sent, "t_published": sent + 0.001}
+    naive = percentiles_ms(ledger["t_published"] - ledger["t_detector"])
+    honest = percentiles_ms(due_latencies_s(ledger, rate_hz))
+    assert naive["p99"] == pytest.approx(1.0, abs=0.1)
+    assert honest["p50"] == pytest.approx(1.0, abs=0.1)
+    assert honest["p99"] == pytest.approx(981, abs=15)
+    assert honest["max"] == pytest.approx(1001, abs=0.1)
+
+
+def test_frames_without_a_result_are_left_out() -> None:
+    ledger = {
+        "frame_id": np.arange(3),
+        "t_detector": np.array([5.0, 5.1, 5.2]),
+        "t_published": np.array([5.05, np.nan, 5.25]),
+    }
+    np.testing.assert_allclose(due_latencies_s(ledger, 10.0), [0.05, 0.05], atol=1e-9)
+    assert percentiles_ms(np.zeros(0)) == {}
+
+
+@pytest.mark.parametrize(
+    ("rates", "stage", "fps"),
+    [
+        ({"recording": 5000, "decoding": 900, "networks": 30, "columns": 900}, "networks", 30),
+        ({"recording": 5000, "decoding": 100, "networks": 80, "columns": 100}, "analyser", 50),
+        ({"recording": 20, "decoding": 100, "networks": 80, "columns": 100}, "recording", 20),
+    ],
+)
+def test_the_slowest_stage_is_named_and_the_analysers_thread_is_one_stage(
+    rates: dict[str, float], stage: str, fps: float
+) -> None:
+    limit = limit_of(rates)
+    assert (limit.stage, limit.fps) == (stage, pytest.approx(fps))
+    assert limit.advice in limit_line({"stage": limit.stage, "fps": limit.fps, "advice": limit.advice})
+
+
+def _measured(case: Case, fps: float, **latency_ms: float) -> dict[str, Any]:
+    counts = {"received": 10, "recorded": 10, "analysed": 10, "skipped": 0, "lost": 0}
+    return {
+        "key": case.key, "case": case.to_dict(), "fps": fps, "counts": counts, "latency_ms": latency_ms,
+        "stages_ms": {}, "backend": "null",
+    }  # fmt: skip
+
+
+def _results(fps: float) -> dict[str, Any]:
+    case = Case(backend="null")
+    limit = {"stage": "networks", "fps": 31.0, "advice": "a GPU"}
+    latency = {"p50": 10.0, "p99": 20.0, "p999": 30.0, "max": 40.0}
+    machine = {
+        "cpu": "A CPU", "cores": 2, "memory_GiB": 8.0, "system": "Linux", "python": "3.11", "packages": {},
+        "load": 0.1, "when": "2026-11-20",
+    }  # fmt: skip
+    backend = {
+        "capacity": _measured(case, fps), "stages_fps": {"networks": 31.0}, "limit": limit,
+        "load": [_measured(replace(case, rate_hz=20.0), 20.0, **latency)],
+        "batch": [_measured(replace(case, batch_frames=4), 2 * fps)],
+        "size": [_measured(replace(case, size_px=256), 3 * fps)],
+    }  # fmt: skip
+    alone = _measured(replace(case, analyse=False), 900.0)
+    return {"machine": machine, "recording_alone": alone, "backends": {"null": backend}}
+
+
+def test_a_change_of_more_than_a_tenth_is_named() -> None:
+    same = compare(_results(30.0), _results(31.0))
+    assert same == ["all 4 common cases are within 10%"]
+    slower = compare(_results(20.0), _results(30.0))
+    assert len(slower) == 3
+    assert all("SLOWER" in line and "0.67 times" in line for line in slower)
+
+
+def test_the_report_names_the_machine_the_limit_and_every_run() -> None:
+    page = markdown(_results(30.0), ["bench-null.png"], ["all the same"])
+    for text in ("A CPU, 2 cores", "What limits it: networks", "a GPU", "| 10.0 | 20.0 | 30.0 | 40.0 |",
+                 "![bench-null](bench-null.png)", "- all the same"):  # fmt: skip
+        assert text in page
+    busy = _results(30.0)
+    busy["machine"]["load"] = 3.0
+    assert "busy with other work" in markdown(busy)
+
+
+def test_the_verb_measures_writes_and_compares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = Extent(loads=(0.3,), batches=(), sizes_px=(), seconds=0.5, capacity_frames=20)
+    monkeypatch.setattr("pipeline.bench_plan.QUICK", small)
+    out = tmp_path / "first"
+    command = ["bench", "--quick", "--backend", "null", "--size", "256", "--out", str(out)]
+    monkeypatch.setattr(bench, "_POOL_FRAMES", 4)
+    assert main([*command, "--json"]) in (0, 1)
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    results = json.loads((out / "bench.json").read_text())
+    assert record["backends"].keys() == results["backends"].keys() == {"null"}
+    backend = results["backends"]["null"]
+    assert backend["capacity"]["counts"]["analysed"] == 20
+    assert backend["capacity"]["fps"] > 0
+    assert {*backend["stages_fps"]} == {"recording", "decoding", "networks", "columns"}
+    policies = [m["case"]["policy"] for m in backend["load"]]
+    assert policies == ["wait", "latest", "wait"]
+    assert not backend["load"][-1]["case"]["record"]
+    for measured in backend["load"]:
+        assert 0 < measured["latency_ms"]["p50"] <= measured["latency_ms"]["max"]
+    assert (out / "bench-null.png").stat().st_size > 1000
+    assert "What limits it" in (out / "report.md").read_text()
+    assert main([*command]) == 2, "a folder is never overwritten"
+    assert main(["bench", "--compare", str(out / "report.md")]) == 2

@@ -1,0 +1,139 @@
+"""A run of known changes, reduced to totals, rates by region and residence times, and written out."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.reporting.page import make_page
+from pipeline.reporting.run import make_report, region_of
+from pipeline.reporting.tables import write_tables
+from streamer.errors import UsageError
+from streamer.result_tables import Tables
+
+FRAMES = 11  # a second apart
+SQUARE = 14.0 * np.stack(np.meshgrid(range(5), range(5)), -1).reshape(-1, 2) + 20.0
+CORNER, EDGE, INSIDE = 0, 2, 12
+
+
+def run_tables(changes: list[tuple[int, int, int, int]]) -> Tables:
+    """A square crystal of 25 columns of 3 atoms, that drifts by a pixel a frame.
+
+    `changes` are (frame, site, before, after).
+    """
+    first = [(0, site, -1, 3) for site in range(25)]
+    rows = [*first, *changes]
+    frame_ids = np.arange(FRAMES)
+    drift = np.stack([frame_ids, -frame_ids], -1).astype(np.float32)
+    n_columns = np.full(FRAMES, 25, np.int32)
+    frame, site, before, after = (np.array(values) for values in zip(*rows, strict=True))
+    places = SQUARE[site] + drift[frame]
+    times = 1000.0 + frame_ids
+    columns = {
+        "frame_id": np.repeat(frame_ids, 25),
+        "y": (SQUARE[:, 0] + drift[:, :1]).ravel(),
+        "x": (SQUARE[:, 1] + drift[:, 1:]).ravel(),
+        "count": np.full(25 * FRAMES, 3, np.uint8),
+        "fused_count": np.full(25 * FRAMES, 3, np.uint8),
+    }
+    return Tables(
+        ledger={
+            "frame_id": frame_ids,
+            "t_received": times,
+            "t_published": times + 0.02,
+            "status": np.full(FRAMES, 2, np.uint8),
+            "stack_row": frame_ids,
+        },
+        stack={"time": frame_ids.astype(float), "indices_image": frame_ids},
+        summary={
+            "frame_id": frame_ids,
+            "n_columns": n_columns,
+            "total_atoms": np.full(FRAMES, 74.0, np.float32),
+            "total_atoms_std": np.full(FRAMES, 3.0, np.float32),
+            "fused_atoms": np.full(FRAMES, 75.0, np.float32),
+            "fused_atoms_std": np.full(FRAMES, 1.0, np.float32),
+            "drift": drift,
+        },
+        columns=columns,
+        changes={
+            "frame_id": frame, "track_id": site + 100, "y": places[:, 0], "x": places[:, 1],
+            "before": before, "after": after, "probability": np.full(len(rows), 0.9, np.float32),
+        },
+        first_row=25 * frame_ids,
+        counters={},
+        n_planned=FRAMES,
+        state="complete",
+        end_reason="end message",
+        uneven=(),
+    )  # fmt: skip
+
+
+CHANGES = [(2, CORNER, 3, 2), (4, EDGE, 3, 5), (6, INSIDE, 3, 4), (7, CORNER, 2, 0), (9, EDGE, 5, 4)]
+
+
+def test_atoms_gained_and_lost_are_told_apart_by_region() -> None:
+    report = make_report(run_tables(CHANGES))
+    rates = {rate.region: (rate.gained, rate.lost) for rate in report.rates}
+    assert rates == {"bulk": (1, 0), "surface": (2, 1), "corner": (0, 3), "all": (3, 4)}
+    corner = next(rate for rate in report.rates if rate.region == "corner")
+    assert corner.lost_per_s == pytest.approx(3 / 10)
+    assert corner.lost_per_s_error == pytest.approx(np.sqrt(1 + 4) / 10)
+    assert corner.gained_per_s_error == pytest.approx(1 / 10)  # none seen: not known to be none
+
+
+def test_places_are_those_of_the_first_frame_whatever_the_drift() -> None:
+    changes = make_report(run_tables(CHANGES)).changes
+    np.testing.assert_allclose(changes["y_px"][-1], SQUARE[EDGE, 0])
+    np.testing.assert_allclose(changes["x_px"][-1], SQUARE[EDGE, 1])
+
+
+def test_residence_times_are_complete_only_between_two_changes() -> None:
+    report = make_report(run_tables(CHANGES))
+    complete = report.stays[report.stays["complete"]]
+    found = sorted((s["track_id"] - 100, s["count"], s["end_s"] - s["start_s"]) for s in complete)
+    assert found == [(CORNER, 2, 5.0), (EDGE, 5, 5.0)]
+    assert len(report.stays) == 25 + 4  # one for each count of atoms that a column had
+    assert report.mean_stay_s == pytest.approx((24 * 10 + 7) / len(CHANGES))
+
+
+@pytest.mark.parametrize(("site", "region"), [(CORNER, "corner"), (EDGE, "surface"), (INSIDE, "bulk")])
+def test_a_region_is_told_by_the_neighbours(site: int, region: str) -> None:
+    assert region_of(SQUARE[site], np.delete(SQUARE, site, axis=0)) == region
+
+
+def test_a_run_without_changes_has_no_rates() -> None:
+    report = make_report(run_tables([]))
+    assert [(rate.gained, rate.lost) for rate in report.rates] == [(0, 0)] * 4
+    assert np.isnan(report.mean_stay_s)
+    assert report.duration_s == 10.0
+
+
+def test_tables_are_written_once(tmp_path: Path) -> None:
+    report = make_report(run_tables(CHANGES))
+    paths = write_tables(report, tmp_path / "tables")
+    with (tmp_path / "tables" / "changes.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 25 + len(CHANGES)
+    assert (rows[-1]["before"], rows[-1]["after"], rows[-1]["region"]) == ("5", "4", "surface")
+    assert all(path.stat().st_size for path in paths)
+    with pytest.raises(UsageError, match="never overwritten"):
+        write_tables(report, tmp_path / "tables")
+
+
+def test_parquet_holds_the_same(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    report = make_report(run_tables(CHANGES))
+    write_tables(report, tmp_path)
+    table = parquet.read_table(tmp_path / "totals.parquet")
+    assert table.column("fused_atoms").to_pylist() == [75.0] * FRAMES
+
+
+def test_the_page_is_whole_in_itself() -> None:
+    tables = run_tables(CHANGES)
+    page = make_page(Path("<run>.nxs"), tables, make_report(tables), {"source": "a & b"})
+    assert page.count("data:image/png;base64,") == 4
+    assert "http" not in page
+    assert "&lt;run&gt;.nxs" in page
+    assert "a &amp; b" in page
+    assert "20.0" in page  # ms, the latency

@@ -1,0 +1,253 @@
+"""Triggers: rules as state machines, and what ingest does when one fires, over real sockets."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import nan
+from pathlib import Path
+
+import h5py
+import msgpack
+import numpy as np
+import pytest
+import zmq
+
+from pipeline.control_port import ControlPort
+from pipeline.webhooks import Webhooks
+from streamer.clock import RunClock
+from streamer.config import (
+    AnalysisConfig,
+    ChannelConfig,
+    ControlConfig,
+    RunConfig,
+    TriggerConfig,
+    load_config,
+)
+from streamer.control import Remote
+from streamer.errors import UsageError
+from streamer.ingest import run_ingest
+from streamer.records import COLUMN_DTYPE, FrameResult, SeriesEnd, SeriesKey
+from streamer.triggers import EVENT_TOPIC, Event, Rule, Rules, decode_event
+from streamer.worker import Control
+from tests.streamer.ingest_run import KEY, TIMEOUT_S, Analyser, Detector, frame_of, result_of, start_of
+
+HIGH = TriggerConfig(name="high", when="total_atoms", above=100.0, hysteresis=10.0, rearm_s=0.0)
+
+
+def fired(rule: Rule, values: list[float], step_s: float = 1.0) -> list[int]:
+    """At which of the values, one every `step_s`, the rule fires."""
+    return [i for i, value in enumerate(values) if rule.take(value, i * step_s)]
+
+
+def test_it_fires_once_and_again_after_it_was_well_inside() -> None:
+    assert fired(Rule(HIGH), [99, 101, 150, 95, 101, 90, 101]) == [1, 6]
+
+
+def test_it_waits_until_it_may_fire_again() -> None:
+    rule = Rule(TriggerConfig(name="low", when="n_columns", below=5.0, rearm_s=3.0))
+    assert fired(rule, [6, 4, 6, 4, 6, 4, 6, 4]) == [1, 5]
+
+
+def test_it_must_hold_for_so_many_frames_in_a_row() -> None:
+    rule = Rule(TriggerConfig(name="x", when="ood_score", above=0.5, for_frames=3, rearm_s=0.0))
+    assert fired(rule, [0.9, 0.9, 0.1, 0.9, nan, 0.9, 0.9, 0.9]) == [6]
+
+
+def test_a_change_is_one_against_the_value_at_arming() -> None:
+    rule = Rule(TriggerConfig(name="x", when="n_columns", change=2.0, rearm_s=0.0))
+    assert fired(rule, [10, 11, 12, 12, 12, 10, 10]) == [2, 5]
+
+
+def result(columns: list[tuple[float, float, int]], drift: tuple[float, float] = (nan, nan)) -> FrameResult:
+    table = np.zeros(len(columns), COLUMN_DTYPE)
+    for row, (y, x, count) in zip(table, columns, strict=True):
+        row["y"], row["x"], row["count"] = y, x, count
+    return FrameResult(5, SeriesKey(1), table, 10.0, 1.0, 1.0, 2.0, 3.0, drift_px=drift)
+
+
+def test_a_column_is_followed_through_drift_and_counts_nothing_when_it_is_gone() -> None:
+    config = TriggerConfig(name="c", when="column_count", at=(10.0, 20.0), change=1.0, rearm_s=0.0)
+    rules = Rules([config])
+    assert rules.of_result(result([(10, 20, 4), (30, 20, 7)], (0.0, 0.0)), 0.0) == []
+    assert rules.of_result(result([(42, 21, 4), (30, 20, 7)], (32.0, 0.0)), 1.0) == []
+    (event,) = rules.of_result(result([(30, 20, 7)], (0.0, 0.0)), 2.0)
+    assert (event.trigger, event.value, event.frame_id) == ("c", 0.0, 5)
+    assert event.text == "column_count went from 4 to 0"
+
+
+def test_a_region_sums_the_columns_inside() -> None:
+    region = TriggerConfig(name="r", when="region_atoms", region=(0.0, 0.0, 20.0, 20.0), above=8.0)
+    assert Rules([region]).of_result(result([(5, 5, 4), (15, 15, 4), (25, 5, 9)]), 0.0) == []
+    assert Rules([region]).of_result(result([(5, 5, 4), (15, 15, 5)]), 0.0)[0].value == 9.0
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("when = 'total_atoms'", "above, below or change"),
+        ("when = 'total_atom'\nabove = 1.0", "total_atom"),
+        ("when = 'total_atoms'\nabove = 1.0\nbelow = 2.0", "always fires"),
+        ("when = 'region_atoms'\nabove = 1.0", "region"),
+        ("when = 'n_columns'\nabove = 1.0\nat = [1.0, 2.0]", "column_count"),
+        ("when = 'channel'\nchannel = 'bias'\nabove = 1.0", "not declared"),
+        ("when = 'lost'\nabove = 0.0\nwebhook = 'file:///etc/passwd'", "http"),
+        ("when = 'lost'\nabove = 'many'", "above"),
+    ],
+)
+def test_a_broken_rule_is_one_clear_error_at_the_start(tmp_path: Path, text: str, named: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(f"[[trigger]]\nname = 'watch'\n{text}\n")
+    with pytest.raises(UsageError, match=named):
+        load_config(path)
+
+
+class Hook:
+    """A real HTTP server that notes what it is sent; `slow_s` is how long it takes to answer."""
+
+    def __init__(self, slow_s: float = 0.0) -> None:
+        self.bodies: list[dict[str, object]] = []
+        bodies = self.bodies
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                time.sleep(slow_s)
+                bodies.append(json.loads(body))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                """Be quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}/hook"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@contextmanager
+def hook(slow_s: float = 0.0) -> Iterator[Hook]:
+    made = Hook(slow_s)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def event(trigger: str = "high") -> Event:
+    return Event(trigger, "total_atoms", 101.0, "text", 3, time.time(), time.time())
+
+
+def test_a_webhook_that_is_slow_or_dead_holds_nobody_up() -> None:
+    with hook(slow_s=0.3) as server:
+        addresses = {"high": server.address, "dead": "http://127.0.0.1:1/"}
+        with Webhooks(addresses, time.time) as webhooks:
+            start = time.monotonic()
+            for _ in range(120):
+                webhooks.take(event("dead"))
+            webhooks.take(event())
+            assert time.monotonic() - start < 0.3
+            assert webhooks.dropped >= 1
+        assert webhooks.failed >= 1
+    with hook() as server, Webhooks({"high": server.address}, time.time) as webhooks:
+        webhooks.take(event())
+    assert webhooks.summary()["called"] == 1
+    assert 0 < webhooks.longest_ms < 1000 * TIMEOUT_S
+    assert server.bodies[0]["trigger"] == "high"
+
+
+def test_what_fires_is_noted_published_and_called(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with hook() as server, zmq.Context() as context, context.socket(zmq.SUB) as windows:
+        windows.subscribe(EVENT_TOPIC)
+        port_number = windows.bind_to_random_port("tcp://127.0.0.1")
+        triggers = (
+            TriggerConfig(name="high", when="total_atoms", above=15.0, webhook=server.address),
+            TriggerConfig(name="loss", when="lost", above=0.0),
+            TriggerConfig(name="hot", when="channel", channel="temperature", above=500.0, mark=False),
+        )
+        channels = (ChannelConfig(name="temperature", unit="K"),)
+        clock = RunClock.start()
+        with (
+            Webhooks({"high": server.address}, clock.now) as webhooks,
+            ControlPort(ControlConfig(), channels, clock, webhooks.take) as port,
+        ):
+            events = run_of(context, path, triggers, channels, clock, port.remote, windows, port_number)
+    assert sorted(e.trigger for e in events) == ["high", "hot", "loss"]
+    high = next(e for e in events if e.trigger == "high")
+    assert (high.frame_id, high.text) == (2, "total_atoms 20 is above 15")
+    assert high.t_frame < high.t
+    assert [body["trigger"] for body in server.bodies] == ["high"]
+    with h5py.File(path) as file:
+        notes = file["entry/process/notes"]
+        rows = sorted(zip(notes["source"][:].tolist(), notes["text"][:].tolist(), strict=True))
+        assert rows == [
+            (b"trigger", b"high: total_atoms 20 is above 15"),
+            (b"trigger", b"loss: lost 1 is above 0"),
+        ]
+        assert (file["entry/process/latency/received_to_triggered"][:] > 0).all()
+
+
+def run_of(
+    context: "zmq.Context[zmq.Socket[bytes]]",
+    path: Path,
+    triggers: tuple[TriggerConfig, ...],
+    channels: tuple[ChannelConfig, ...],
+    clock: RunClock,
+    remote: Remote,
+    windows: "zmq.Socket[bytes]",
+    port_number: int,
+) -> list[Event]:
+    """Run a series with a loss, a high total and a hot sample through ingest; return the events heard."""
+    from streamer.config import RecordConfig, SourceConfig
+
+    ready, addresses = threading.Event(), dict[str, str]()
+
+    def report(message: tuple[str, dict[str, str]]) -> None:
+        if message[0] == "ready":
+            addresses.update(message[1])
+            ready.set()
+
+    detector = Detector(context)
+    config = RunConfig(
+        source=SourceConfig(address=detector.address), record=RecordConfig(path=str(path)),
+        analysis=AnalysisConfig(backend="null"), trigger=triggers, channel=channels,
+    )  # fmt: skip
+    control = Control(threading.Event(), report)
+    arguments = (control, config, clock, f"tcp://127.0.0.1:{port_number}", remote)
+    thread = threading.Thread(target=run_ingest, args=arguments)
+    thread.start()
+    assert ready.wait(TIMEOUT_S)
+    analyser = Analyser(context, addresses["tasks"], addresses["results"])
+    device = context.socket(zmq.PUSH)
+    device.set(zmq.LINGER, 0)
+    device.connect(remote.stimuli)
+    events: list[Event] = []
+    try:
+        detector.send(start_of(4), *(frame_of(i) for i in (0, 1, 2)))
+        for _ in range(3):
+            analyser.answer(result_of(analyser.next_task()))
+        device.send(msgpack.packb({"name": "temperature", "value": 600.0}))
+        for wanted in (2, 3):
+            while len(events) < wanted:
+                assert windows.poll(1000 * TIMEOUT_S), f"only {events} came"
+                events.append(decode_event(windows.recv_multipart()[1]))
+            if wanted == 2:  # frame 3 is lost, frame 4 shows it
+                detector.send(frame_of(4))
+                analyser.answer(result_of(analyser.next_task(), total_atoms=0.0))
+        detector.send(SeriesEnd(KEY))
+    finally:
+        thread.join(TIMEOUT_S)
+        control.request_stop()
+        thread.join(TIMEOUT_S)
+        for end in (detector, analyser, device):
+            end.close()
+    return events
