@@ -11,7 +11,7 @@ PACKAGES := streamer pipeline gui simulator training
 FAST := $(if $(shell command -v cc),fast,)
 comma := ,
 
-.PHONY: demo test foreign check format bench gpu-test clean screenshots
+.PHONY: demo test foreign check format bench gpu-bench gpu-test clean screenshots
 
 demo: $(VENV)/.runtime
 	$(BIN)/atomstream demo $(DEMO)
@@ -38,6 +38,9 @@ bench: $(VENV)/.develop
 	$(BIN)/python -m benchmarks.record
 	$(BIN)/python -m benchmarks.analyse
 	$(BIN)/python -m benchmarks.tee
+
+gpu-bench: $(VENV)/.develop
+	$(BIN)/python -m benchmarks.gpu
 
 gpu-test: $(VENV)/.develop
 	$(BIN)/python -m pytest -m gpu $(PYTEST)

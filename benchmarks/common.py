@@ -18,7 +18,7 @@ __all__ = ["describe_machine", "median_of", "write_results"]
 
 RESULTS = Path(__file__).parent / "results"
 _QUIET_LOAD = 0.3
-_PACKAGES = ("numpy", "pyzmq", "h5py", "openvino", "dectris-compression")
+_PACKAGES = ("numpy", "pyzmq", "h5py", "openvino", "dectris-compression", "tensorrt", "cupy-cuda13x", "torch")
 
 
 def describe_machine() -> dict[str, Any]:

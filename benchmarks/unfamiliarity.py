@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 
-from pipeline.assembly import FrameAssembly
+from pipeline.assembly import FrameAssembly, find_in_batch
 from pipeline.backends import Backend, BatchShape, make_backend
 from pipeline.familiarity import Terms, Trained, terms_of
 from pipeline.networks import find_networks
@@ -104,9 +104,10 @@ def main() -> None:
 
 def measured(backend: Backend, image: Counts, trained: Trained) -> Terms:
     """Analyse one frame and return its terms."""
-    frame = FrameAssembly(prepare(task_of(image), PIXEL_SIZE_A, PIXEL_SIZE_A), PIXEL_SIZE_A, 0.5)
+    frame = FrameAssembly(prepare(task_of(image), PIXEL_SIZE_A, PIXEL_SIZE_A))
     backend.submit(frame.prepared.frame[np.newaxis])
-    frame.put(frame.tiles[0], backend.collect(), 0)
+    answer = backend.collect()
+    frame.put(frame.tiles[0], answer, 0, find_in_batch(answer, 1, PIXEL_SIZE_A, 0.5, np)[0])
     return terms_of(frame.prepared, frame.denoised, frame.peaks, frame.heights().table, trained)
 
 

@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import zmq
 
 from pipeline.answers import Answers
-from pipeline.assembly import FrameAssembly
-from pipeline.backends import NetworkOutput, make_backend
+from pipeline.assembly import FrameAssembly, find_in_batch
+from pipeline.backends import Backend, NetworkOutput, start_backend
 from pipeline.batching import BatchQueue
 from pipeline.engine import Engine, Slot
 from pipeline.networks import Networks, find_networks
@@ -30,8 +30,8 @@ from pipeline.windows import Windows
 from streamer import link
 from streamer.clock import RunClock
 from streamer.config import RunConfig
-from streamer.errors import BackendError, MessageError, UsageError
-from streamer.records import FrameFailure, FrameHeader
+from streamer.errors import BackendError, DeviceLostError, MessageError, UsageError
+from streamer.records import AnalyserInfo, FrameFailure, FrameHeader
 from streamer.worker import Control
 
 __all__ = ["run_analyser"]
@@ -80,12 +80,18 @@ def run_analyser(
     """
     folder = Path(config.analysis.models) if config.analysis.models else None
     networks = find_networks(folder, config.analysis.material)
+    engines: list[Engine] = []
+
+    def load(backend: Backend) -> AnalyserInfo:
+        engines.append(Engine(backend, config.analysis.batch_frames, networks.channels))
+        return engines[-1].load(_USUAL_SHAPE)
+
+    backend, info = start_backend(config.analysis, networks, load)
     with (
-        closing(make_backend(config.analysis.backend, networks, config.analysis.threads)) as backend,
+        closing(backend),
         _connected(config, tasks_address, results_address, view_address) as sockets,
     ):
-        engine = Engine(backend, config.analysis.batch_frames, networks.channels)
-        info = engine.load(_USUAL_SHAPE)
+        engine = engines[-1]
         answers = Answers(config, clock, networks, number)
         analyser = _Analyser(control, config, clock, sockets, engine, networks, answers)
         analyser.send(link.encode_analyser(info))
@@ -177,15 +183,19 @@ class _Analyser:
             _log.warning("a task from ingest cannot be read: %s", error)
             return
         try:
-            prepared = prepare(task, self._pixel_size_A(task), self._networks.pixel_size_A)
+            pixel_size_A = self._pixel_size_A(task)
+            with self._engine.device.guard("preparing a frame"):
+                prepared = prepare(task, pixel_size_A, self._networks.pixel_size_A, self._engine.device)
+                if self._steadier is not None:
+                    prepared = self._steadier.steady(prepared)
         except MessageError as error:
             self._fail(task.frame.header, f"{error.label}: {error}")
             return
-        if self._steadier is not None:
-            prepared = self._steadier.steady(prepared)
-        frame = FrameAssembly(
-            prepared, self._networks.pixel_size_A, self._config.analysis.detection_threshold
-        )
+        except BackendError as error:
+            self._fail(task.frame.header, f"backend: {error}")
+            self._count_failure(error)
+            return
+        frame = FrameAssembly(prepared)
         frame.t_decoded = self._clock.now()
         for tile in frame.tiles:
             self._queue.add(Slot(frame, tile), tile.shape, frame.t_decoded)
@@ -227,15 +237,19 @@ class _Analyser:
             self._give_up(slots, error)
 
     def _give_up(self, slots: list[Slot], error: BackendError) -> None:
-        """Fail a batch's frames; too many batches in a row, and the engine is broken."""
+        """Fail a batch's frames."""
+        for frame in {id(slot.frame): slot.frame for slot in slots if not slot.frame.failed}.values():
+            frame.failed = True
+            self._fail(frame.prepared.header, f"backend: {error}")
+        self._count_failure(error)
+
+    def _count_failure(self, error: BackendError) -> None:
+        """Go on after a batch was given up; not after too many in a row, nor without a GPU."""
         self._failed_batches += 1
         self._counts["failed_batches"] += 1
         if self._counts["failed_batches"] <= _FAILED_BATCHES:  # the ledger names every frame
             _log.warning("%s", error)
-        for frame in {id(slot.frame): slot.frame for slot in slots if not slot.frame.failed}.values():
-            frame.failed = True
-            self._fail(frame.prepared.header, f"backend: {error}")
-        if self._failed_batches >= _FAILED_BATCHES:
+        if self._failed_batches >= _FAILED_BATCHES or isinstance(error, DeviceLostError):
             raise error
 
     def _fail(self, header: FrameHeader, reason: str) -> None:
@@ -246,11 +260,22 @@ class _Analyser:
         if isinstance(answer, BackendError):
             self._give_up(slots, answer)
             return
+        try:
+            with self._engine.device.guard("finding columns"):
+                self._publish_all(slots, answer, t_computed)
+        except BackendError as error:
+            self._give_up([slot for slot in slots if not slot.frame.published], error)
+            return
         self._failed_batches = 0
         self._counts["batches"] += 1
+
+    def _publish_all(self, slots: list[Slot], answer: NetworkOutput, t_computed: float) -> None:
+        analysis, xp = self._config.analysis, self._engine.device.xp
+        scale = self._networks.pixel_size_A
+        found = find_in_batch(answer, len(slots), scale, analysis.detection_threshold, xp)
         for place, slot in enumerate(slots):
             slot.frame.t_computed = t_computed
-            if not slot.frame.failed and slot.frame.put(slot.tile, answer, place):
+            if not slot.frame.failed and slot.frame.put(slot.tile, answer, place, found[place]):
                 self._publish_frame(slot.frame)
 
     def _publish_frame(self, frame: FrameAssembly) -> None:
@@ -258,5 +283,6 @@ class _Analyser:
         result = self._answers.answer(frame)
         self._counts["analysed"] += 1
         self.send(link.encode_result(result))
+        frame.published = True
         if self._windows.want_picture(self._clock.now()):
             self._windows.show(make_view(frame.prepared, frame.denoised, result, self._config.view.size_px))

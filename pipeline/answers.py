@@ -14,6 +14,7 @@ from pipeline.follower import Followed, Follower
 from pipeline.maps import atom_count_map, to_frame_grid
 from pipeline.networks import Networks
 from pipeline.prepare import PreparedFrame
+from pipeline.preprocess import to_host
 from streamer.clock import RunClock
 from streamer.config import RunConfig
 from streamer.records import FrameResult, SeriesKey
@@ -113,8 +114,9 @@ class Answers:
         header = frame.prepared.header
         if not self._maps_every or header.frame_id % self._maps_every:
             return None, None
-        denoised = to_frame_grid(frame.denoised, header.shape).astype(np.float16)
-        return denoised, atom_count_map(columns, header.shape, frame.prepared.pixel_size_A)
+        xp = frame.prepared.xp
+        denoised = to_frame_grid(frame.denoised, header.shape, xp).astype(np.float16)
+        return to_host(denoised, xp), atom_count_map(columns, header.shape, frame.prepared.pixel_size_A)
 
 
 def _fused(followed: Followed | None) -> dict[str, Any]:

@@ -6,13 +6,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import cycle, islice
 
-import numpy as np
-
 from pipeline.answers import Answers
-from pipeline.assembly import FrameAssembly
-from pipeline.backends import Backend, BatchShape, NetworkOutput, make_backend
+from pipeline.assembly import FrameAssembly, find_in_batch
+from pipeline.backends import Backend, BatchShape, NetworkOutput, start_backend
 from pipeline.networks import Networks, find_networks
 from pipeline.prepare import PreparedFrame, prepare
+from pipeline.preprocess import Array
 from streamer.clock import RunClock
 from streamer.config import AnalysisConfig, RunConfig
 from streamer.link import Task
@@ -55,13 +54,16 @@ def stage_rates(
     """
     networks = find_networks(None, config.material)
     tasks = [Task(frame, 0.0, pixel_size_A, None) for frame in frames]
-    prepared = [prepare(task, pixel_size_A, networks.pixel_size_A) for task in tasks]
-    endless = cycle(tasks)
-    rates = {"decoding": _rate(lambda: prepare(next(endless), pixel_size_A, networks.pixel_size_A), seconds)}
-    with closing(make_backend(config.backend, networks, config.threads)) as backend:
-        shape = prepared[0].frame.shape
-        backend.load(BatchShape(config.batch_frames, shape[1], shape[2]))
-        batch = np.stack([p.frame for p in islice(cycle(prepared), config.batch_frames)])
+    shape = prepare(tasks[0], pixel_size_A, networks.pixel_size_A).frame.shape
+    batch_shape = BatchShape(config.batch_frames, shape[1], shape[2])
+    backend, _ = start_backend(config, networks, lambda backend: backend.load(batch_shape))
+    with closing(backend):
+        sizes = pixel_size_A, networks.pixel_size_A
+        endless = cycle(tasks)
+        rates = {"decoding": _rate(lambda: prepare(next(endless), *sizes, backend.device), seconds)}
+        prepared = [prepare(task, *sizes, backend.device) for task in tasks]
+        frames_of_batch = [p.frame for p in islice(cycle(prepared), config.batch_frames)]
+        batch = backend.device.xp.stack(frames_of_batch)
         rates["networks"] = config.batch_frames * _pipelined_rate(backend, batch, seconds)
         backend.submit(batch)
         rates["columns"] = _columns_rate(prepared[0], backend.collect(), networks, config, seconds)
@@ -89,17 +91,17 @@ def _columns_rate(
     answers = Answers(RunConfig(analysis=config), RunClock.start(), networks)
 
     def find() -> None:
-        frame = FrameAssembly(prepared, networks.pixel_size_A, config.detection_threshold)
+        frame = FrameAssembly(prepared)
         for tile in frame.tiles:
-            frame.put(tile, output, 0)
+            sizes = networks.pixel_size_A, config.detection_threshold
+            (found,) = find_in_batch(output, 1, *sizes, prepared.xp)
+            frame.put(tile, output, 0, found)
         answers.answer(frame)
 
     return _rate(find, seconds)
 
 
-def _pipelined_rate(
-    backend: Backend, batch: "np.ndarray[tuple[int, ...], np.dtype[np.float32]]", seconds: float
-) -> float:
+def _pipelined_rate(backend: Backend, batch: Array, seconds: float) -> float:
     """Return batches a second with two in flight, as the analyser keeps them."""
     backend.submit(batch)
 

@@ -3,11 +3,10 @@
 from collections import deque
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.assembly import FrameAssembly
 from pipeline.backends import IN_FLIGHT, Backend, BatchShape, NetworkOutput
+from pipeline.backends.device import Device
+from pipeline.preprocess import Array
 from pipeline.tiling import Tile
 from streamer.errors import BackendError
 from streamer.records import AnalyserInfo
@@ -47,9 +46,14 @@ class Engine:
         self._frames = frames
         self._channels = channels
         self._shape: tuple[int, int] | None = None
-        self._buffers: deque[NDArray[np.float32]] = deque()
-        self._in_flight: deque[tuple[list[Slot], NDArray[np.float32]]] = deque()
+        self._buffers: deque[Array] = deque()
+        self._in_flight: deque[tuple[list[Slot], Array]] = deque()
         self.loads = 0
+
+    @property
+    def device(self) -> Device:
+        """Where frames are prepared and answers read."""
+        return self._backend.device
 
     @property
     def busy(self) -> bool:
@@ -78,7 +82,7 @@ class Engine:
         info = self._backend.load(BatchShape(self._frames, *shape))
         if self._frames > 1:
             batch = (self._frames, self._channels, *shape)
-            self._buffers.extend(np.zeros(batch, np.float32) for _ in range(IN_FLIGHT + 1))
+            self._buffers.extend(self._backend.device.zeros(batch) for _ in range(IN_FLIGHT + 1))
         self._shape = shape
         self.loads += 1
         return info
@@ -108,10 +112,10 @@ class Engine:
         except BackendError as error:
             return slots, error
 
-    def _batch_of(self, slots: list[Slot]) -> NDArray[np.float32]:
+    def _batch_of(self, slots: list[Slot]) -> Array:
         """Return the input of a batch, shape (frames, C, height, width)."""
         if self._frames == 1:
-            return np.ascontiguousarray(slots[0].frame.input_of(slots[0].tile)[np.newaxis])
+            return self._backend.device.xp.ascontiguousarray(slots[0].frame.input_of(slots[0].tile)[None])
         batch = self._buffers[0]
         self._buffers.rotate(-1)
         for place, slot in enumerate(slots):

@@ -30,7 +30,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.networks import Networks
 from pipeline.prepare import PreparedFrame
-from pipeline.preprocess import CONTRAST_UNIT
+from pipeline.preprocess import CONTRAST_UNIT, Array
 
 __all__ = [
     "PeakSums",
@@ -114,17 +114,17 @@ class PeakSums:
     total: float = 0.0
     squares: float = 0.0
 
-    def add(self, column_probability: NDArray[np.float32]) -> None:
-        """Add a map (H, W), background left out."""
+    def add(self, column_probability: Array) -> None:
+        """Add a map (H, W) of either array module, background left out."""
         rows = column_probability[::_ROW_STEP]
         clear = rows[rows > _FAINT]
         self.total += float(clear.sum())
-        self.squares += float(np.dot(clear, clear))
+        self.squares += float((clear * clear).sum())
 
 
 def terms_of(
     prepared: PreparedFrame,
-    denoised: NDArray[np.float32],
+    denoised: Array,
     peaks: PeakSums,
     columns: NDArray[np.void],
     trained: Trained,
@@ -134,7 +134,7 @@ def terms_of(
     Parameters
     ----------
     prepared : PreparedFrame
-    denoised : numpy.ndarray of float32, shape (h, w)
+    denoised : array of float32, shape (h, w)
         In units of the vacuum level.
     peaks : PeakSums
         Of the frame's column map.
@@ -156,7 +156,7 @@ def noise_term(noise: float, trained: tuple[float, float]) -> float:
     return float(np.clip(max(log(low / noise), log(noise / high)) / log(2), 0.0, 1.0))
 
 
-def residue(prepared: PreparedFrame, denoised: NDArray[np.float32]) -> float:
+def residue(prepared: PreparedFrame, denoised: Array) -> float:
     """Return the standard deviation of what was taken away, in squares, against that of white noise."""
     height, width = denoised.shape[0] // _BAND_PX * _BAND_PX, denoised.shape[1] // _SQUARE_PX * _SQUARE_PX
     contrast, clean = prepared.frame[0, :height, :width], denoised[:height, :width]
@@ -196,8 +196,8 @@ def _ramp(value: float, low: float, high: float) -> float:
     return float(np.clip((value - low) / (high - low), 0.0, 1.0))
 
 
-def _squares(image: NDArray[np.float32]) -> NDArray[np.float32]:
+def _squares(image: Array) -> Array:
     """Return the sums over squares of 4 x 4 px, one row of squares from each band."""
     bands = image.reshape(-1, _BAND_PX, image.shape[1])
     rows = bands[:, 0] + bands[:, 1] + bands[:, 2] + bands[:, 3]
-    return np.asarray(rows[:, ::4] + rows[:, 1::4] + rows[:, 2::4] + rows[:, 3::4])
+    return rows[:, ::4] + rows[:, 1::4] + rows[:, 2::4] + rows[:, 3::4]

@@ -1,7 +1,11 @@
 """Maps that are stored with a result, in the pixels of the recorded frame."""
 
+from types import ModuleType
+
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.preprocess import Array
 
 __all__ = ["atom_count_map", "to_frame_grid"]
 
@@ -33,8 +37,8 @@ def atom_count_map(
     return atoms
 
 
-def to_frame_grid(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Interpolate an image (h, w) bilinearly at the pixels of a frame of `shape` (H, W).
+def to_frame_grid(image: Array, shape: tuple[int, int], xp: ModuleType = np) -> Array:
+    """Interpolate an image (h, w) of `xp` bilinearly at the pixels of a frame of `shape` (H, W).
 
     Frame pixel y lies at image pixel y · h / H, as in `pipeline.preprocess.resample_to`. An image of that
     shape is returned as it is.
@@ -42,9 +46,9 @@ def to_frame_grid(image: NDArray[np.float32], shape: tuple[int, int]) -> NDArray
     if image.shape == shape:
         return image
     for axis, (old, new) in enumerate(zip(image.shape, shape, strict=True)):
-        place = np.arange(new, dtype=np.float32) * old / new
-        lower = np.minimum(place.astype(int), old - 2)
-        share = (place - lower).astype(np.float32)
+        place = xp.arange(new, dtype=xp.float32) * old / new
+        lower = xp.minimum(place.astype(int), old - 2)
+        share = (place - lower).astype(xp.float32)
         share = share[:, None] if axis == 0 else share
-        image = np.take(image, lower, axis) * (1 - share) + np.take(image, lower + 1, axis) * share
+        image = xp.take(image, lower, axis) * (1 - share) + xp.take(image, lower + 1, axis) * share
     return image

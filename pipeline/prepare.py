@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from math import nan
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.preprocess import normalise, pad_to_multiple, resample_to, usable_pixels, vacuum_level
-from streamer.compression import decode
+from pipeline.backends.device import HOST, Device
+from pipeline.preprocess import Array, normalise, pad_to_multiple, resample_to, usable_pixels, vacuum_level
 from streamer.errors import GeometryError
 from streamer.link import Task
 from streamer.pixels import nodata_value
@@ -29,17 +30,19 @@ class PreparedFrame:
     header : FrameHeader
     t_received : float
         Unix seconds on the run's clock.
-    image : numpy.ndarray of shape (H, W)
+    xp : module
+        Array module of all arrays below.
+    image : array of shape (H, W)
         As decoded; a view into the received message where it came uncompressed.
-    valid : numpy.ndarray of bool, shape (H, W), or None
+    valid : array of bool, shape (H, W), or None
         False where there is no data or the pixel is saturated; None if all pixels count.
-    frame : numpy.ndarray of float32, shape (C, h', w')
+    frame : array of float32, shape (C, h', w')
         The networks' input, padded to their multiple.
     network_shape : tuple of int
         (h, w) before padding, in the networks' pixels.
     pixel_size_A : float
         Of `image`, at the specimen [Å].
-    level_counts, noise : float
+    levels : array of float32, shape (2,)
         Vacuum level [counts] and the noise's standard deviation in units of it.
     drift_px : tuple of float
         (y, x) against the series' first frame, in pixels of `image`; NaN if it was not measured.
@@ -47,14 +50,24 @@ class PreparedFrame:
 
     header: FrameHeader
     t_received: float
-    image: NDArray[Any]
-    valid: NDArray[np.bool_] | None
-    frame: NDArray[np.float32]
+    xp: ModuleType
+    image: Array
+    valid: Array | None
+    frame: Array
     network_shape: tuple[int, int]
     pixel_size_A: float
-    level_counts: float
-    noise: float
+    levels: Array
     drift_px: tuple[float, float] = (nan, nan)
+
+    @property
+    def level_counts(self) -> float:
+        """Vacuum level [counts]; of a frame on a device this waits for its preparation."""
+        return float(self.levels[0])
+
+    @property
+    def noise(self) -> float:
+        """The noise's standard deviation in units of the vacuum level; waits as `level_counts`."""
+        return float(self.levels[1])
 
     @property
     def scale(self) -> tuple[float, float]:
@@ -63,7 +76,7 @@ class PreparedFrame:
         return height / h, width / w
 
 
-def prepare(task: Task, pixel_size_A: float, target_A: float) -> PreparedFrame:
+def prepare(task: Task, pixel_size_A: float, target_A: float, device: Device = HOST) -> PreparedFrame:
     """Prepare one frame.
 
     Parameters
@@ -71,32 +84,37 @@ def prepare(task: Task, pixel_size_A: float, target_A: float) -> PreparedFrame:
     task : Task
     pixel_size_A, target_A : float
         Pixel size of the frame and of the networks' training frames, at the specimen [Å].
+    device : Device
+        Where the frame is prepared.
 
     Raises
     ------
     MessageError
         If the payload does not decode, or the frame is too small.
     """
-    image = decode(task.frame)
-    valid = valid_pixels(image, task.saturation_value)
-    counts, usable = _resampled(image, valid, pixel_size_A, target_A)
+    xp = device.xp
+    on_host, image = device.receive(task.frame)
+    valid = valid_pixels(on_host, task.saturation_value)
+    if valid is not None:
+        valid = xp.asarray(valid)
+    counts, usable = _resampled(image, valid, pixel_size_A, target_A, xp)
     height, width = counts.shape[1:]
     if min(height, width) < MIN_SIDE_PX:
         raise GeometryError(
             f"a frame of {height} x {width} px of {target_A:g} Å is too small to analyse, at least"
             f" {MIN_SIDE_PX} px are needed; check the pixel size ({pixel_size_A:g} Å)"
         )
-    normalised = normalise(counts, usable)
+    normalised = normalise(counts, usable, xp)
     return PreparedFrame(
         header=task.frame.header,
         t_received=task.t_received,
+        xp=xp,
         image=image,
         valid=valid,
-        frame=pad_to_multiple(normalised.frames)[0],
+        frame=pad_to_multiple(normalised.frames, xp=xp)[0],
         network_shape=(height, width),
         pixel_size_A=pixel_size_A,
-        level_counts=float(normalised.level_counts[0]),
-        noise=float(normalised.noise[0]),
+        levels=xp.stack([normalised.level_counts[0], normalised.noise[0]]),
     )
 
 
@@ -109,19 +127,19 @@ def valid_pixels(image: NDArray[Any], saturation_value: int | None) -> NDArray[n
 
 
 def _resampled(
-    image: NDArray[Any], valid: NDArray[np.bool_] | None, pixel_size_A: float, target_A: float
-) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    image: Array, valid: Array | None, pixel_size_A: float, target_A: float, xp: ModuleType
+) -> tuple[Array, Array | None]:
     """Return the frame as a stack of one, shape (1, h, w), and its valid pixels.
 
     A Fourier transform takes no holes: before one, invalid pixels get the vacuum level.
     """
-    counts = image[np.newaxis]
-    whole = counts if valid is None else _filled(counts, valid)
-    resampled = resample_to(whole, pixel_size_A, target_A)
+    counts = image[None]
+    whole = counts if valid is None else _filled(counts, valid, xp)
+    resampled = resample_to(whole, pixel_size_A, target_A, xp)
     return (counts, valid) if resampled is whole else (resampled, None)
 
 
-def _filled(counts: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[np.float32]:
-    frames = counts.astype(np.float32)
-    level = vacuum_level(frames, usable_pixels(counts, valid, np), np)
-    return np.where(valid, frames, level[:, None, None])
+def _filled(counts: Array, valid: Array, xp: ModuleType) -> Array:
+    frames = counts.astype(xp.float32)
+    level = vacuum_level(frames, usable_pixels(counts, valid, xp), xp)
+    return xp.where(valid, frames, level[:, None, None])

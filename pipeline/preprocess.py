@@ -45,6 +45,11 @@ class NetworkInput:
     noise: Array
 
 
+def to_host(array: Array, xp: ModuleType) -> Array:
+    """Return an array of `xp` as one of NumPy; the same if it is one."""
+    return array if xp is np else xp.asnumpy(array)
+
+
 def normalise(counts: Array, valid: Array | None = None, xp: ModuleType = np) -> NetworkInput:
     """Prepare frames for the networks.
 

@@ -10,11 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.drift import DriftMeter
 from pipeline.prepare import PreparedFrame
-from pipeline.preprocess import CONTRAST_UNIT, normalise
+from pipeline.preprocess import CONTRAST_UNIT, Array, normalise, to_host
 
 if TYPE_CHECKING:
     from streamer.records import SeriesKey
@@ -43,14 +42,16 @@ class Steadier:
             self._series, self._meter = prepared.header.key, DriftMeter()
             self._average = _MovingAverage(self._average_frames)
         height, width = prepared.network_shape
-        y, x = self._meter.shift_px(prepared.frame[0, :height, :width])
+        xp = prepared.xp
+        y, x = self._meter.shift_px(to_host(prepared.frame[0, :height, :width], xp))
         steady = replace(prepared, drift_px=(y * prepared.scale[0], x * prepared.scale[1]))
         if self._average_frames == 1 or not np.isfinite([y, x]).all():
             return steady
         scale = np.sqrt(prepared.noise**2 + CONTRAST_UNIT**2)
         mean = self._average.with_next(prepared.frame[0] * np.float32(scale), (round(y), round(x)))
-        normalised = normalise(1.0 + mean[np.newaxis])
-        return replace(steady, frame=normalised.frames[0], noise=float(normalised.noise[0]))
+        normalised = normalise(1.0 + mean[None], xp=xp)
+        levels = xp.stack([prepared.levels[0], normalised.noise[0]])
+        return replace(steady, frame=normalised.frames[0], levels=levels)
 
 
 class _MovingAverage:
@@ -59,9 +60,9 @@ class _MovingAverage:
     def __init__(self, frames: int) -> None:
         self._share = 2.0 / (frames + 1)  # then the average has the variance of a mean of so many
         self._n = 0
-        self._mean = np.empty((0, 0), np.float32)
+        self._mean: Array = None
 
-    def with_next(self, image: NDArray[np.float32], shift: tuple[int, int]) -> NDArray[np.float32]:
+    def with_next(self, image: Array, shift: tuple[int, int]) -> Array:
         """Average an image in that lies `shift` (y, x) further than the first; return the average over it."""
         if not self._n:
             self._mean = image.copy()

@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 __all__ = ["supervise"]
 
 _POLL_S = 0.1
-_READY_TIMEOUT_S = 180.0  # a cold cache of compiled networks takes its time
+_READY_TIMEOUT_S = 180.0
+_ENGINES_TIMEOUT_S = 1800.0  # TensorRT builds an engine for minutes, once
 _DRAIN_S = 2.0  # for what a sender that failed still has under way
 _END_S = 60.0  # for ingest to wait for results and close its file, on a slow disk too
 _CLOSE_S = 15.0  # for all others
@@ -235,10 +236,12 @@ class _Run:
             return
         self._analysers = [self._start_analyser() for _ in range(self._config.analysis.analysers)]
         for analyser in self._analysers:
-            self._await_ready(analyser)
+            self._await_ready(analyser, _ENGINES_TIMEOUT_S)
         engine = self._analysers[0].info
         if engine:
             self._plan.say(f"analysing with {engine['backend']} ({engine['device']}, {engine['precision']})")
+            if self._config.analysis.backend == "auto" or self._config.analysis.fallback:
+                self._plan.say(engine["reason"])
 
     def _start_analyser(self) -> Worker:
         self._analysers_started += 1
@@ -253,12 +256,12 @@ class _Run:
             self._analysers_started,
         )
 
-    def _await_ready(self, worker: Worker) -> None:
+    def _await_ready(self, worker: Worker, timeout_s: float = _READY_TIMEOUT_S) -> None:
         """Wait until a worker is ready; returns early when the end is asked for."""
-        deadline = time.monotonic() + _READY_TIMEOUT_S
+        deadline = time.monotonic() + timeout_s
         while worker.poll(_POLL_S) is WorkerState.STARTING and not self._signals.requested:
             if time.monotonic() > deadline:
-                raise WorkerError(f"{worker.name} was not ready after {_READY_TIMEOUT_S:g} s")
+                raise WorkerError(f"{worker.name} was not ready after {timeout_s:g} s")
             self._pass_on_words(worker)
         self._pass_on_words(worker)
         worker.raise_error()

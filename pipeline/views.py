@@ -1,12 +1,13 @@
 """Pictures for windows: binned to the size of a screen and cut to 8 bits where there is time to do so."""
 
 from math import nan
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.prepare import PreparedFrame
+from pipeline.preprocess import Array, to_host
 from streamer.link import View, ViewHeader
 from streamer.records import FrameResult
 
@@ -32,15 +33,13 @@ class ViewClock:
         return True
 
 
-def make_view(
-    prepared: PreparedFrame, denoised: NDArray[np.float32], result: FrameResult, size_px: int
-) -> View:
+def make_view(prepared: PreparedFrame, denoised: Array, result: FrameResult, size_px: int) -> View:
     """Make the view of one analysed frame.
 
     Parameters
     ----------
     prepared : PreparedFrame
-    denoised : numpy.ndarray of float32, shape (h, w)
+    denoised : array of float32, shape (h, w)
         In units of the vacuum level, in the networks' pixels.
     result : FrameResult
     size_px : int
@@ -49,10 +48,11 @@ def make_view(
     height, width = prepared.image.shape
     bin_px = -(-max(height, width) // size_px)
     shape = (height // bin_px, width // bin_px)
-    counts = prepared.image if prepared.valid is None else np.where(prepared.valid, prepared.image, 0)
-    raw, raw_low, raw_high = to_uint8(binned(counts, bin_px))
-    picture = at_frame_pixels(denoised, (height, width), bin_px, shape)
-    clean, clean_low, clean_high = to_uint8(picture)
+    xp = prepared.xp
+    counts = prepared.image if prepared.valid is None else xp.where(prepared.valid, prepared.image, 0)
+    raw, raw_low, raw_high = to_uint8(binned(counts, bin_px, xp), xp)
+    picture = at_frame_pixels(denoised, (height, width), bin_px, shape, xp)
+    clean, clean_low, clean_high = to_uint8(picture, xp)
     header = ViewHeader(
         series_id=result.key.series_id,
         frame_id=result.frame_id,
@@ -81,41 +81,48 @@ def make_view(
     return View(header, raw, clean, result.columns)
 
 
-def binned(image: NDArray[Any], bin_px: int) -> NDArray[np.float32]:
-    """Return the mean over squares of `bin_px`, float32; what does not fill a square is left out."""
+def binned(image: Array, bin_px: int, xp: ModuleType = np) -> Array:
+    """Return the mean over squares of `bin_px`, float32; what does not fill a square is left out.
+
+    Whole rows are added, then columns: on a CPU several times as fast as a sum over two axes.
+    """
     if bin_px == 1:
-        return image.astype(np.float32)
+        return image.astype(xp.float32)
     height, width = (side // bin_px * bin_px for side in image.shape)
-    rows = np.add.reduceat(image[:height, :width], np.arange(0, height, bin_px), axis=0, dtype=np.float32)
-    total = np.add.reduceat(rows, np.arange(0, width, bin_px), axis=1)
-    return np.asarray(total / bin_px**2, np.float32)
+    rows = image[0:height:bin_px, :width].astype(xp.float32)
+    for step in range(1, bin_px):
+        rows += image[step:height:bin_px, :width]
+    total = rows[:, ::bin_px].copy()
+    for step in range(1, bin_px):
+        total += rows[:, step::bin_px]
+    return total / np.float32(bin_px**2)
 
 
 def at_frame_pixels(
-    image: NDArray[np.float32], frame_shape: tuple[int, int], bin_px: int, shape: tuple[int, int]
-) -> NDArray[np.float32]:
+    image: Array, frame_shape: tuple[int, int], bin_px: int, shape: tuple[int, int], xp: ModuleType = np
+) -> Array:
     """Return `image` (h, w), another sampling of the frame, as a picture of `shape` (binned frame px)."""
     if image.shape == frame_shape:
-        return binned(image, bin_px)
+        return binned(image, bin_px, xp)
     step = max(1, round(bin_px * image.shape[0] / frame_shape[0]))
-    coarse = binned(image, step)
+    coarse = binned(image, step, xp)
     rows, columns = (
-        np.minimum((np.arange(n) + 0.5) * bin_px * (small / full) / step, limit - 1).astype(int)
+        xp.minimum((xp.arange(n) + 0.5) * bin_px * (small / full) / step, limit - 1).astype(int)
         for n, small, full, limit in zip(shape, image.shape, frame_shape, coarse.shape, strict=True)
     )
-    return np.asarray(coarse[rows[:, None], columns])
+    return coarse[rows[:, None], columns]
 
 
-def to_uint8(image: NDArray[np.float32]) -> tuple[NDArray[np.uint8], float, float]:
-    """Cut an image to 8 bits; returns it with the values that 0 and 255 stand for."""
+def to_uint8(image: Array, xp: ModuleType = np) -> tuple[NDArray[np.uint8], float, float]:
+    """Cut an image to 8 bits; returns it, on the host, with the values that 0 and 255 stand for."""
     step = max(1, int(np.sqrt(image.size / _SAMPLE_PX)))
-    low, high = (float(v) for v in np.percentile(image[::step, ::step], _LOW_HIGH_PERCENT))
+    low, high = np.percentile(to_host(image[::step, ::step], xp), _LOW_HIGH_PERCENT).tolist()
     high = max(high, low + 1e-6 * max(1.0, abs(low)))  # a flat image
     scaled = (image - np.float32(low)) * np.float32(255.0 / (high - low))
-    return np.clip(scaled, 0.0, 255.0, out=scaled).astype(np.uint8), low, high
+    return to_host(xp.clip(scaled, 0.0, 255.0, out=scaled).astype(np.uint8), xp), low, high
 
 
 def _mean(prepared: PreparedFrame) -> float:
     if prepared.valid is None:
         return float(prepared.image.mean())
-    return float(prepared.image[prepared.valid].mean()) if prepared.valid.any() else nan
+    return float(prepared.image[prepared.valid].mean()) if bool(prepared.valid.any()) else nan

@@ -37,6 +37,7 @@ __all__ = [
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Precision = Literal["", "f16", "bf16", "f32"]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
@@ -90,6 +91,10 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     max_wait_ms: Seconds = 20.0  # a batch closes when its oldest frame has waited this long
     queue_frames: Positive = 16  # frames on their way to the analysers
     threads: NonNegative = 0  # of the network backend; 0: its own choice
+    precision: Precision = ""  # f16, bf16, f32; empty: the backend's own choice
+    fallback: bool = False  # may another backend take over if the chosen one cannot be loaded?
+    engines: str = ""  # a folder for the engines TensorRT builds; empty: the user's cache
+    on_device: bool = True  # with TensorRT: prepare frames and find columns on the GPU
     detection_threshold: Fraction = 0.5
     analysers: Positive = 1
     average_frames: Positive = 1  # the networks get the drift-corrected mean of so many (with one analyser)

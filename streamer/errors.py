@@ -11,6 +11,7 @@
     │   ├── FileReadError                 a recorded file is damaged or truncated
     │   ├── RecordingError                the result file cannot be written
     │   ├── BackendError                  a network cannot be loaded or run
+    │   │   └── DeviceLostError           the GPU is gone: nothing more can be computed in this process
     │   └── WorkerError                   a child process ended with an error
     └── MessageError(ValueError)          one message is damaged: counted, named, never fatal
         ├── TruncatedMessageError         it ends before its own fields say it does
@@ -28,6 +29,7 @@ __all__ = [
     "AtomstreamError",
     "BackendError",
     "DetectorError",
+    "DeviceLostError",
     "FileReadError",
     "GeometryError",
     "MessageError",
@@ -79,6 +81,10 @@ class RecordingError(RunError):
 
 class BackendError(RunError):
     """A network backend cannot be loaded, or failed on a batch."""
+
+
+class DeviceLostError(BackendError):
+    """The GPU is gone, or its context is broken: nothing more can be computed in this process."""
 
 
 class WorkerError(RunError):

@@ -74,7 +74,7 @@ class ProcessRecord:
 
     def put_analyser(self, info: AnalyserInfo) -> None:
         """Name the engine and, the first time, its networks."""
-        for name in ("backend", "device", "precision", "version"):
+        for name in ("backend", "device", "precision", "version", "reason"):
             self.put(f"analysis/{name}", getattr(info, name))
         if not self._columns["analysis/models/name"].n_rows:
             self._columns["analysis/models/name"].append(texts(list(info.networks), _NAME_BYTES))
@@ -115,7 +115,7 @@ def _lay_out_values(file: SwmrFile) -> dict[str, h5py.Dataset]:
     initial = {
         "state": _padded("recording"), "end_reason": blank, "t_heartbeat": nan, "t_end": nan,
         "analysis/backend": blank, "analysis/device": blank, "analysis/precision": blank,
-        "analysis/version": blank,
+        "analysis/version": blank, "analysis/reason": blank,
     }  # fmt: skip
     initial |= {f"latency/{name}": np.full(len(PERCENTILES), nan) for name in STAGES}
     initial |= {f"counters/{name}": np.int64(0) for name in Counters().numbers()}

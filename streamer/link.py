@@ -127,6 +127,7 @@ class AnalyserHeader(msgspec.Struct, frozen=True, array_like=True, tag="analyser
     precision: str
     version: str
     networks: dict[str, str]
+    reason: str = ""
 
 
 class LostHeader(msgspec.Struct, frozen=True, array_like=True, tag="lost"):
@@ -267,9 +268,8 @@ def encode_failure(failure: FrameFailure) -> list[Buffer]:
 
 def encode_analyser(info: AnalyserInfo) -> list[Buffer]:
     """Make the part by which an analyser introduces itself; sent once, before its first result."""
-    return [
-        _encode(AnalyserHeader(info.backend, info.device, info.precision, info.version, dict(info.networks)))
-    ]
+    names = (info.backend, info.device, info.precision, info.version)
+    return [_encode(AnalyserHeader(*names, dict(info.networks), info.reason))]
 
 
 def encode_lost(lost: AnalyserLost) -> list[Buffer]:
@@ -363,7 +363,7 @@ def _decode_short(part: memoryview) -> FrameFailure | AnalyserInfo | AnalyserLos
         return FrameFailure(h.frame_id, SeriesKey(h.series_id, h.unique_id), h.reason)
     if isinstance(h, LostHeader):
         return AnalyserLost(h.reason)
-    return AnalyserInfo(h.backend, h.device, h.precision, h.version, h.networks)
+    return AnalyserInfo(h.backend, h.device, h.precision, h.version, h.networks, h.reason)
 
 
 def _decode(part: memoryview, kind: type[_Header]) -> _Header:

@@ -246,7 +246,7 @@ class FrameFailure:
 class AnalyserInfo:
     """Which engine and networks an analyser runs; it says so once, before its first result.
 
-    `networks` gives each model file's name and SHA-256.
+    `networks` gives each model file's name and SHA-256; `reason` says why it is this engine.
     """
 
     backend: str
@@ -254,6 +254,7 @@ class AnalyserInfo:
     precision: str = ""
     version: str = ""
     networks: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

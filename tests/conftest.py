@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
+from pipeline.backends.cuda_device import why_no_device
+
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 _SETTLE_S = 3.0
@@ -58,15 +60,7 @@ def no_leaks() -> Iterator[None]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip GPU tests where no CUDA device answers."""
-    reason = _no_gpu_reason()
+    reason = why_no_device()
     for item in items:
         if reason and item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason=reason))
-
-
-def _no_gpu_reason() -> str:
-    try:
-        import torch
-    except ImportError:
-        return "PyTorch is not installed, so no CUDA device can be found"
-    return "" if torch.cuda.is_available() else "no CUDA device on this machine"

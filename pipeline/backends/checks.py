@@ -1,7 +1,10 @@
 """What every backend checks of its caller and of its engine."""
 
+from math import isfinite, isnan
+from types import ModuleType
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.backends.protocol import IN_FLIGHT, BatchShape, NetworkOutput
 from streamer.errors import BackendError
@@ -9,7 +12,9 @@ from streamer.errors import BackendError
 __all__ = ["check_batch", "check_collect", "check_output", "check_shapes"]
 
 
-def check_batch(frames: NDArray[np.float32], shape: BatchShape | None, channels: int, in_flight: int) -> None:
+def check_batch(
+    frames: Any, shape: BatchShape | None, channels: int, in_flight: int, xp: ModuleType = np
+) -> None:
     """Raise a `BackendError` unless this batch can be submitted now."""
     if shape is None:
         raise BackendError("a batch was submitted before the networks were loaded; call load() first")
@@ -18,10 +23,11 @@ def check_batch(frames: NDArray[np.float32], shape: BatchShape | None, channels:
             f"a batch was submitted while {in_flight} are being computed; call collect() first"
         )
     expected = (shape.frames, channels, shape.height, shape.width)
-    if frames.shape != expected or frames.dtype != np.float32 or not frames.flags.c_contiguous:
+    fits = isinstance(frames, xp.ndarray) and frames.dtype == np.float32 and frames.flags.c_contiguous
+    if not fits or frames.shape != expected:
         raise BackendError(
-            f"a batch of {frames.dtype} {frames.shape}, expected C-contiguous float32 {expected};"
-            f" load the networks for this shape"
+            f"a batch of {frames.dtype} {frames.shape}, expected C-contiguous float32 {expected} of"
+            f" {xp.__name__}; load the networks for this shape"
         )
 
 
@@ -31,15 +37,19 @@ def check_collect(in_flight: int) -> None:
         raise BackendError("there is no batch to collect; call submit() first")
 
 
-def check_output(output: NetworkOutput) -> NetworkOutput:
-    """Return `output`, or raise a `BackendError` if a NaN is in it.
+def check_output(output: NetworkOutput, xp: ModuleType = np) -> NetworkOutput:
+    """Return `output`, or raise a `BackendError` if a NaN or an infinity is in it.
 
     The maximum of an array with a NaN is NaN, and is found at the memory's speed without a temporary array.
+    The three maxima of arrays of `xp` come to the host together.
     """
-    for name in ("denoised", "column_probability", "count_logits"):
-        if np.isnan(getattr(output, name).max()):
+    names = ("denoised", "column_probability", "count_logits")
+    largest = xp.stack([getattr(output, name).max() for name in names]).tolist()
+    for name, value in zip(names, largest, strict=True):
+        if not isfinite(value):
+            what = "NaN" if isnan(value) else "infinity"
             raise BackendError(
-                f"the networks answered with NaN in {name}; the frame or the engine is unsound"
+                f"the networks answered with {what} in {name}; the frame or the engine is unsound"
             )
     return output
 

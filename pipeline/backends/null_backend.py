@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.checks import check_batch, check_collect
+from pipeline.backends.device import HOST
 from pipeline.backends.protocol import BatchShape, NetworkOutput
 from pipeline.networks import Networks
 from streamer.records import AnalyserInfo
@@ -14,7 +15,8 @@ __all__ = ["NullBackend"]
 class NullBackend:
     """Answers each batch with vacuum without columns, in the shapes of the real networks."""
 
-    def __init__(self, networks: Networks, threads: int = 0) -> None:
+    def __init__(self, networks: Networks, threads: int = 0, precision: str = "") -> None:
+        self.device = HOST
         self._networks = networks
         self._shape: BatchShape | None = None
         self._in_flight = 0

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.checks import check_batch, check_collect, check_output, check_shapes
+from pipeline.backends.device import HOST
 from pipeline.backends.openvino_precision import fastest_precision
 from pipeline.backends.protocol import IN_FLIGHT, BatchShape, NetworkOutput
 from pipeline.backends.quiet_openvino import ov
@@ -50,7 +51,10 @@ class OpenVinoBackend:
     """
 
     def __init__(self, networks: Networks, threads: int = 0, precision: str = "") -> None:
+        self.device = HOST
         self._networks = networks
+        if precision == "f16":
+            raise BackendError("OpenVINO computes in bf16 or f32 on a CPU, not in f16; choose one of these")
         self._threads = threads
         self._core = ov.Core()
         self._precision = precision or fastest_precision()

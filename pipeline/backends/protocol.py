@@ -1,14 +1,15 @@
 """What an engine must do to run the networks for the analyser."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipeline.backends.device import Device
 from streamer.records import AnalyserInfo
 
 __all__ = ["IN_FLIGHT", "Backend", "BatchShape", "NetworkOutput"]
+
+Array = Any
+"""An array of NumPy, or of the module of the backend's device."""
 
 IN_FLIGHT = 2
 """Batches that may be submitted and not yet collected: one keeps the engine busy while another waits."""
@@ -32,18 +33,18 @@ class NetworkOutput:
 
     Attributes
     ----------
-    denoised : numpy.ndarray of float32, shape (N, H, W)
+    denoised : array of float32, shape (N, H, W)
         In units of the vacuum level.
-    column_probability : numpy.ndarray of float32, shape (N, H, W)
+    column_probability : array of float32, shape (N, H, W)
         0 to 1, peaked at column centres.
-    count_logits : numpy.ndarray of float32, shape (N, K, H / s, W / s)
+    count_logits : array of float32, shape (N, K, H / s, W / s)
         Class k stands for k + 1 atoms; softmax over K gives calibrated probabilities at a column's centre.
         The network decides on s, a small whole number such as 1 or 2.
     """
 
-    denoised: NDArray[np.float32]
-    column_probability: NDArray[np.float32]
-    count_logits: NDArray[np.float32]
+    denoised: Array
+    column_probability: Array
+    count_logits: Array
 
 
 class Backend(Protocol):
@@ -55,8 +56,17 @@ class Backend(Protocol):
     Between `submit` and `collect` the engine computes while the caller receives and prepares the next batch,
     so `submit` returns at once and the engine's threads do not need the interpreter.
 
-    After a `BackendError` from `submit` or `collect` that batch is given up; others are not touched.
+    After a `BackendError` from `submit` or `collect` that batch is given up; others are not touched. After a
+    `DeviceLostError` only `close` may be called.
+
+    Attributes
+    ----------
+    device : Device
+        Where batches are made and answers are read. With `device.xp` other than NumPy everything below that
+        is called an array lies there, in the stream that is current in the calling thread.
     """
+
+    device: Device
 
     def load(self, shape: BatchShape) -> AnalyserInfo:
         """Compile both networks for `shape`, warm up, and check names, types and shapes.
@@ -67,12 +77,12 @@ class Backend(Protocol):
             If the engine, a device or a model is missing or unfit.
         """
 
-    def submit(self, frames: NDArray[np.float32]) -> None:
+    def submit(self, frames: Any) -> None:
         """Start computing.
 
         Parameters
         ----------
-        frames : numpy.ndarray of float32, shape (N, C, H, W), C-contiguous
+        frames : array of float32, shape (N, C, H, W), C-contiguous
             What `pipeline.preprocess.normalise` made, of the shape loaded; it must not change until this
             batch is collected.
 
@@ -88,7 +98,7 @@ class Backend(Protocol):
         Raises
         ------
         BackendError
-            If there is none, the engine failed, or an output holds NaN.
+            If there is none, the engine failed, or an output holds NaN or infinity.
         """
 
     def close(self) -> None:

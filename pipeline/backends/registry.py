@@ -1,6 +1,8 @@
 """From a backend's name to the backend; an engine is imported only when it is asked for."""
 
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from pipeline.backends.protocol import Backend
 from pipeline.networks import Networks
@@ -16,34 +18,45 @@ BACKENDS = {
 }
 """Module and class of each backend, in this package."""
 
-_AUTOMATIC = "openvino"
 
-
-def make_backend(name: str, networks: Networks, threads: int = 0) -> Backend:
-    """Make the backend that the configuration names; nothing is compiled yet.
+def make_backend(
+    name: str,
+    networks: Networks,
+    threads: int = 0,
+    precision: str = "",
+    engines: Path | None = None,
+    on_device: bool = True,
+) -> Backend:
+    """Make the backend of this name; nothing is compiled yet.
 
     Parameters
     ----------
     name : str
-        One of `BACKENDS`, or ``auto``: the engine that is part of every installation.
+        One of `BACKENDS`.
     networks : Networks
     threads : int
         CPU threads of the engine; 0: its own choice.
+    precision : str
+        ``f16``, ``bf16`` or ``f32``; empty: the engine's own choice.
+    engines : pathlib.Path or None
+        Where TensorRT keeps what it has built; None: the user's cache.
+    on_device : bool
+        With TensorRT: whether frames are prepared and columns found on the GPU.
 
     Raises
     ------
     UsageError
         If there is no backend of this name.
     BackendError
-        If its engine is not installed.
+        If its engine is not installed, or does not know the precision.
     """
-    name = _AUTOMATIC if name == "auto" else name
     if name not in BACKENDS:
         raise UsageError(f"no backend {name!r}; choose auto or one of {', '.join(BACKENDS)}")
     module, _, kind = BACKENDS[name].partition(":")
+    more: dict[str, Any] = {"engines": engines, "on_device": on_device} if name == "tensorrt" else {}
     try:
         factory = getattr(import_module(f"pipeline.backends.{module}"), kind)
-        backend: Backend = factory(networks, threads)
+        backend: Backend = factory(networks, threads, precision, **more)
     except ModuleNotFoundError as error:
         raise BackendError(
             f"the {name} backend needs {error.name}, which is not installed here; install it, or choose"

@@ -1,8 +1,9 @@
 """PyTorch: an optional engine for any device it knows, and the check on the others.
 
-It runs the same ONNX files, operator by operator (`pipeline.backends.torch_operators`), in float32. PyTorch
-is imported when a `TorchBackend` is made, never before. Why the files are interpreted and not converted:
-docs/decisions/torch-backend-interprets-onnx.md.
+It runs the same ONNX files, operator by operator (`pipeline.backends.torch_operators`): in half precision and
+as a CUDA graph on a GPU (`pipeline.backends.torch_cuda`), in float32 on a CPU. PyTorch is imported when a
+`TorchBackend` is made, never before. Why the files are interpreted and not converted:
+docs/decisions/0008-torch-backend-interprets-onnx.md.
 """
 
 from collections import deque
@@ -14,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.checks import check_batch, check_collect, check_output, check_shapes
+from pipeline.backends.device import HOST
 from pipeline.backends.protocol import BatchShape, NetworkOutput
+from pipeline.backends.torch_cuda import CudaRun
 from pipeline.networks import OUTPUT_NAMES, Networks
 from streamer.errors import BackendError
 from streamer.records import AnalyserInfo
@@ -22,6 +25,7 @@ from streamer.records import AnalyserInfo
 __all__ = ["TorchBackend"]
 
 Run = Callable[[Any], list[Any]]
+Answer = Callable[[NDArray[np.float32]], NetworkOutput]
 
 
 class TorchBackend:
@@ -32,6 +36,8 @@ class TorchBackend:
     networks : Networks
     threads : int
         CPU threads, for the whole process; 0: PyTorch's own choice.
+    precision : str
+        ``f16``, ``bf16`` or ``f32``; empty: f16 on a GPU, f32 on a CPU.
 
     Raises
     ------
@@ -39,15 +45,18 @@ class TorchBackend:
         If PyTorch or ``onnx`` is not installed.
     """
 
-    def __init__(self, networks: Networks, threads: int = 0) -> None:
+    def __init__(self, networks: Networks, threads: int = 0, precision: str = "") -> None:
         import onnx  # noqa: F401  both are needed later: say so now
         import torch
 
         if threads:
             torch.set_num_threads(threads)
+        self.device = HOST
         self._networks = networks
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._precision = precision or ("f16" if self._device.type == "cuda" else "f32")
         self._runs: list[Run] = []
+        self._answer: Answer = self._on_cpu
         self._shape: BatchShape | None = None
         self._in_flight: deque[Future[NetworkOutput]] = deque()
         self._thread: ThreadPoolExecutor | None = None
@@ -61,8 +70,11 @@ class TorchBackend:
         self.close()
         files = (self._networks.denoise, self._networks.heights)
         self._runs = [
-            read_graph(f.path, self._device, OUTPUT_NAMES[f.header.metadata["task"]]) for f in files
+            read_graph(f.path, self._device, OUTPUT_NAMES[f.header.metadata["task"]], self._precision)
+            for f in files
         ]
+        batch = (shape.frames, self._networks.channels, shape.height, shape.width)
+        self._answer = CudaRun(self._networks_on, batch) if self._device.type == "cuda" else self._on_cpu
         self._thread = ThreadPoolExecutor(1, "atomstream-torch")
         self._shape = shape
         vacuum = np.zeros((shape.frames, self._networks.channels, shape.height, shape.width), np.float32)
@@ -70,13 +82,13 @@ class TorchBackend:
         check_shapes(self.collect(), shape, self._networks.max_count)
         on_gpu = self._device.type == "cuda"
         name = torch.cuda.get_device_name(self._device) if on_gpu else "CPU"
-        return AnalyserInfo("torch", name, "f32", torch.__version__, self._networks.sha256)
+        return AnalyserInfo("torch", name, self._precision, torch.__version__, self._networks.sha256)
 
     def submit(self, frames: NDArray[np.float32]) -> None:
         """Hand the batch to the thread; PyTorch releases the interpreter while it computes."""
         check_batch(frames, self._shape, self._networks.channels, len(self._in_flight))
         if self._thread is not None:
-            self._in_flight.append(self._thread.submit(self._compute, frames))
+            self._in_flight.append(self._thread.submit(self._answer, frames))
 
     def collect(self) -> NetworkOutput:
         """Wait for the thread; the answer is a copy in host memory."""
@@ -94,13 +106,20 @@ class TorchBackend:
             self._thread.shutdown()
         self._thread = self._shape = None
         self._runs = []
+        self._answer = self._on_cpu
         self._in_flight.clear()
 
-    def _compute(self, frames: NDArray[np.float32]) -> NetworkOutput:
+    def _networks_on(self, batch: Any) -> tuple[Any, Any, Any]:
+        """Run both networks on a batch, shape (N, C, H, W)."""
+        import torch
+
+        if self._device.type == "cuda":
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        (denoised,), (probability, logits) = (run(batch) for run in self._runs)
+        return denoised[:, 0].contiguous(), probability[:, 0].contiguous(), logits.contiguous()
+
+    def _on_cpu(self, frames: NDArray[np.float32]) -> NetworkOutput:
         import torch
 
         with torch.inference_mode():
-            batch = torch.from_numpy(frames).to(self._device)
-            (denoised,), (probability, logits) = (run(batch) for run in self._runs)
-            host = [t.cpu().numpy() for t in (denoised[:, 0], probability[:, 0], logits)]
-        return NetworkOutput(*host)
+            return NetworkOutput(*(t.numpy() for t in self._networks_on(torch.from_numpy(frames))))

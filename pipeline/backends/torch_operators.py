@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.backends.onnx_precision import in_precision
 from streamer.errors import BackendError
 
 __all__ = ["read_graph"]
@@ -17,17 +18,24 @@ Attributes = Mapping[str, Any]
 Operator = Callable[..., Any]
 
 
-def read_graph(path: Path, device: Any, outputs: tuple[str, ...]) -> Callable[[Any], list[Any]]:
-    """Return a function from the batch (a tensor) to the outputs of these names.
+def read_graph(
+    path: Path, device: Any, outputs: tuple[str, ...], precision: str = "f32"
+) -> Callable[[Any], list[Any]]:
+    """Return a function from the batch (a tensor) to the outputs of these names, both float32.
+
+    Parameters
+    ----------
+    precision : str
+        What is computed in: ``f16``, ``bf16`` or ``f32`` (`pipeline.backends.onnx_precision`).
 
     Raises
     ------
     BackendError
-        If the graph has an operator that is not in the table.
+        If the graph has an operator that is not in the table, or its weights do not fit into the precision.
     """
     import onnx
 
-    graph = onnx.load(path).graph
+    graph = onnx.load_from_string(in_precision(path.read_bytes(), precision)).graph
     table = _operators()
     if unknown := {node.op_type for node in graph.node} - table.keys():
         raise BackendError(
@@ -48,10 +56,17 @@ def read_graph(path: Path, device: Any, outputs: tuple[str, ...]) -> Callable[[A
 def _tensor(proto: Any, device: Any) -> Any:
     """Weights go to the device; whole numbers (shapes, axes) stay on the host, where they are read."""
     import torch
-    from onnx import numpy_helper
+    from onnx import TensorProto, numpy_helper
 
-    tensor = torch.from_numpy(numpy_helper.to_array(proto).copy())
-    return tensor.to(device) if tensor.is_floating_point() else tensor
+    values = numpy_helper.to_array(proto).copy()
+    if proto.data_type == TensorProto.BFLOAT16:  # NumPy has it from an extension unknown to PyTorch
+        tensor = torch.from_numpy(values.view("int16")).view(torch.bfloat16)
+    else:
+        tensor = torch.from_numpy(values)
+    if not tensor.is_floating_point():
+        return tensor
+    on_gpu = torch.device(device).type == "cuda"  # whose half-precision convolutions want channels last
+    return tensor.to(device, memory_format=torch.channels_last if on_gpu and tensor.ndim == 4 else None)
 
 
 def _attributes(node: Any, device: Any) -> Attributes:
@@ -68,6 +83,7 @@ def _operators() -> dict[str, Operator]:
 
     return {
         "Add": lambda a, x, y: x + y,
+        "Cast": _cast,
         "Clip": lambda a, x, low=None, high=None: torch.clamp(x, low, high),
         "Concat": lambda a, *xs: torch.cat(xs, a["axis"]),
         "Constant": lambda a: a["value"],
@@ -82,17 +98,42 @@ def _operators() -> dict[str, Operator]:
         ),
         "MaxPool": _max_pool,
         "Mul": lambda a, x, y: x * y,
+        "Pow": lambda a, x, y: x**y,
+        "Reciprocal": lambda a, x: 1 / x,
+        "ReduceMean": _reduce_mean,
         "Relu": lambda a, x: F.relu(x),
         "Reshape": _reshape,
         "Resize": _resize,
         "Shape": lambda a, x: torch.tensor(x.shape),
         "Sigmoid": lambda a, x: torch.sigmoid(x),
         "Slice": _slice,
+        "Sqrt": lambda a, x: torch.sqrt(x),
         "Squeeze": lambda a, x, axes: x.squeeze(tuple(axes.tolist())),
         "Sub": lambda a, x, y: x - y,
         "Transpose": lambda a, x: x.permute(a["perm"]),
         "Unsqueeze": _unsqueeze,
     }
+
+
+def _cast(attributes: Attributes, x: Any) -> Any:
+    import torch
+    from onnx import TensorProto
+
+    kinds = {
+        TensorProto.FLOAT: torch.float32,
+        TensorProto.FLOAT16: torch.float16,
+        TensorProto.BFLOAT16: torch.bfloat16,
+    }
+    if attributes["to"] not in kinds:
+        raise BackendError(f"a cast to ONNX's type {attributes['to']} is not implemented; use openvino")
+    return x.to(kinds[attributes["to"]])
+
+
+def _reduce_mean(attributes: Attributes, x: Any, axes: Any = None) -> Any:
+    axes = attributes.get("axes") if axes is None else axes.tolist()
+    if not axes:
+        raise BackendError("ReduceMean without axes is not implemented; use openvino")
+    return x.mean(tuple(axes), keepdim=bool(attributes.get("keepdims", 1)))
 
 
 def _geometry(attributes: Attributes) -> dict[str, Any]:

@@ -42,6 +42,7 @@ _PLACES = {
     "backend": ("analysis", "backend"),
     "policy": ("analysis", "policy"),
     "every": ("analysis", "every"),
+    "precision": ("analysis", "precision"),
     "models": ("analysis", "models"),
     "batch": ("analysis", "batch_frames"),
     "max_wait_ms": ("analysis", "max_wait_ms"),
@@ -168,6 +169,9 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--policy", choices=("wait", "latest"), help="analyse every frame, or the newest")
     group.add_argument("--every", type=int, metavar="N", help="analyse every n-th frame only")
     group.add_argument("--backend", choices=("auto", "tensorrt", "torch", "openvino", "null"))
+    group.add_argument(
+        "--precision", choices=("f16", "bf16", "f32"), help="default: the backend's own choice"
+    )
     group.add_argument("--models", metavar="FOLDER", help="ONNX networks (default: the shipped ones)")
     group.add_argument("--batch", type=int, metavar="N", help="frames that the networks take at once")
     group.add_argument("--max-wait-ms", type=float, metavar="MS", help="a batch waits this long to fill")

@@ -114,11 +114,6 @@ def test_parity(
             assert worst < tolerance, f"{name} is off by {worst:.2g} of its spread"
 
 
-def test_auto_is_openvino(tiny_networks: Networks) -> None:
-    with closing(make_backend("auto", tiny_networks)) as backend:
-        assert backend.load(BatchShape(1, 32, 32)).backend == "openvino"
-
-
 def test_an_unknown_backend_is_a_usage_error(tiny_networks: Networks) -> None:
     with pytest.raises(UsageError, match="'onnx'; choose auto or one of openvino"):
         make_backend("onnx", tiny_networks)

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from pipeline.assembly import FrameAssembly
+from pipeline.assembly import FrameAssembly, find_in_batch
 from pipeline.backends import BatchShape, make_backend
 from pipeline.familiarity import (
     PeakSums,
@@ -150,9 +150,10 @@ def shipped_scores(images: list[NDArray[np.uint16]]) -> list[float]:
     with closing(make_backend("openvino", networks)) as backend:
         backend.load(BatchShape(1, *images[0].shape))
         for image in images:
-            frame = FrameAssembly(prepare(task(image), TARGET_A, TARGET_A), TARGET_A, 0.5)
+            frame = FrameAssembly(prepare(task(image), TARGET_A, TARGET_A))
             backend.submit(frame.prepared.frame[np.newaxis])
-            frame.put(frame.tiles[0], backend.collect(), 0)
+            answer = backend.collect()
+            frame.put(frame.tiles[0], answer, 0, find_in_batch(answer, 1, TARGET_A, 0.5, np)[0])
             table = frame.heights().table
             scores.append(terms_of(frame.prepared, frame.denoised, frame.peaks, table, trained).score)
     return scores

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from pipeline.assembly import FrameAssembly
+from pipeline.assembly import FrameAssembly, find_in_batch
 from pipeline.backends import BatchShape
 from pipeline.backends.openvino_backend import OpenVinoBackend
 from pipeline.networks import Networks, find_networks
@@ -44,13 +44,14 @@ def test_usual_frames_are_one_tile_and_a_large_one_is_cut() -> None:
 
 def analysed(networks: Networks, image: NDArray[np.uint16], max_side_px: int) -> FrameAssembly:
     """Analyse a frame in tiles of at most this size, in float32."""
-    frame = FrameAssembly(prepare(task(image), TARGET_A, TARGET_A), TARGET_A, threshold=0.5)
+    frame = FrameAssembly(prepare(task(image), TARGET_A, TARGET_A))
     frame.tiles = tiles_of(image.shape, max_side_px, MARGIN_PX)  # type: ignore[arg-type]
     with closing(OpenVinoBackend(networks, precision="f32")) as backend:
         backend.load(BatchShape(1, *frame.tiles[0].shape))
         for tile in frame.tiles:
             backend.submit(np.ascontiguousarray(frame.input_of(tile)[np.newaxis]))
-            frame.put(tile, backend.collect(), 0)
+            answer = backend.collect()
+            frame.put(tile, answer, 0, find_in_batch(answer, 1, TARGET_A, 0.5, np)[0])
     return frame
 
 

@@ -1,0 +1,96 @@
+"""From an ONNX network to a TensorRT engine: parse, set the profile, build. It takes minutes."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.backends.onnx_precision import in_precision
+from pipeline.backends.protocol import BatchShape
+from pipeline.backends.tensorrt_api import apply_precision, network_flags, report_progress
+from pipeline.networks import INPUT_NAME, NetworkFile
+from streamer.errors import BackendError
+
+__all__ = ["Progress", "build_engine", "input_shape"]
+
+Progress = Callable[[str], None]
+"""Takes a line that says how far the build is."""
+
+_EVERY_S = 5.0
+_log = logging.getLogger(__name__)
+
+
+def build_engine(
+    trt: Any, log: Any, network: NetworkFile, shape: BatchShape, precision: str, say: Progress
+) -> bytes:
+    """Build the engine of one network for one shape.
+
+    Parameters
+    ----------
+    trt : module
+        TensorRT.
+    log : object
+        What `tensorrt_api.make_log` made.
+    network : NetworkFile
+    shape : BatchShape
+        The only shape the engine will accept: smallest, best and largest of its profile.
+    precision : str
+        ``f16``, ``bf16`` or ``f32``.
+    say : callable
+        Gets a line at the start, every few seconds where TensorRT tells, and at the end.
+
+    Returns
+    -------
+    bytes
+        The serialised engine.
+
+    Raises
+    ------
+    BackendError
+        If the network does not parse or the engine cannot be built; the text has TensorRT's own reasons.
+    """
+    name = network.path.name
+    builder = _made(trt.Builder(log), log, f"TensorRT cannot build engines here ({name})")
+    definition = builder.create_network(network_flags(trt))
+    parser = trt.OnnxParser(definition, log)
+    if not parser.parse(in_precision(network.path.read_bytes(), precision)):
+        reasons = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        raise BackendError(f"TensorRT {trt.__version__} cannot read {name}: {reasons}")
+    config = builder.create_builder_config()
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the precision can be checked
+    apply_precision(trt, definition, config, precision)
+    profile = builder.create_optimization_profile()
+    only = input_shape(network, shape)
+    profile.set_shape(INPUT_NAME, only, only, only)
+    config.add_optimization_profile(profile)
+    started = time.monotonic()
+    say(f"building the {precision} engine of {name} for {only}: this takes minutes, once")
+    report_progress(trt, config, _Throttled(name, say))
+    plan = _made(builder.build_serialized_network(definition, config), log, f"no engine was built of {name}")
+    say(f"built the engine of {name} in {time.monotonic() - started:.0f} s")
+    return bytes(plan)
+
+
+def input_shape(network: NetworkFile, shape: BatchShape) -> tuple[int, int, int, int]:
+    """Return the shape (N, C, H, W) of the network's input."""
+    return shape.frames, network.channels, shape.height, shape.width
+
+
+def _made(thing: Any, log: Any, what: str) -> Any:
+    """Return `thing`, or raise with what TensorRT's log has to say: it returns None for a failure."""
+    if thing is None:
+        raise BackendError(f"{what}: {'; '.join(log.errors) or 'TensorRT gives no reason'}")
+    return thing
+
+
+class _Throttled:
+    """Says at most every five seconds how far the build is."""
+
+    def __init__(self, name: str, say: Progress) -> None:
+        self._name, self._say = name, say
+        self._next_s = time.monotonic() + _EVERY_S
+
+    def __call__(self, phase: str, step: int, steps: int) -> None:
+        if time.monotonic() >= self._next_s:
+            self._next_s = time.monotonic() + _EVERY_S
+            self._say(f"building the engine of {self._name}: {phase}, {step} of {steps}")

@@ -1,0 +1,80 @@
+"""Engines from the cache, built where there is none or it does not load."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from pipeline.backends.protocol import BatchShape
+from pipeline.backends.tensorrt_api import refuse_unknown_precision
+from pipeline.backends.tensorrt_build import Progress, build_engine
+from pipeline.backends.tensorrt_cache import EngineKey, read_engine, write_engine
+from pipeline.networks import NetworkFile
+from streamer.errors import BackendError
+
+__all__ = ["Engines"]
+
+_log = logging.getLogger(__name__)
+
+
+class Engines:
+    """Gives engines for networks, shapes and precisions on one GPU.
+
+    Parameters
+    ----------
+    trt : module
+        TensorRT.
+    log : object
+        What `tensorrt_api.make_log` made.
+    gpu : tuple of str
+        The device's name and compute capability.
+    folder : pathlib.Path
+        The cache.
+    say : callable, optional
+        Takes lines about builds; the log by default.
+    """
+
+    def __init__(
+        self, trt: Any, log: Any, gpu: tuple[str, str], folder: Path, say: Progress | None = None
+    ) -> None:
+        self._trt, self._log, self.gpu, self._folder = trt, log, gpu, folder
+        self._say = say or _log.warning  # shown without any configuration: a build takes minutes
+        self._runtime = trt.Runtime(log)
+
+    def get(self, network: NetworkFile, shape: BatchShape, precision: str) -> Any:
+        """Return the `ICudaEngine` of a network.
+
+        Raises
+        ------
+        BackendError
+            If it cannot be built, or a fresh one does not load.
+        """
+        refuse_unknown_precision(self._trt, precision)
+        key = EngineKey.of(network, shape, precision, self._trt.__version__, self.gpu)
+        plan = read_engine(self._folder, key)
+        engine = self._runtime.deserialize_cuda_engine(plan) if plan else None
+        if plan and engine is None:
+            self._say(f"the cached engine {key.file_name} does not load; it is built again")
+        if engine is None:
+            plan = build_engine(self._trt, self._log, network, shape, precision, self._say)
+            self._keep(key, plan)
+            engine = self._runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise BackendError(
+                f"the engine just built of {network.path.name} does not load:"
+                f" {'; '.join(self._log.errors) or 'TensorRT gives no reason'}"
+            )
+        return engine
+
+    def path(self, network: NetworkFile, shape: BatchShape, precision: str) -> Path:
+        """Return where the engine of a network is kept."""
+        key = EngineKey.of(network, shape, precision, self._trt.__version__, self.gpu)
+        return self._folder / key.file_name
+
+    def _keep(self, key: EngineKey, plan: bytes) -> None:
+        """Write the cache; a full disk costs the next run its minutes, not this one its engine."""
+        try:
+            write_engine(self._folder, key, plan)
+        except OSError as error:
+            self._say(
+                f"the engine cannot be kept in {self._folder}: {error.strerror}; it is used all the same"
+            )

@@ -1,0 +1,203 @@
+"""Half precision: the rewritten model is as good as the original, whatever normalises inside."""
+
+from collections import Counter
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from pipeline.backends.onnx_precision import in_precision
+from pipeline.backends.quiet_openvino import ov
+from pipeline.columns import measure_batch
+from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks, find_networks
+from pipeline.preprocess import normalise
+from simulator.demo_states import load_states
+from simulator.movie import Movie, MovieSettings
+from streamer.errors import BackendError
+
+CHANNELS = 8
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Networks:
+    return find_networks(None, "ceria")
+
+
+def movie(dose_e_per_A2: float) -> list[NDArray[Any]]:
+    """The first frames of the demonstration's movie, a hundred columns each."""
+    settings = MovieSettings(size_px=256, dose_e_per_A2=dose_e_per_A2)
+    return [frame.image for frame in islice(Movie(settings, load_states()), 4)]
+
+
+@pytest.fixture(scope="module")
+def frames() -> NDArray[np.float32]:
+    """The frames at three doses."""
+    return normalise(np.stack([image for dose in (100.0, 300.0, 3000.0) for image in movie(dose)])).frames
+
+
+@pytest.fixture(scope="module")
+def truth() -> NDArray[np.float32]:
+    """The same frames all but free of noise, in units of the vacuum level."""
+    images = np.stack(movie(1e6)).astype(np.float32)
+    return np.tile(images / np.median(images.mean(-1), axis=-1)[:, None, None], (3, 1, 1))
+
+
+def on_onnxruntime(network: NetworkFile, frames: NDArray[np.float32], precision: str) -> list[Any]:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = in_precision(network.path.read_bytes(), precision)
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = list(OUTPUT_NAMES[network.header.metadata["task"]])
+    return [
+        np.concatenate(o)
+        for o in zip(*(session.run(names, {INPUT_NAME: f[None]}) for f in frames), strict=True)
+    ]
+
+
+def on_openvino(network: NetworkFile, frames: NDArray[np.float32], precision: str) -> list[Any]:
+    core = ov.Core()
+    model = core.read_model(in_precision(network.path.read_bytes(), precision))
+    model.reshape({INPUT_NAME: list(frames.shape)})
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    answer = compiled(frames)
+    return [answer[name] for name in OUTPUT_NAMES[network.header.metadata["task"]]]
+
+
+ENGINES = {"f16": on_onnxruntime, "bf16": on_openvino}  # ONNX Runtime has no bfloat16 convolution for CPUs
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("precision", "share"), [("f16", 0.999), ("bf16", 0.99)])
+def test_the_shipped_networks_say_the_same(
+    precision: str,
+    share: float,
+    shipped: Networks,
+    frames: NDArray[np.float32],
+    truth: NDArray[np.float32],
+) -> None:
+    """The denoised frames lose less than 0.1 dB against the truth; counts are equal on this share."""
+    engine = ENGINES[precision]
+    (full,), (low,) = (
+        on_onnxruntime(shipped.denoise, frames, "f32"),
+        engine(shipped.denoise, frames, precision),
+    )
+    lost_dB = 10 * np.log10(((low[:, 0] - truth) ** 2).mean() / ((full[:, 0] - truth) ** 2).mean())
+    assert abs(lost_dB) < 0.1
+    tables = [
+        [c.table for c in measure_batch(p[:, 0], logits, 0.5, 8.0)]
+        for p, logits in (
+            on_onnxruntime(shipped.heights, frames, "f32"),
+            engine(shipped.heights, frames, precision),
+        )
+    ]
+    same, total = equal_counts(*tables)
+    print(f"{precision}: {lost_dB:.3f} dB, {same} of {total} counts")
+    assert total > 1000
+    assert same / total >= share
+
+
+def equal_counts(before: list[NDArray[np.void]], after: list[NDArray[np.void]]) -> tuple[int, int]:
+    """Return how many columns keep their place within a pixel and their count, and how many there are."""
+    same = total = 0
+    for old, new in zip(before, after, strict=True):
+        total += len(old)
+        for column in old:
+            distance = np.hypot(new["y"] - column["y"], new["x"] - column["x"])
+            near = distance.argmin()
+            same += bool(distance[near] < 1 and new["count"][near] == column["count"])
+    return same, total
+
+
+def normalising_network(kind: str) -> bytes:
+    """Convolution, a normalisation of large values, convolution."""
+    rng = np.random.default_rng(1)
+    weights = {
+        "first": rng.normal(0, 60.0, (CHANNELS, 2, 3, 3)),
+        "second": rng.normal(0, 0.1, (1, CHANNELS, 3, 3)),
+        "scale": np.ones(CHANNELS),
+        "bias": np.zeros(CHANNELS),
+        "tiny": np.array(1e-4),
+    }
+    pads = [1, 1, 1, 1]
+    middle = {
+        "instance": [helper.make_node("InstanceNormalization", ["a", "scale", "bias"], ["n"])],
+        "over channels": [
+            helper.make_node("Mul", ["a", "a"], ["square"]),
+            helper.make_node("ReduceMean", ["square", "axes"], ["mean"]),
+            helper.make_node("Add", ["mean", "tiny"], ["safe"]),
+            helper.make_node("Sqrt", ["safe"], ["root"]),
+            helper.make_node("Reciprocal", ["root"], ["inverse"]),
+            helper.make_node("Mul", ["a", "inverse"], ["n"]),
+        ],
+        "layer": [
+            helper.make_node("Transpose", ["a"], ["last"], perm=[0, 2, 3, 1]),
+            helper.make_node("LayerNormalization", ["last", "scale", "bias"], ["normal"]),
+            helper.make_node("Transpose", ["normal"], ["n"], perm=[0, 3, 1, 2]),
+        ],
+    }[kind]
+    nodes = [
+        helper.make_node("Conv", [INPUT_NAME, "first"], ["a"], pads=pads),
+        *middle,
+        helper.make_node("Conv", ["n", "second"], ["b"], pads=pads),
+        helper.make_node("Sigmoid", ["b"], ["out"]),
+    ]
+    initialisers = [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()]
+    initialisers.append(numpy_helper.from_array(np.array([1], np.int64), "axes"))
+    shape = ["N", 2, "H", "W"]
+    graph = helper.make_graph(
+        nodes,
+        kind,
+        [helper.make_tensor_value_info(INPUT_NAME, TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["N", 1, "H", "W"])],
+        initialisers,
+    )
+    return helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8
+    ).SerializeToString()
+
+
+@pytest.mark.parametrize("kind", ["instance", "over channels", "layer"])
+def test_statistics_stay_in_float32(kind: str) -> None:
+    """Values of a few hundred: their squares do not fit into float16."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model = normalising_network(kind)
+    low = in_precision(model, "f16")
+    frames = np.random.default_rng(2).normal(0, 3, (1, 2, 16, 16)).astype(np.float32)
+    (expected,), (got,) = (
+        onnxruntime.InferenceSession(m, providers=["CPUExecutionProvider"]).run(None, {INPUT_NAME: frames})
+        for m in (model, low)
+    )
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, expected, atol=0.01)
+    onnx.checker.check_model(onnx.load_from_string(low), full_check=True)
+
+
+@pytest.mark.parametrize("precision", ["f16", "bf16"])
+def test_every_convolution_gets_low_weights_and_the_tail_stays(precision: str, shipped: Networks) -> None:
+    low = TensorProto.FLOAT16 if precision == "f16" else TensorProto.BFLOAT16
+    for network in (shipped.denoise, shipped.heights):
+        graph = onnx.load_from_string(in_precision(network.path.read_bytes(), precision)).graph
+        types = {t.name: t.data_type for t in graph.initializer}
+        convolutions = [n for n in graph.node if n.op_type in ("Conv", "ConvTranspose")]
+        assert {types[name] for n in convolutions for name in n.input[1:]} == {low}
+        assert {o.type.tensor_type.elem_type for o in (*graph.input, *graph.output)} == {TensorProto.FLOAT}
+        assert Counter(n.op_type for n in graph.node)["Cast"] < 60
+
+
+def test_float32_is_the_file_itself(shipped: Networks) -> None:
+    data = shipped.denoise.path.read_bytes()
+    assert in_precision(data, "f32") == data
+
+
+def test_weights_that_do_not_fit_are_refused() -> None:
+    model = onnx.load_from_string(normalising_network("instance"))
+    for tensor in model.graph.initializer:
+        if tensor.name == "second":
+            tensor.CopyFrom(numpy_helper.from_array(np.full((1, CHANNELS, 3, 3), 1e5, np.float32), "second"))
+    with pytest.raises(BackendError, match=r"weights second reach 1e\+05, more than float16 holds"):
+        in_precision(model.SerializeToString(), "f16")
+    assert in_precision(model.SerializeToString(), "bf16")
