@@ -247,11 +247,12 @@ def decode_task(parts: Sequence[memoryview]) -> Task:
 
 def encode_result(result: FrameResult) -> list[Buffer]:
     """Make the parts of a result. Both maps, where there are any, have the same shape."""
-    shape = next((m.shape for m in (result.denoised, result.atom_count) if m is not None), (0, 0))
+    maps = (result.denoised, result.atom_count)
+    height, width = next((m.shape for m in maps if m is not None), (0, 0))
     header = ResultHeader(
         result.key.series_id, result.key.unique_id, result.frame_id, result.total_atoms,
         result.total_atoms_std, result.t_received, result.t_analysed, result.t_published,
-        *result.drift_px, result.ood_score, result.fused_atoms, result.fused_atoms_std, *shape,
+        *result.drift_px, result.ood_score, result.fused_atoms, result.fused_atoms_std, height, width,
         result.t_decoded, result.t_batched,
     )  # fmt: skip
     columns = np.ascontiguousarray(result.columns, COLUMN_DTYPE).tobytes()

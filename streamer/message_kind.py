@@ -10,6 +10,7 @@ from enum import Enum
 
 import msgspec
 
+from streamer.errors import UsageError
 from streamer.sources import Scheme
 
 __all__ = ["Kind", "kind_reader"]
@@ -54,6 +55,7 @@ def kind_reader(scheme: Scheme) -> Callable[[Sequence[memoryview]], Kind]:
             return _kind_v1
         case Scheme.ATOMSTREAM:
             return _kind_ours
+    raise UsageError(f"{scheme}:// is not a ZeroMQ stream: only such a stream can be passed on")
 
 
 def _kind_v2(parts: Sequence[memoryview]) -> Kind:

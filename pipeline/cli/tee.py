@@ -44,10 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Pass messages on until Ctrl-C or the last series' end, and print what became of them."""
     from pipeline.signals import StopSignals
+    from streamer.message_kind import kind_reader
     from streamer.sources import parse_source, wait_reachable
     from streamer.tee import Tee
 
     source = parse_source(args.source)
+    kind_reader(source.scheme)  # refuses sources that cannot be passed on
     config = run_config(args)
     if not config.tee.lossless and not config.tee.best_effort:
         raise UsageError("nobody to pass the stream on to: give --lossless or --best-effort tcp://HOST:PORT")
