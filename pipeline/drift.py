@@ -16,6 +16,7 @@ Frames are binned by two and low-passed to an atom's width.
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import scipy.fft
@@ -79,7 +80,7 @@ class _Reference:
         self._remember(spectrum, sign)
         return float(_BIN * self._last[0]), float(_BIN * self._last[1])
 
-    def _best_peak(self, product: NDArray[np.complex64]) -> tuple[NDArray[np.float64], float]:
+    def _best_peak(self, product: NDArray[np.complexfloating]) -> tuple[NDArray[np.float64], float]:
         """Return the place of the likeliest peak [binned px] and its sign.
 
         A lattice's peaks differ by less than a peak loses between two pixels: so all that may be the highest
@@ -97,7 +98,7 @@ class _Reference:
                 best, place, sign = likelihood, at, turned
         return place, sign
 
-    def _penalty(self, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _penalty(self, y: Any, x: Any) -> Any:
         """Return what a step to (y, x) [binned px] costs."""
         distance2 = (y - self._last[0]) ** 2 + (x - self._last[1]) ** 2
         return np.minimum(distance2 / (2 * (_STEP_PX / _BIN) ** 2), _MOST_PENALTY)
@@ -139,9 +140,9 @@ def _highest(strength: NDArray[np.floating]) -> Iterator[tuple[int, int]]:
 
 
 def _climbed(
-    product: NDArray[np.complex64],
-    fy: NDArray[np.float64],
-    fx: NDArray[np.float64],
+    product: NDArray[np.complexfloating],
+    fy: NDArray[np.floating],
+    fx: NDArray[np.floating],
     start: tuple[float, float],
 ) -> tuple[NDArray[np.float64], float]:
     """Climb to the maximum near `start` of the correlation with spectrum `product` (h, w // 2 + 1).
@@ -165,7 +166,10 @@ def _climbed(
 
 
 def _derivatives(
-    product: NDArray[np.complex64], fy: NDArray[np.float64], fx: NDArray[np.float64], at: NDArray[np.float64]
+    product: NDArray[np.complexfloating],
+    fy: NDArray[np.floating],
+    fx: NDArray[np.floating],
+    at: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Return the correlation's derivatives at a place: element [i, j] is the i-th in y, the j-th in x."""
     powers = np.arange(3)[:, None]

@@ -304,10 +304,8 @@ class Follower:
 
     def _in_frame(self, tracks: Tracks, shape: tuple[int, int]) -> NDArray[np.bool_]:
         place = tracks.place + self._drift_px
-        inside: NDArray[np.bool_] = ((place > _EDGE_PX) & (place < np.array(shape) - 1 - _EDGE_PX)).all(
-            axis=1
-        )
-        return inside
+        inside = (place > _EDGE_PX) & (place < np.array(shape) - 1 - _EDGE_PX)
+        return np.asarray(inside.all(axis=1))
 
 
 def _not_followed(n: int, measured_px: tuple[float, float]) -> Followed:

@@ -96,7 +96,7 @@ def _stays_figure(report: RunReport) -> Figure:
     edges = np.linspace(0.0, max(float(lengths.max(initial=0.0)), 1e-3), _BINS + 1)
     seen = lengths[stays["complete"]], lengths[~stays["complete"]]
     labels = ("from change to change", "cut off by the beginning or the end")
-    axes.hist(seen, edges, stacked=True, color=("C0", "0.8"), label=labels)
+    axes.hist(seen, edges.tolist(), stacked=True, color=("C0", "0.8"), label=labels)
     axes.legend(frameon=False)
     return figure
 

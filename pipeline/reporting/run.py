@@ -107,7 +107,7 @@ def region_of(place: NDArray[np.float64], others: NDArray[np.float64]) -> str:
     if len(others) < 2:
         return REGIONS[-1]
     tree = cKDTree(others)
-    spacing = float(np.median(tree.query(others, 2)[0][:, 1]))
+    spacing = float(np.median(np.asarray(tree.query(others, 2)[0])[:, 1]))
     reach = _NEIGHBOUR * spacing
     usual = float(np.percentile(tree.query_ball_point(others, reach, return_length=True) - 1, _USUAL_PERCENT))
     n = int(tree.query_ball_point(place, reach, return_length=True))
