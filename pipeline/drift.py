@@ -76,7 +76,7 @@ class _Reference:
         sign = 1.0
         if self._average is not None:
             pattern = np.conj(self._average) * self._low_pass
-            self._last, sign = self._best_peak(spectrum * pattern)
+            self._last, sign = self._best_peak((spectrum * pattern).astype(np.complex64))
         self._remember(spectrum, sign)
         return float(_BIN * self._last[0]), float(_BIN * self._last[1])
 

@@ -133,7 +133,7 @@ def common_error(movies: Sequence[SeenMovie], model: FusionModel) -> float:
             true = float(frame.true["count"].sum())
             excess = (frame.followed.atoms - true) ** 2 - frame.followed.atoms_std**2
             errors.append(excess / true**2)
-    return float(np.sqrt(max(np.mean(errors), 1e-6)))
+    return float(np.sqrt(max(float(np.mean(errors)), 1e-6)))
 
 
 def calibrated(movies: Sequence[SeenMovie]) -> FusionModel:
