@@ -92,7 +92,9 @@ class Answers:
         if not self._follows:
             return None
         if self._follower is None:
-            self._follower = Follower(self._max_count, prepared.pixel_size_A, self._first_id)
+            self._follower = Follower(
+                self._max_count, prepared.pixel_size_A, self._first_id, self._average_frames - 1
+            )
         model = self._calibration.at(prepared.noise).for_average_of(self._average_frames)
         followed = self._follower.follow(
             heights.table, heights.probabilities, prepared.drift_px, prepared.header.shape, model

@@ -54,9 +54,11 @@ class FollowedFrame:
     single: NDArray[np.int64]
 
 
-def follow_movie(movie: SeenMovie, model: FusionModel, frames: Sequence[int]) -> Iterator[FollowedFrame]:
+def follow_movie(
+    movie: SeenMovie, model: FusionModel, frames: Sequence[int], after_frames: int = 0
+) -> Iterator[FollowedFrame]:
     """Follow a movie from its beginning, and yield the frames that are asked for, in rising order."""
-    follower = Follower(movie.probabilities.shape[1], PIXEL_SIZE_A)
+    follower = Follower(movie.probabilities.shape[1], PIXEL_SIZE_A, after_frames=after_frames)
     for f in range(frames[-1] + 1):
         columns, probabilities = movie.frame(f, THRESHOLD)
         measured = float(movie.measured_px[f, 0]), float(movie.measured_px[f, 1])

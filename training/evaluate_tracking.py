@@ -64,9 +64,9 @@ class ChangeScore:
     false_per_1000: float
 
 
-def score_steady(movies: Sequence[SeenMovie], model: FusionModel) -> list[SteadyScore]:
+def score_steady(movies: Sequence[SeenMovie], model: FusionModel, after_frames: int = 0) -> list[SteadyScore]:
     """Judge the counts at `MOMENTS`, before anything has changed."""
-    frames = [list(follow_movie(movie, model, MOMENTS)) for movie in movies]
+    frames = [list(follow_movie(movie, model, MOMENTS, after_frames)) for movie in movies]
     return [_steady_at(f, [of_movie[k] for of_movie in frames]) for k, f in enumerate(MOMENTS)]
 
 
@@ -91,12 +91,14 @@ def _steady_at(f: int, frames: list[FollowedFrame]) -> SteadyScore:
     )
 
 
-def score_changes(movies: Sequence[SeenMovie], model: FusionModel, odds: float) -> ChangeScore:
+def score_changes(
+    movies: Sequence[SeenMovie], model: FusionModel, odds: float, after_frames: int = 0
+) -> ChangeScore:
     """Judge the changes that are found at one threshold."""
     delays: list[float] = []
     false = column_frames = 0
     for movie in movies:
-        of_movie, n_false, n_frames = _changes_of(movie, replace(model, decision_odds=odds))
+        of_movie, n_false, n_frames = _changes_of(movie, replace(model, decision_odds=odds), after_frames)
         delays += of_movie
         false, column_frames = false + n_false, column_frames + n_frames
     found = [delay for delay in delays if np.isfinite(delay)]
@@ -109,13 +111,13 @@ def score_changes(movies: Sequence[SeenMovie], model: FusionModel, odds: float) 
     )
 
 
-def _changes_of(movie: SeenMovie, model: FusionModel) -> tuple[list[float], int, int]:
+def _changes_of(movie: SeenMovie, model: FusionModel, after_frames: int) -> tuple[list[float], int, int]:
     """Return the delay of each true change (infinite: not found), false changes, and columns times frames."""
     at = int(np.flatnonzero(movie.state != movie.state[0])[0])
     steps = _true_steps(movie, at)
     delays = dict.fromkeys(range(len(steps)), np.inf)
     false = 0
-    for f, frame in enumerate(follow_movie(movie, model, range(movie.n_frames))):
+    for f, frame in enumerate(follow_movie(movie, model, range(movie.n_frames), after_frames)):
         changes = frame.followed.changes
         changes = changes[changes["before"] >= 0]
         if f < SETTLING or not len(changes):
@@ -165,8 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     for case in map(_case, args.cases):
         movies = list(seen_movies(args.particles, case, networks, args.folder))
         model = _model(calibration, movies, case)
-        steady[case] = score_steady(movies, model)
-        changes[case] = [score_changes(movies, model, odds) for odds in ODDS]
+        steady[case] = score_steady(movies, model, case.average_frames - 1)
+        changes[case] = [score_changes(movies, model, odds, case.average_frames - 1) for odds in ODDS]
         print(case, steady[case][-1], changes[case][1], flush=True)
     _plot_steady(steady).savefig(args.out / "tracking_steady.png", dpi=110)
     _plot_changes(changes).savefig(args.out / "tracking_changes.png", dpi=110)

@@ -159,3 +159,12 @@ def test_a_series_that_begins_with_vacuum_is_followed_from_its_first_column_on()
         vacuum = film.follower.follow(empty, np.empty((0, K)), NAN, SHAPE, MODEL)
         assert (vacuum.atoms, len(vacuum.track_id)) == (0.0, 0)
     assert (film.show(0, (0.0, 0.0)).track_id >= 0).all()
+
+
+def test_frames_before_the_average_is_full_are_not_followed() -> None:
+    film = Film(steady)
+    film.follower = Follower(K, PIXEL_A, after_frames=2)
+    followed = [film.show(frame, (0.0, 0.0), (1.5, 2.5)) for frame in range(4)]
+    assert [bool((f.track_id >= 0).any()) for f in followed] == [False, False, True, True]
+    assert followed[0].drift_px == (1.5, 2.5)
+    assert np.isnan([f.atoms for f in followed[:2]]).all()
