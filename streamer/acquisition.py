@@ -12,10 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 
+import zmq
+
 from streamer.config import DetectorConfig, RunConfig, TriggerMode
+from streamer.curve import client_keys
 from streamer.errors import DetectorError, UsageError
 from streamer.simplon import Simplon
-from streamer.sources import Scheme, parse_source, wait_reachable
+from streamer.sources import Scheme, open_receiver, parse_source, wait_reachable
 from streamer.worker import Control
 
 __all__ = ["expect_detector", "run_detector"]
@@ -25,6 +28,7 @@ _COMMAND_TIMEOUT_S = 120.0  # to initialise or arm a large detector
 _MARGIN_S = 30.0  # beyond the exposure itself
 _CHECK_S = 0.1
 _STATE_INTERVAL_S = 0.5
+_LEFTOVERS_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,8 @@ def run_detector(control: Control, config: RunConfig, begin: Event) -> None:
     """
     detector = _rest(config.detector)
     scheme = parse_source(config.source.address).scheme
-    _make_idle(detector, control.tell)
+    if _make_idle(detector, control.tell):
+        _discard_leftovers(config)
     series = _set_up(detector, config.detector, _FORMATS[scheme])
     control.tell(f"detector {detector.url}: {series}")
     wait_reachable(parse_source(config.source.address), config.source.connect_timeout_s)
@@ -97,7 +102,8 @@ def _rest(config: DetectorConfig) -> Simplon:
     return Simplon(config.arm, config.api_version, config.timeout_s)
 
 
-def _make_idle(detector: Simplon, say: Callable[[str], None]) -> None:
+def _make_idle(detector: Simplon, say: Callable[[str], None]) -> bool:
+    """Bring the detector into its idle state; return whether it was armed, by somebody else."""
     state = detector.state()
     if state in ("na", "error"):
         say(f"the detector's state is {state}: it is initialised")
@@ -107,6 +113,17 @@ def _make_idle(detector: Simplon, say: Callable[[str], None]) -> None:
         detector.command("disarm", _COMMAND_TIMEOUT_S)
     elif state != "idle":
         raise DetectorError(f"{detector.url} is busy (state {state}): wait until it is idle, or disarm it")
+    return state == "ready"
+
+
+def _discard_leftovers(config: RunConfig) -> None:
+    """Take the start and end of a series that was armed and never triggered off the stream."""
+    source = parse_source(config.source.address)
+    keys = client_keys(config.security.key, config.source.server_key)
+    with zmq.Context() as context:
+        with open_receiver(context, source, config.ingest, _LEFTOVERS_MS, keys) as receiver:
+            while receiver.poll(_LEFTOVERS_MS):
+                receiver.recv_multipart(copy=False)
 
 
 def _set_up(detector: Simplon, config: DetectorConfig, stream_format: str) -> _Series:
