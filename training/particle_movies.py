@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.assembly import FrameAssembly
+from pipeline.assembly import FrameAssembly, find_in_batch
 from pipeline.backends import Backend, BatchShape, make_backend
 from pipeline.columns import ColumnHeights
 from pipeline.networks import Networks
@@ -98,9 +98,11 @@ def seen(
         for frame in islice(movie, n_frames):
             image = np.ascontiguousarray(frame.image[window, window])
             prepared = steadier.steady(prepare(_task(image), PIXEL_SIZE_A, networks.pixel_size_A))
-            assembly = FrameAssembly(prepared, networks.pixel_size_A, threshold)
+            assembly = FrameAssembly(prepared)
             backend.submit(prepared.frame[np.newaxis])
-            assembly.put(assembly.tiles[0], backend.collect(), 0)
+            answer = backend.collect()
+            (found,) = find_in_batch(answer, 1, networks.pixel_size_A, threshold, np)
+            assembly.put(assembly.tiles[0], answer, 0, found)
             true = movie.columns(frame.place)
             true["y"] -= window.start
             true["x"] -= window.start
