@@ -101,8 +101,8 @@ def seen(
             assembly = FrameAssembly(prepared)
             backend.submit(prepared.frame[np.newaxis])
             answer = backend.collect()
-            found = find_in_batch(answer, 1, networks.pixel_size_A, threshold, np)
-            assembly.put(assembly.tiles[0], answer, 0, found[0])
+            (found,) = find_in_batch(answer, 1, networks.pixel_size_A, threshold, np)
+            assembly.put(assembly.tiles[0], answer, 0, found)
             true = movie.columns(frame.place)
             true["y"] -= window.start
             true["x"] -= window.start
