@@ -16,15 +16,13 @@ Frames are binned by two and low-passed to an atom's width.
 """
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 __all__ = ["DriftMeter"]
-
-FloatArray: TypeAlias = float | NDArray[np.floating[Any]]
 
 _BIN = 2
 _WIDTH_PX = 1.5  # of the low-pass, in pixels of the frame: 0.3 Å
@@ -78,11 +76,11 @@ class _Reference:
         sign = 1.0
         if self._average is not None:
             pattern = np.conj(self._average) * self._low_pass
-            self._last, sign = self._best_peak(np.asarray(spectrum * pattern, np.complex64))
+            self._last, sign = self._best_peak((spectrum * pattern).astype(np.complex64))
         self._remember(spectrum, sign)
         return float(_BIN * self._last[0]), float(_BIN * self._last[1])
 
-    def _best_peak(self, product: NDArray[np.complex64]) -> tuple[NDArray[np.float64], float]:
+    def _best_peak(self, product: NDArray[np.complexfloating]) -> tuple[NDArray[np.float64], float]:
         """Return the place of the likeliest peak [binned px] and its sign.
 
         A lattice's peaks differ by less than a peak loses between two pixels: so all that may be the highest
@@ -100,10 +98,10 @@ class _Reference:
                 best, place, sign = likelihood, at, turned
         return place, sign
 
-    def _penalty(self, y: FloatArray, x: FloatArray) -> NDArray[np.float64]:
+    def _penalty(self, y: Any, x: Any) -> Any:
         """Return what a step to (y, x) [binned px] costs."""
         distance2 = (y - self._last[0]) ** 2 + (x - self._last[1]) ** 2
-        return np.asarray(np.minimum(distance2 / (2 * (_STEP_PX / _BIN) ** 2), _MOST_PENALTY))
+        return np.minimum(distance2 / (2 * (_STEP_PX / _BIN) ** 2), _MOST_PENALTY)
 
     def _remember(self, spectrum: NDArray[np.complex64], sign: float) -> None:
         """Move a frame back to where the first one was, and average it in."""
@@ -142,9 +140,9 @@ def _highest(strength: NDArray[np.floating]) -> Iterator[tuple[int, int]]:
 
 
 def _climbed(
-    product: NDArray[np.complex64],
-    fy: NDArray[np.floating[Any]],
-    fx: NDArray[np.floating[Any]],
+    product: NDArray[np.complexfloating],
+    fy: NDArray[np.floating],
+    fx: NDArray[np.floating],
     start: tuple[float, float],
 ) -> tuple[NDArray[np.float64], float]:
     """Climb to the maximum near `start` of the correlation with spectrum `product` (h, w // 2 + 1).
@@ -168,11 +166,11 @@ def _climbed(
 
 
 def _derivatives(
-    product: NDArray[np.complex64],
-    fy: NDArray[np.floating[Any]],
-    fx: NDArray[np.floating[Any]],
-    at: NDArray[np.floating[Any]],
-) -> NDArray[np.floating[Any]]:
+    product: NDArray[np.complexfloating],
+    fy: NDArray[np.floating],
+    fx: NDArray[np.floating],
+    at: NDArray[np.float64],
+) -> NDArray[np.float64]:
     """Return the correlation's derivatives at a place: element [i, j] is the i-th in y, the j-th in x."""
     powers = np.arange(3)[:, None]
     rows = ((2j * np.pi * fy) ** powers * np.exp(2j * np.pi * fy * at[0])).astype(np.complex64)

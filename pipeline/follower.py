@@ -90,9 +90,12 @@ class Follower:
     pixel_size_A : float
     first_id : int
         Of the first track.
+    after_frames : int
+        Frames that are not followed yet, because the average of frames is not full.
     """
 
-    def __init__(self, max_count: int, pixel_size_A: float, first_id: int = 0) -> None:
+    def __init__(self, max_count: int, pixel_size_A: float, first_id: int = 0, after_frames: int = 0) -> None:
+        self._after_frames = after_frames
         self.tracks: Tracks | None = None
         self.frames = 0
         self._max_count = max_count
@@ -140,6 +143,9 @@ class Follower:
         model : FusionModel
             Its `errors` must have the same length in all frames.
         """
+        if self._after_frames:
+            self._after_frames -= 1
+            return _not_followed(len(columns), measured_px)
         tracks = self.tracks if self.tracks is not None else no_tracks(self._max_count, len(model.errors))
         found = np.stack([columns["y"], columns["x"]], axis=-1).astype(np.float64)
         tracks = tracks.updated(beliefs=predict(tracks.beliefs, model))
@@ -268,8 +274,9 @@ class Follower:
         fused = _fused(tracks, counts)
         atoms = np.arange(counts.shape[1])
         mean = counts @ atoms
-        variance = float((counts @ atoms**2 - mean**2).sum())
-        total = float(mean.sum())
+        there = counts[:, 0] < 0.5  # what is probably none adds nothing, however many of them there are
+        variance = float((counts @ atoms**2 - mean**2)[there].sum())
+        total = float(mean[there].sum())
         followed = row >= 0
         track_id, count = np.full(len(row), -1), np.zeros(len(row), np.int64)
         probability = np.full(len(row), nan)
@@ -299,6 +306,10 @@ class Follower:
         place = tracks.place + self._drift_px
         inside = (place > _EDGE_PX) & (place < np.array(shape) - 1 - _EDGE_PX)
         return np.asarray(inside.all(axis=1))
+
+
+def _not_followed(n: int, measured_px: tuple[float, float]) -> Followed:
+    return Followed(np.full(n, -1), np.zeros(n, np.int64), np.full(n, nan), measured_px, nan, nan)
 
 
 def pairs_near(

@@ -34,8 +34,8 @@ def pairs_within(found: Places, known: Places, reach: float) -> tuple[NDArray[np
 def _nearest(found: Places, known: Places) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
     """Return distance and index of the nearest known place, and for each known one the nearest found."""
     if len(found) * len(known) <= _FEW_PAIRS:
-        offsets = (np.subtract.outer(found[:, axis], known[:, axis]) for axis in (0, 1))
-        squared = np.square(np.hypot(*offsets))
+        squared = np.subtract.outer(found[:, 0], known[:, 0]) ** 2
+        squared += np.subtract.outer(found[:, 1], known[:, 1]) ** 2
         nearest = squared.argmin(axis=1)
         return np.sqrt(squared[np.arange(len(found)), nearest]), nearest, squared.argmin(axis=0)
     distance, nearest = cKDTree(known).query(found)
