@@ -88,7 +88,7 @@ def with_header(**fields: object) -> list[object]:
         (with_header(t_received=float("nan")), "no numbers"),
         (with_header(raw_high=float("inf")), "no numbers"),
         ([*encode_view(VIEW)[:4], bytes(7)], "bytes each"),
-        ([*encode_view(VIEW)[:4], bytes(25 * 60_000)], "60000 columns"),
+        ([*encode_view(VIEW)[:4], bytes(VIEW.columns.itemsize * 60_000)], "60000 columns"),
     ],
 )
 def test_damaged_messages_are_refused_and_the_next_is_taken(

@@ -10,7 +10,7 @@ from pipeline.reporting.page import make_page
 from pipeline.reporting.run import make_report, region_of
 from pipeline.reporting.tables import write_tables
 from streamer.errors import UsageError
-from streamer.result_tables import Tables
+from streamer.result_tables import Asked, Tables
 
 FRAMES = 11  # a second apart
 SQUARE = 14.0 * np.stack(np.meshgrid(range(5), range(5)), -1).reshape(-1, 2) + 20.0
@@ -66,6 +66,7 @@ def run_tables(changes: list[tuple[int, int, int, int]]) -> Tables:
         state="complete",
         end_reason="end message",
         uneven=(),
+        asked=Asked(),
     )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ NOTHING = np.zeros(0, np.float32)
 
 CASES: list[tuple[str, dict[str, Any], list[NDArray[Any]]]] = [
     ("Add", {}, [values(8, 1, 1)]),
+    ("Cast", {"to": TensorProto.FLOAT16}, []),
     ("Clip", {}, [np.float32(-0.5), np.float32(0.7)]),  # type: ignore[list-item]
     ("Concat", {"axis": 1}, [values(2, 3, 6, 10)]),
     ("Conv", CONV, [values(4, 8, 3, 3), values(4)]),
@@ -53,11 +54,15 @@ CASES: list[tuple[str, dict[str, Any], list[NDArray[Any]]]] = [
     ("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 0}, []),
     ("MaxPool", {"kernel_shape": [3, 3], "strides": [1, 1], "pads": [1, 1, 1, 1]}, []),
     ("Mul", {}, [values(2, 8, 6, 10)]),
+    ("Pow", {}, [np.float32(2.0)]),  # type: ignore[list-item]
+    ("Reciprocal", {}, []),
+    ("ReduceMean", {"keepdims": 1}, [whole(1)]),
     ("Relu", {}, []),
     ("Reshape", {}, [whole(0, 4, -1)]),
     ("Resize", NEAREST, [NOTHING, SCALES]),
     ("Shape", {}, []),
     ("Sigmoid", {}, []),
+    ("Sqrt", {}, []),
     ("Slice", {}, [whole(1, 0), whole(100, -1), whole(2, 3), whole(2, 3)]),
     ("Slice", {}, [whole(1), whole(2)]),
     ("Sub", {}, [values(10)]),
