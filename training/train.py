@@ -40,7 +40,7 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     draw: DrawConfig = field(default_factory=DrawConfig)
     seed: int = 1
-    steps: int = 12000
+    steps: int = 11000
     shapes: tuple[tuple[int, int], ...] = ((24, 96), (14, 128), (5, 224))
     pool: int = 512
     renewed_per_step: int = 2
