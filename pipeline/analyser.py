@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import zmq
+from threadpoolctl import threadpool_limits
 
 from pipeline.answers import Answers
 from pipeline.assembly import FrameAssembly, find_in_batch
@@ -88,6 +89,7 @@ def run_analyser(
 
     backend, info = start_backend(config.analysis, networks, load)
     with (
+        threadpool_limits(1, "blas"),  # threads of small products would fight the networks' for the cores
         closing(backend),
         _connected(config, tasks_address, results_address, view_address) as sockets,
     ):
