@@ -15,6 +15,7 @@ from gui.settings import (
     Backdrop,
     ContrastMode,
     Corners,
+    CountsFrom,
     Model,
     Region,
     Settings,
@@ -127,6 +128,14 @@ class Commands:
     def toggle_columns(self) -> None:
         """Show or hide the columns."""
         self.settings.change(show_columns=not self.settings.value.show_columns)
+
+    def next_counts(self) -> None:
+        """Show the counts of single frames, or those of all frames so far."""
+        self.choose_counts(_next(tuple(CountsFrom), self.settings.value.counts))
+
+    def choose_counts(self, counts: CountsFrom) -> None:
+        """Show these counts."""
+        self.settings.change(counts=counts)
 
     def next_backdrop(self) -> None:
         """Take the next picture beneath the columns."""

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from gui.counting import any_fused, fused_or_nan
 from gui.format import NOTHING, number_text, value_text
 from gui.geometry import inside, nearest_column
 from gui.past import Past
-from gui.series import Curve, Plot
+from gui.series import Curve, Plot, known_curves
 from gui.settings import Chosen, Corners
 from streamer.link import ViewHeader
 
@@ -25,6 +26,7 @@ __all__ = [
 
 _SAME_COLUMN_A = 1.0  # farther from its place than this, it is another column
 _SAME_COLUMN_PX = 8.0  # the same where the pixel size is unknown
+_NOT_FOUND = (0.0, math.nan, math.nan, math.nan)
 
 
 def chosen_column(header: ViewHeader, column: np.void) -> Chosen:
@@ -70,16 +72,19 @@ class ColumnFollower:
         self._followed = _Followed()
 
     def follow(self, chosen: Chosen | None, history: Past) -> NDArray[np.float64]:
-        """Return rows of (t [Unix s], count, probability); a frame without the column counts 0, NaN."""
+        """Return rows of (t [Unix s], count, probability, fused count, its probability).
+
+        A frame without the column counts 0, NaN, and says nothing of the fused count: NaN, NaN.
+        """
         if chosen != self._chosen or history.t_first > self._followed.last_t:
             self._chosen, self._followed = chosen, _Followed()
         if chosen is not None:
             for header, columns in history.columns(self._followed.last_t):
                 index = find_chosen(chosen, header, columns)
-                found = (0.0, math.nan) if index is None else columns[["count", "probability"]][index].item()
+                found = _NOT_FOUND if index is None else _counts_of(columns[index])
                 self._followed.values.append((header.t_received, *found))
                 self._followed.last_t = header.t_received
-        return self._followed.array(3)
+        return self._followed.array(5)
 
 
 class RegionFollower:
@@ -90,35 +95,38 @@ class RegionFollower:
         self._followed = _Followed()
 
     def follow(self, corners: Corners | None, history: Past) -> NDArray[np.float64]:
-        """Return rows of (t [Unix s], atoms, columns)."""
+        """Return rows of (t [Unix s], atoms, columns, atoms by fused counts); the last NaN where unknown."""
         if corners != self._corners or history.t_first > self._followed.last_t:
             self._corners, self._followed = corners, _Followed()
         if corners is not None:
             for header, columns in history.columns(self._followed.last_t):
                 within = inside(corners, columns["y"], columns["x"])
                 atoms = float(columns["count"][within].sum(dtype=np.int64))
-                self._followed.values.append((header.t_received, atoms, float(within.sum())))
+                fused = float(columns["fused_count"][within].sum(dtype=np.int64))
+                fused = fused if any_fused(columns) else math.nan
+                self._followed.values.append((header.t_received, atoms, float(within.sum()), fused))
                 self._followed.last_t = header.t_received
-        return self._followed.array(3)
+        return self._followed.array(4)
 
 
 def column_plots(rows: NDArray[np.float64], t_zero: float, t_cursor: float | None) -> tuple[Plot, ...]:
-    """Make the plots of a `ColumnFollower`'s rows."""
+    """Make the plots of a `ColumnFollower`'s rows: count and probability, of single frames and fused."""
     if not len(rows):
         return ()
     x = rows[:, 0] - t_zero
-    _, count, probability = _at(rows, t_cursor)
-    reading = f"{count:.0f} atoms" if count else "gone"
-    return (
-        Plot("column count", "Chosen column", reading, (_steps(x, rows[:, 1]),), _around(rows[:, 1]), 2),
-        Plot(
-            "column probability",
-            "Probability of the count",
-            value_text(probability, 2) if math.isfinite(probability) else NOTHING,
-            (Curve("", x, rows[:, 2]),),
-            (0.0, 1.0),
-        ),
+    _, *now = _at(rows, t_cursor)
+    counts = (
+        _steps(x, rows[:, k], name, _count_text(now[k - 1])) for k, name in ((1, "single"), (3, "fused"))
     )
+    probabilities = (
+        Curve(name, x, rows[:, k], reading=_probability_text(now[k - 1]))
+        for k, name in ((2, "single"), (4, "fused"))
+    )
+    plots = (
+        Plot("column count", "Chosen column", known_curves(*counts), _around(rows[:, (1, 3)]), 2),
+        Plot("column probability", "Probability of the count", known_curves(*probabilities), (0.0, 1.0)),
+    )
+    return tuple(plot for plot in plots if plot.curves)
 
 
 def region_plots(rows: NDArray[np.float64], t_zero: float, t_cursor: float | None) -> tuple[Plot, ...]:
@@ -126,20 +134,36 @@ def region_plots(rows: NDArray[np.float64], t_zero: float, t_cursor: float | Non
     if not len(rows):
         return ()
     x = rows[:, 0] - t_zero
-    _, atoms, columns = _at(rows, t_cursor)
+    _, *now = _at(rows, t_cursor)
+    atoms, columns, fused = (number_text(round(v)) if math.isfinite(v) else NOTHING for v in now)
+    of_atoms = known_curves(_steps(x, rows[:, 1], "single", atoms), _steps(x, rows[:, 3], "fused", fused))
     return (
-        Plot("region atoms", "Atoms in the region", number_text(round(atoms)), (_steps(x, rows[:, 1]),)),
-        Plot("region columns", "Columns in it", number_text(round(columns)), (_steps(x, rows[:, 2]),)),
+        Plot("region atoms", "Atoms in the region", of_atoms),
+        Plot("region columns", "Columns in it", (_steps(x, rows[:, 2], "", columns),)),
     )
 
 
+def _counts_of(column: np.void) -> tuple[float, ...]:
+    return float(column["count"]), float(column["probability"]), *fused_or_nan(column)
+
+
+def _count_text(count: float) -> str:
+    if not math.isfinite(count):
+        return NOTHING
+    return f"{count:.0f} atom{'' if count == 1 else 's'}" if count else "gone"
+
+
+def _probability_text(probability: float) -> str:
+    return value_text(probability, 2) if math.isfinite(probability) else NOTHING
+
+
 def _around(counts: NDArray[np.float64]) -> tuple[float, float]:
-    return float(counts.min()) - 1.0, float(counts.max()) + 1.0
+    return float(np.nanmin(counts)) - 1.0, float(np.nanmax(counts)) + 1.0
 
 
-def _steps(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
+def _steps(x: NDArray[np.float64], y: NDArray[np.float64], name: str, reading: str) -> Curve:
     """Whole numbers change from one frame to the next, not in between."""
-    return Curve("", np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1])
+    return Curve(name, np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1], reading=reading)
 
 
 def _at(rows: NDArray[np.float64], t: float | None) -> tuple[float, ...]:

@@ -93,6 +93,7 @@ class AnalysisWindow(QMainWindow):
             panel.clicked.connect(commands.select)
             panel.hovered.connect(self._point)
         parts.map.roi_moved.connect(commands.set_roi)
+        parts.map.counts.chosen.connect(commands.choose_counts)
         for timeline in (parts.timeline, parts.tabs.column, parts.tabs.region):
             timeline.scrubbed.connect(self._scrub)
         parts.tabs.rectangle.clicked.connect(lambda: commands.propose_roi(rectangle_corners))
@@ -159,7 +160,8 @@ class AnalysisWindow(QMainWindow):
         start, end = time_range(zero, newest.t_received, window_s, state.t_end, state.t)
         shown = history.between(start - 1.0, end + 1.0)
         n_points = self.panels.timeline.width_px()
-        plots = resolve_plots(shown, settings.plots, zero, state.t, newest.pixel_size_A, n_points)
+        pixel_size_A, counts = newest.pixel_size_A, settings.counts
+        plots = resolve_plots(shown, settings.plots, zero, state.t, pixel_size_A, n_points, counts)
         channels = self.session.channels.channels
         plots += channel_plots(channels, (start, end), zero, state.t, n_points)
         column = column_plots(self._column.follow(state.chosen, history), zero, state.t)
@@ -167,7 +169,7 @@ class AnalysisWindow(QMainWindow):
         axes = (start - zero, end - zero), None if state.t is None else state.t - zero
         self.panels.timeline.draw(plots, *axes)
         self.panels.tabs.draw(column, region, *axes)
-        self.panels.tabs.spectrum.draw(self._frame, newest.pixel_size_A)
+        self.panels.tabs.spectrum.draw(self._frame, pixel_size_A)
 
     def _redraw(self, state: ViewState) -> None:
         self.draw()
