@@ -52,6 +52,7 @@ class Commands:
         self.state = state
         self._history = history
         self._remote = remote
+        self._kept_in_view: View | None = None
 
     def go_live(self) -> None:
         """Show the newest frame again."""
@@ -104,12 +105,14 @@ class Commands:
     def show_particle(self) -> None:
         """Zoom to the particle and keep it in view."""
         self.state.change(region=None, following=True)
+        self._kept_in_view = None
         self.keep_particle_in_view()
 
     def keep_particle_in_view(self) -> None:
         """Move the zoom after the particle, if that was asked for; called for each frame drawn."""
         view = self._shown()
-        if self.state.value.following and view is not None:
+        if self.state.value.following and view is not None and view is not self._kept_in_view:
+            self._kept_in_view = view
             whole = whole_frame(view.header.height, view.header.width)
             self.state.change(region=particle_region(view.columns, whole, self.state.value.region))
 

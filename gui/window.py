@@ -32,7 +32,7 @@ from streamer.link import View
 __all__ = ["AnalysisWindow"]
 
 _TICK_MS = 33
-_TIMELINE_EVERY = 4
+_TIMELINE_EVERY = 6
 _SIZE_PX = (1440, 900)
 
 
