@@ -190,10 +190,10 @@ def _show(address: str, pipe: Connection, stop: Event) -> None:
     from gui.app import application, give_way, open_window
 
     app = application()
-    give_way()
     rates: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         window = open_window(address, Path(folder) / "window.ini")
+        window.first_shown.connect(give_way)
 
         def look() -> None:
             rates.append(window.session.scene(window.state.value).shown_per_s)

@@ -54,7 +54,7 @@ class PlotRow(QWidget):
         self.box.mouseDragEvent = self._mouse
         self.box.mouseClickEvent = self._mouse
         self._bands = [BandItem(self.box, colours[k]) if has else None for k, has in enumerate(has_band)]
-        width = 1.6 * self.devicePixelRatioF()  # pyqtgraph's pens are in physical pixels
+        width = 1.0 * self.devicePixelRatioF()  # in physical pixels; above one, lines take ten times as long
         self._curves = [pg.PlotDataItem(pen=pg.mkPen(colours[k], width=width)) for k in range(len(has_band))]
         self.line = pg.InfiniteLine(angle=90, pen=pg.mkPen(theme.mark, width=width))
         for item in (*self._curves, self.line):

@@ -52,9 +52,12 @@ class AnalysisWindow(QMainWindow):
     -------
     open_wanted(str)
         An address or a file for a further window.
+    first_shown()
+        There is a picture for the first time.
     """
 
     open_wanted = Signal(str)
+    first_shown = Signal()
 
     def __init__(
         self, session: LiveSession | FileSession, settings: Model[Settings], ini: QSettings | None = None
@@ -145,6 +148,8 @@ class AnalysisWindow(QMainWindow):
     def _resolve_frame(self, view: View | None, settings: Settings) -> None:
         if self._frame_of is not None and self._frame_of[0] is view and self._frame_of[1] is settings:
             return
+        if view is not None and (self._frame_of is None or self._frame_of[0] is None):
+            self.first_shown.emit()
         self._frame_of = (view, settings)
         n = settings.average_frames
         recent = () if view is None or n == 1 else tuple(self.session.history.recent(view, n))
