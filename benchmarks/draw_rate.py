@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import psutil
 
-__all__ = ["Case", "draw_rate"]
+__all__ = ["Case", "draw_rate", "publish"]
 
 WINDOW_PX = (1920, 1080)
 SENT_PER_S = 30.0
@@ -36,7 +36,7 @@ def draw_rate(case: Case, seconds: float) -> dict[str, Any]:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     stop = context.Event()
-    publisher = context.Process(target=_publish, args=(theirs, case, stop))
+    publisher = context.Process(target=publish, args=(theirs, case, stop, SENT_PER_S))
     publisher.start()
     try:
         return _measure(ours.recv(), case, seconds)
@@ -97,7 +97,7 @@ def _run(window: Any, seconds: float) -> tuple[list[float], list[int]]:
     return rounds_s, shown
 
 
-def _publish(pipe: Connection, case: Case, stop: Event) -> None:
+def publish(pipe: Connection, case: Case, stop: Event, rate_hz: float) -> None:
     """Publish a few prepared views again and again, each with a new frame id and time."""
     from streamer.link import View, encode_view
     from tests.gui.publisher import Particle, Publisher, make_status, make_view
@@ -115,4 +115,4 @@ def _publish(pipe: Connection, case: Case, stop: Event) -> None:
             if frame_id % 15 == 0:
                 publisher.send(make_status(received=frame_id, recorded=frame_id, analysed=frame_id))
             frame_id += 1
-            time.sleep(max(0.0, start + frame_id / SENT_PER_S - time.perf_counter()))
+            time.sleep(max(0.0, start + frame_id / rate_hz - time.perf_counter()))

@@ -1,5 +1,7 @@
 """Pictures made smaller or averaged, for display only. Pure functions of uint8 arrays."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,14 +28,14 @@ def binned(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
     return smaller
 
 
-def block_sums(picture: NDArray[np.uint8], factor: int) -> NDArray[np.unsignedinteger]:
+def block_sums(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint16] | NDArray[np.uint32]:
     """Add up `factor` x `factor` pixels each, rows first; in 16 bits as long as no sum can exceed them.
 
     With 2048² pixels and a factor of 2 this takes 2 ms, a reduction over two axes of four more than 20.
     """
-    sums = np.uint16 if factor <= _MOST_IN_16_BITS else np.uint32
+    sums: type[np.uint16 | np.uint32] = np.uint16 if factor <= _MOST_IN_16_BITS else np.uint32
     height, width = (n // factor * factor for n in picture.shape)
-    rows = picture[0:height:factor, :width].astype(sums)
+    rows: NDArray[Any] = picture[0:height:factor, :width].astype(sums)
     for k in range(1, factor):
         rows += picture[k:height:factor, :width]
     total = rows[:, ::factor].copy()

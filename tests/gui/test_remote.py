@@ -97,7 +97,7 @@ def test_a_note_belongs_to_the_moment_of_the_question(open_window: OpenWindow, p
         ingest.close()
     assert (request["do"], request["text"]) == ("note", "CO on")
     assert isinstance(request["age_s"], float)
-    assert request["age_s"] >= 0.3
+    assert request["age_s"] >= 0.25  # Qt's own timer may be a twentieth early
     assert window.panels.header.said.text() == "Noted, frame 7: run.nxs"
 
 
