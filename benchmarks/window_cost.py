@@ -8,12 +8,8 @@ the turns without any before and after, so that what else the machine does hits 
 import contextlib
 import multiprocessing
 import os
-import re
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -24,6 +20,7 @@ from typing import Any
 import psutil
 import zmq
 
+from benchmarks.demonstration import demonstration
 from streamer.link import STATUS_TOPIC, RunStatus, decode_status
 
 __all__ = ["window_cost"]
@@ -32,8 +29,6 @@ TURNS = (0, 1, 0, 4, 0, 1, 0, 4, 0)
 STARTED_S = 120.0
 WARM_UP_S = 5.0
 SETTLE_S = 3.0
-_PYTHON = (sys.executable, "-m", "pipeline.cli")
-_ADDRESSES = (re.compile(r"atomstream gui (tcp://\S+)"), re.compile(r"atomstream tell (tcp://\S+)"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,7 @@ class Turn:
 
 def window_cost(seconds: float, turns: tuple[int, ...] = TURNS) -> dict[str, Any]:
     """Measure each of `turns`, so many windows at once, for `seconds` each."""
-    with _demo() as address, _statuses(address) as next_status:
+    with demonstration("--fps", "0") as address, _statuses(address) as next_status:
         while next_status().analysed < 1:
             pass
         _rate(next_status, WARM_UP_S)
@@ -104,38 +99,6 @@ def _rate(next_status: Callable[[], RunStatus], seconds: float) -> float:
 def _cpu_s(pid: int) -> float:
     times = psutil.Process(pid).cpu_times()
     return times.user + times.system
-
-
-@contextlib.contextmanager
-def _demo() -> Iterator[str]:
-    """Run the demonstration until the end of the block; gives the address for windows."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [
-            *_PYTHON, "demo", "--headless", "--fps", "0", "--policy", "wait", "--frames", "1000000",
-            "--out", str(Path(folder) / "demo.nxs"),
-        ]  # fmt: skip
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        try:
-            view, control = _addresses_of(process)
-            yield view
-            subprocess.run([*_PYTHON, "tell", control, "stop"], check=True, stdout=subprocess.DEVNULL)
-            process.wait(60)
-        finally:
-            process.kill()
-            process.wait()
-
-
-def _addresses_of(process: subprocess.Popen[str]) -> list[str]:
-    """Read where windows and commands go from what the run says first."""
-    assert process.stderr is not None
-    said = ""
-    for line in process.stderr:
-        said += line
-        found = [address.search(said) for address in _ADDRESSES]
-        if all(found):
-            threading.Thread(target=process.stderr.read, daemon=True).start()  # so that it never blocks
-            return [match[1] for match in found if match]
-    raise RuntimeError(f"the demonstration ended with status {process.wait()}:\n{said}")
 
 
 @contextlib.contextmanager
