@@ -13,7 +13,7 @@ from streamer.config import SecurityConfig
 from streamer.curve import client_keys, own_keys
 from streamer.errors import UsageError
 from streamer.keys import make_key_files
-from streamer.link import View, encode_view
+from streamer.link import View, encode_status, encode_view
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
 
 PARTICLE = Particle(size=128, n_largest=3)
@@ -87,6 +87,10 @@ def with_header(**fields: object) -> list[object]:
         (with_header(bin_px=0), "px"),
         (with_header(t_received=float("nan")), "no numbers"),
         (with_header(raw_high=float("inf")), "no numbers"),
+        (with_header(total_atoms_std=float("inf")), "infinite"),
+        (encode_status(make_status(control="tcp://[::1")), "tcp://HOST:PORT"),
+        (encode_status(make_status(path="x" * 100_000)), "100000 characters"),
+        (encode_status(make_status(t=float("nan"))), "without a time"),
         ([*encode_view(VIEW)[:4], bytes(7)], "bytes each"),
         ([*encode_view(VIEW)[:4], bytes(VIEW.columns.itemsize * 60_000)], "60000 columns"),
     ],
