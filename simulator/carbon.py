@@ -61,7 +61,7 @@ def thrown(count: int, box_A: NDArray[np.float64], rng: np.random.Generator) -> 
 
 def tree_of(points_A: NDArray[np.float64], box_A: NDArray[np.float64]) -> cKDTree:
     """Return the search tree of points in a box that repeats along x and y."""
-    return cKDTree(inside(points_A, box_A), boxsize=[box_A[0], box_A[1], 0.0])
+    return cKDTree(inside(points_A, box_A), boxsize=box_A * (1.0, 1.0, 0.0))
 
 
 def inside(points_A: NDArray[np.float64], box_A: NDArray[np.float64]) -> NDArray[np.float64]:

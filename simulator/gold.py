@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -107,18 +108,16 @@ def build_shape(shape: str, parameters: Parameters) -> Atoms:
     Octahedra take (length, cutoff), decahedra (p, q, r), icosahedra the number of shells, all as in
     ``ase.cluster``; cubes (edge in lattice constants, layers of {111}).
     """
-    a = LATTICE_CONSTANT_A
-    if shape == "cube":
-        return plain(FaceCenteredCubic("Au", [(1, 0, 0), (1, 1, 1)], parameters, latticeconstant=a))
-    if shape == "Marks decahedron":
-        return plain(Decahedron("Au", *parameters, latticeconstant=a))
     if shape == "icosahedron":
         return relaxed_icosahedron(*parameters)
-    return plain(Octahedron("Au", *parameters, latticeconstant=a))
+    if shape == "cube":
+        return ase_cluster(FaceCenteredCubic, [(1, 0, 0), (1, 1, 1)], parameters)
+    return ase_cluster(Decahedron if shape == "Marks decahedron" else Octahedron, *parameters)
 
 
-def plain(atoms: Atoms) -> Atoms:
-    """Return the positions alone, about the middle of the atoms."""
+def ase_cluster(builder: Any, *parameters: Any) -> Atoms:
+    """Return the atoms of one of ASE's builders, about their middle."""
+    atoms = builder("Au", *parameters, latticeconstant=LATTICE_CONSTANT_A)
     return Atoms(atoms.symbols, positions=atoms.positions - atoms.positions.mean(0))
 
 
@@ -128,7 +127,7 @@ def relaxed_icosahedron(shells: int) -> Atoms:
     ASE makes the radial bonds as long as the bulk's; the tangential ones are then 5.15 % longer (Mackay, Acta
     Cryst. 15 (1962) 916), and each of the twenty tetrahedra has as many of the one kind as of the other.
     """
-    atoms = plain(Icosahedron("Au", shells, latticeconstant=LATTICE_CONSTANT_A))
+    atoms = ase_cluster(Icosahedron, shells)
     atoms.positions /= (1.0 + 1.0515) / 2.0
     return atoms
 
