@@ -98,11 +98,9 @@ def generate(config: GoldDatasetConfig) -> Path:
 def create(file: h5py.File, config: GoldDatasetConfig) -> None:
     """Create the empty datasets and fix both splits."""
     n, pixels = config.particles, config.gold.pixels
-    indices, grid = np.arange(n), (1, pixels, pixels, 2)
-    carbon = file.create_group("carbon")
-    for group, count, shape in ((file, n, grid), (carbon, config.membranes, grid[1:])):
-        group.create_dataset("waves", (count, *shape), np.float16, chunks=(1, *shape))
-        group.create_dataset("done", data=np.zeros(count, bool))
+    indices, carbon = np.arange(n), file.create_group("carbon")
+    create_waves(file, n, (1, pixels, pixels, 2))
+    create_waves(carbon, config.membranes, (config.carbon.pixels, config.carbon.pixels, 2))
     carbon.create_dataset("thickness_A", (config.membranes,), np.float32)
     carbon.create_dataset("split", data=membrane_split(config.membranes))
     coarse = (pixels // COARSE, pixels // COARSE)
@@ -115,6 +113,12 @@ def create(file: h5py.File, config: GoldDatasetConfig) -> None:
     file.attrs["pixel_size_A"] = config.gold.pixel_size_A
     file.attrs["energy_eV"] = ENERGY_EV
     file.attrs["config"] = identity(config)
+
+
+def create_waves(group: h5py.Group, count: int, shape: tuple[int, ...]) -> None:
+    """Create the datasets of waves and of what is done."""
+    group.create_dataset("waves", (count, *shape), np.float16, chunks=(1, *shape))
+    group.create_dataset("done", data=np.zeros(count, bool))
 
 
 def split_of(groups: NDArray[np.intp], config: GoldDatasetConfig) -> NDArray[np.uint8]:

@@ -41,11 +41,11 @@ class GoldTrainConfig(TrainConfig):
 
     data: str = "data/gold.h5"
     out: str = "data/runs/gold_restore"
-    model: ModelConfig = field(default_factory=lambda: ModelConfig("denoise", (48, 64, 96)))
+    model: ModelConfig = field(default_factory=lambda: ModelConfig("denoise", (48, 80, 128)))
     pictures: GoldDraw = field(default_factory=GoldDraw)
     restore: str = "pipeline/models/gold_restore.onnx"
     steps: int = 6000
-    shapes: tuple[tuple[int, int], ...] = ((8, 128), (3, 224))
+    shapes: tuple[tuple[int, int], ...] = ((16, 128), (6, 224))
     pool: int = 384
     renewed_per_step: int = 1
     threads: int = 1
@@ -56,7 +56,7 @@ def shape_config(config: GoldTrainConfig) -> GoldTrainConfig:
     return replace(
         config,
         out="data/runs/gold_shapes",
-        model=ModelConfig("shapes", (32, 64, 128)),
+        model=ModelConfig("shapes", (24, 48, 96)),
         shapes=((32, 128),),
         pool=12000,
         steps=5000,
