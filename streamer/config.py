@@ -39,6 +39,7 @@ NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Precision = Literal["", "f16", "bf16", "f32"]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_MANY = 1000  # analysers, where their number is not limited
 
 
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -96,9 +97,17 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     engines: str = ""  # a folder for the engines TensorRT builds; empty: the user's cache
     on_device: bool = True  # with TensorRT: prepare frames and find columns on the GPU
     detection_threshold: Fraction = 0.5
-    analysers: Positive = 1
+    analysers: NonNegative = 1  # on this machine; 0: those on others alone
+    remote: str = ""  # tcp://HOST:PORT, where analysers on other machines may join; empty: nowhere
+    remote_limit: NonNegative = 0  # how many of them at a time; 0: any number
+    join_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0  # how long frames wait for one of them
     average_frames: Positive = 1  # the networks get the drift-corrected mean of so many (with one analyser)
     follow: bool = True  # give columns an identity, and fuse their counts over frames (with one analyser)
+
+    @property
+    def alone(self) -> bool:
+        """Whether one analyser sees all frames, so that it can average them and follow columns."""
+        return self.analysers + (self.remote_limit or _MANY if self.remote else 0) == 1
 
 
 class ViewConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

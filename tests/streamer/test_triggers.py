@@ -236,7 +236,7 @@ def run_of(
     thread = threading.Thread(target=run_ingest, args=arguments)
     thread.start()
     assert ready.wait(TIMEOUT_S)
-    analyser = Analyser(context, addresses["tasks"], addresses["results"])
+    analyser = Analyser(context, addresses["analysers"])
     device = context.socket(zmq.PUSH)
     device.set(zmq.LINGER, 0)
     device.connect(remote.stimuli)
