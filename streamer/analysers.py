@@ -153,6 +153,8 @@ class Analysers:
         if not self._send(peer.origin, parts):
             return False
         peer.held.add(name)
+        place = self._place(peer.origin)
+        self._peers[place] = self._peers.pop(place)  # of those with equally little to do, the others come next
         return True
 
     def say(self, origin: Origin, message: Any) -> bool:
