@@ -59,6 +59,7 @@ class AnalyserDesk:
         self._notes, self._windows, self._inform = notes, windows, inform
         self._infos: list[AnalyserInfo] = []
         self._of_origin: dict[bytes, AnalyserInfo] = {}
+        self._strangers: set[bytes] = set()
         self._topics: set[bytes] = set()
         self._n_welcomed = 0
         self._local_ones_gone = not config.analysis.analysers
@@ -117,6 +118,7 @@ class AnalyserDesk:
     def _introduce(self, origin: Origin, info: AnalyserInfo) -> None:
         """Name an engine in the files; refuse one whose networks are not those of the others."""
         if self._infos and info.networks != self._infos[0].networks:
+            self._strangers.add(origin.route)
             self._refuse(origin, _other_networks(self._infos[0], info))
             return
         self._of_origin[origin.route] = info
@@ -148,6 +150,8 @@ class AnalyserDesk:
 
     def _join(self, origin: Origin, join: Join) -> None:
         remote = self._analysers.is_remote(origin)
+        if origin.route in self._strangers:
+            return  # it was told why
         if remote and origin.route not in self._of_origin:
             self._refuse(origin, "it has not introduced itself with the networks of this run")
             return

@@ -154,7 +154,7 @@ class Analysers:
             return False
         peer.held.add(name)
         place = self._place(peer.origin)
-        self._peers[place] = self._peers.pop(place)  # of those with equally little to do, the others come next
+        self._peers[place] = self._peers.pop(place)  # the next is for another that holds as few
         return True
 
     def say(self, origin: Origin, message: Any) -> bool:

@@ -112,12 +112,19 @@ class Analyser:
     """The analysing end: takes tasks and answers them as the test wishes."""
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", address: str, name: str = "analyser-1", room: int = 2
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        address: str,
+        name: str = "analyser-1",
+        room: int = 2,
+        info: AnalyserInfo | None = None,
     ) -> None:
         self.name = name
         self._socket = context.socket(zmq.DEALER)
         self._socket.set(zmq.LINGER, 1000)
         self._socket.connect(address)
+        if info is not None:
+            self.introduce(info)
         self._socket.send(joining.encode(Join(name, room)))
         self._tasks: list[Task] = []
         self.heard: list[FromIngest] = []
@@ -129,16 +136,31 @@ class Analyser:
     def has_task(self, wait_ms: int) -> bool:
         """Whether a task is there, or comes within this time."""
         deadline = time.monotonic() + wait_ms / 1000
-        while not self._tasks and self._socket.poll(max(0, round(1000 * (deadline - time.monotonic())))):
-            parts = [part.buffer for part in self._socket.recv_multipart(copy=False)]
-            if len(parts) > 1:
-                self._tasks.append(decode_task(parts))
-            else:
-                self.heard.append(decode_from_ingest(parts[0]))
+        while not self._tasks and self._read(max(0, round(1000 * (deadline - time.monotonic())))):
+            pass
         return bool(self._tasks)
+
+    def _read(self, wait_ms: int) -> bool:
+        """Take one message in; False if none has come in time."""
+        if not self._socket.poll(wait_ms):
+            return False
+        parts = [part.buffer for part in self._socket.recv_multipart(copy=False)]
+        if len(parts) > 1:
+            self._tasks.append(decode_task(parts))
+        else:
+            self.heard.append(decode_from_ingest(parts[0]))
+        return True
 
     def introduce(self, info: AnalyserInfo) -> None:
         self._socket.send_multipart(encode_analyser(info))
+
+    def hears(self, kind: type[Any]) -> Any:
+        """Wait until ingest says something of a kind, other than tasks, and return it."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while not (found := [message for message in self.heard if isinstance(message, kind)]):
+            assert time.monotonic() < deadline, f"only {self.heard} was heard"
+            self._read(20)
+        return found[-1]
 
     def say(self, message: Any) -> None:
         self._socket.send(joining.encode(message))
