@@ -77,6 +77,10 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     flush_interval_s: Seconds = 0.25
     maps_every: NonNegative = 0  # store denoised and atom-count maps of every n-th frame; 0: none
     paused: bool = False  # begin with recording switched off, until somebody switches it on
+    every: Positive = 1  # keep frames whose id is a multiple of this; the ledger names the others
+    look_back_s: Seconds = 0.0  # how far back an event keeps all frames
+    look_ahead_s: Seconds = 0.0  # and how long after it
+    look_back_MiB: Positive = 1024  # what the frames of the last seconds may take in memory
 
 
 class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -199,6 +203,7 @@ class TriggerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     hysteresis: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # how far inside again before it can fire anew
     rearm_s: Seconds = 1.0
     mark: bool = True  # a note in the file
+    keep: bool = False  # keep all frames around it: record.look_back_s before, record.look_ahead_s after
     webhook: str = ""  # http:// or https://, called with the event as JSON
 
     def __post_init__(self) -> None:
@@ -253,8 +258,10 @@ def expect_channels(config: RunConfig) -> None:
     Raises
     ------
     UsageError
-        If a trigger watches a channel that is not declared, or control.bind, which both need, is empty.
+        If a trigger watches a channel that is not declared, control.bind, which both need, is empty, or a
+        trigger is to keep frames that nothing holds or takes.
     """
+    _expect_something_to_keep(config)
     names = {channel.name for channel in config.channel}
     if not config.control.bind and (names or any(trigger.webhook for trigger in config.trigger)):
         raise UsageError("stimulus channels and webhooks need a control address, but control.bind is empty")
@@ -264,6 +271,17 @@ def expect_channels(config: RunConfig) -> None:
                 f"trigger {trigger.name!r} watches channel {trigger.channel!r}, which is not declared: there"
                 f" are {', '.join(sorted(names)) or 'none'}"
             )
+
+
+def _expect_something_to_keep(config: RunConfig) -> None:
+    keeping = [trigger.name for trigger in config.trigger if trigger.keep]
+    if keeping and not config.record.path:
+        raise UsageError(f"trigger {keeping[0]!r} is to keep frames, but this run is not recorded")
+    if keeping and not config.record.look_back_s and not config.record.look_ahead_s:
+        raise UsageError(
+            f"trigger {keeping[0]!r} is to keep frames, but record.look_back_s and .look_ahead_s are both 0:"
+            " give --look-back-s or --look-ahead-s"
+        )
 
 
 def load_config(path: Path) -> RunConfig:

@@ -6,7 +6,8 @@ it all: ZeroMQ's receive queue (`IngestConfig.receive_queue_frames`) is the buff
 disk.
 
 Memory: at most that many messages in the queue, as many more frames as the analysers may hold
-(`streamer.handon`), `RecordConfig.flush_frames` results, and half a megabyte of ledger for each open series.
+(`streamer.handon`), `RecordConfig.look_back_MiB` of frames that an event may ask for,
+`RecordConfig.flush_frames` results, and half a megabyte of ledger for each open series.
 """
 
 import logging
@@ -55,6 +56,7 @@ _BURST_S = 0.1
 _STATUS_INTERVAL_S = 0.5
 _POLL_MS = 20
 _COMMAND_INTERVAL_S = 0.005  # to ask for commands costs microseconds, too many to pay for each frame
+_WRITE_BACK_S = 0.005  # in each round, between two bursts of frames
 _STATUS_QUEUE = 4
 _LINGER_MS = 500
 
@@ -382,6 +384,7 @@ class Ingest:
             self._next_commands = now + _COMMAND_INTERVAL_S
             self._take_commands()
         for series in self._keeper.open_series:
+            series.write_back(_WRITE_BACK_S)
             series.flush_if_due(now)
         if now >= self._next_status:
             self._next_status = now + _STATUS_INTERVAL_S
@@ -391,6 +394,7 @@ class Ingest:
             self._publish_status()
             self._channels.repeat()
             for series in self._keeper.open_series:
+                series.forget_old(now)
                 series.beat(now)
 
     def _publish_status(self) -> None:
@@ -408,7 +412,8 @@ class Ingest:
         poller.register(self._sockets.commands, zmq.POLLIN)
         if not self._handon.blocked and self._keeper.accepting:
             poller.register(self._sockets.receiver.socket, zmq.POLLIN)
-        poller.poll(_POLL_MS)
+        busy = any(series.look_back.n_wanted for series in self._keeper.open_series)
+        poller.poll(0 if busy else _POLL_MS)
 
 
 def _receive(socket: "zmq.Socket[bytes]") -> list[memoryview]:

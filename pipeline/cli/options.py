@@ -73,6 +73,10 @@ _PLACES = {
     "stimuli": ("control", "stimuli"),
     "metrics": ("control", "metrics"),
     "paused": ("record", "paused"),
+    "record_every": ("record", "every"),
+    "look_back_s": ("record", "look_back_s"),
+    "look_ahead_s": ("record", "look_ahead_s"),
+    "look_back_MiB": ("record", "look_back_MiB"),
 }
 """Where the value of each option belongs in the configuration."""
 
@@ -141,7 +145,16 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--paused", action="store_const", const=True, help="begin with recording switched off"
     )
+    _add_events(parser)
     add_keys(parser)
+
+
+def _add_events(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is kept (docs/triggers.md)")
+    group.add_argument("--record-every", type=int, metavar="N", help="keep every n-th frame only")
+    group.add_argument("--look-back-s", type=float, metavar="S", help="an event keeps all frames so far back")
+    group.add_argument("--look-ahead-s", type=float, metavar="S", help="and so long after it")
+    group.add_argument("--look-back-MiB", type=int, metavar="MIB", help="in so much memory (default: 1024)")
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:

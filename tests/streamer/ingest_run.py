@@ -17,7 +17,15 @@ from zmq.utils import garbage
 from streamer import joining
 from streamer.clock import RunClock
 from streamer.compression import encode
-from streamer.config import AnalysisConfig, ChannelConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
+from streamer.config import (
+    AnalysisConfig,
+    ChannelConfig,
+    IngestConfig,
+    RecordConfig,
+    RunConfig,
+    SourceConfig,
+    TriggerConfig,
+)
 from streamer.control import Remote
 from streamer.ingest import run_ingest
 from streamer.joining import FromIngest, Join, decode_from_ingest
@@ -259,6 +267,7 @@ def running(
     record: RecordConfig | None = None,
     remote: Remote | None = None,
     channel: tuple[ChannelConfig, ...] = (),
+    trigger: tuple[TriggerConfig, ...] = (),
     **limits: Any,
 ) -> Iterator[tuple[Detector, IngestRun, Callable[..., Analyser]]]:
     """Start a detector and ingest; the third value makes analysers, of this machine if not `remote`."""
@@ -270,6 +279,7 @@ def running(
             record=msgspec.structs.replace(record or RecordConfig(), path=str(path)),
             analysis=analysis,
             channel=channel,
+            trigger=trigger,
         )
         run = IngestRun(config, remote)
         analysers: list[Analyser] = []
