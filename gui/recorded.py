@@ -44,6 +44,7 @@ class RecordedPast:
 
     def reload(self) -> None:
         """Read the tables anew: a file that is being written has grown."""
+        self._views.clear()  # results may have come to frames that were looked at without
         with open_result(self.path) as file:
             self.tables = read_tables(file)
             self._height, self._width = file["/entry/stack/intensity"].shape[1:]

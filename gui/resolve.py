@@ -96,6 +96,7 @@ class Drawing:
     roi: Corners | None = None
     untold: str = ""
     recording: bool = False
+    can_go_live: bool = True
     said: str = ""
 
 
@@ -150,6 +151,7 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
         roi=state.roi,
         untold=why_not(scene.status, scene.address),
         recording=scene.status is not None and bool(scene.status.path) and scene.status.recording,
+        can_go_live=not scene.recorded or (scene.status is not None and scene.status.state == "running"),
         said=scene.said,
     )
 
