@@ -8,9 +8,10 @@ from pathlib import Path
 
 from gui.player import Player
 from gui.recorded import RecordedPast
+from gui.region_note import region_of_note
 from gui.remote import Remote
 from gui.resolve import Scene
-from gui.settings import ViewState
+from gui.settings import Corners, ViewState
 from gui.status_text import CRASHED
 from streamer.link import RunStatus, View
 from streamer.result_tables import FileState, count, file_state
@@ -45,6 +46,12 @@ class FileSession:
         self._clock = clock
         self._reloaded = clock()
         self._size = path.stat().st_size
+
+    @property
+    def saved_region(self) -> Corners | None:
+        """The region of interest that was saved last while the file was recorded."""
+        regions = [region_of_note(text) for text in self.history.notes]
+        return next((region for region in reversed(regions) if region is not None), None)
 
     @property
     def name(self) -> str:

@@ -54,6 +54,7 @@ class RecordedPast:
             self.latency_s = file["/entry/process/latency/received_to_published"][:].tolist()
             self._pixel_size_A = float(file["/entry/process/series/pixel_size_nm"][()]) * _A_PER_NM
             self.channels = _channels(file)
+            self.notes = [_decoded(text) for text in file["/entry/process/notes/text"][:]]
             self._map_row = _rows_by_frame(file.get("/entry/maps/frame_id"))
         ledger = self.tables.ledger
         recorded = np.flatnonzero(ledger["stack_row"] >= 0)
@@ -198,5 +199,8 @@ def _rows_by_frame(frame_ids: h5py.Dataset | None) -> dict[int, int]:
 
 
 def _text(file: h5py.File, path: str) -> str:
-    value = file[path][()]
+    return _decoded(file[path][()])
+
+
+def _decoded(value: object) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

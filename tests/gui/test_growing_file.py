@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
@@ -11,7 +12,11 @@ from PySide6.QtWidgets import QApplication
 
 from benchmarks.demonstration import demonstration
 from gui import file_session
+from gui.feed import Feed
 from gui.file_session import FileSession
+from gui.history import History
+from gui.region_note import region_note, region_of_note
+from gui.session import LiveSession
 from gui.settings import Model, Settings
 from gui.window import AnalysisWindow
 from streamer.errors import UsageError
@@ -72,3 +77,49 @@ def test_a_file_that_grows_is_followed_until_it_is_closed(
     assert not header.live.isVisible()
     assert not window.panels.alarm.isVisible()
     window.close()
+
+
+def test_a_region_is_saved_with_the_run_and_there_again_when_its_file_is_opened(
+    app: QApplication, no_widgets_left: None, tmp_path: Path
+) -> None:
+    path = tmp_path / "region.nxs"
+    with demonstration("--fps", "8", "--size", "256", out=path) as address:
+        live = AnalysisWindow(LiveSession(Feed(address), History()), Model(Settings()))
+        live.stop_timer()
+        live.show()
+        tabs = live.panels.tabs
+        wait(live, lambda: len(live.session.history.rows) > 3 and live.session.status is not None)
+        assert not tabs.save.isEnabled()
+        tabs.setCurrentIndex(1)
+        QTest.mouseClick(tabs.polygon, Qt.MouseButton.LeftButton)
+        wait(live, tabs.save.isEnabled)
+        region = live.state.value.roi
+        assert region is not None
+        QTest.mouseClick(tabs.save, Qt.MouseButton.LeftButton)
+        wait(live, lambda: live.panels.header.said.text().startswith("Noted"))
+        live.close()
+    file = AnalysisWindow(FileSession(path), Model(Settings()))
+    file.stop_timer()
+    assert file.state.value.roi is not None
+    np.testing.assert_allclose(file.state.value.roi, region, atol=0.06)
+    file.draw_timeline()
+    assert len(file.panels.tabs.region.plots) == 2
+    file.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "CO on", "region [y,x px]", "region [y,x px] 1,2 3,4", "region [y,x px] a,b c,d e,f"]
+)
+def test_other_notes_are_no_regions(text: str) -> None:
+    assert region_of_note(text) is None
+
+
+def test_a_region_of_many_corners_is_rounded_and_of_too_many_is_not_noted() -> None:
+    assert region_of_note(region_note(((0.04, 1.0), (-2.5, 3.0), (4.0, 5.0)))) == (
+        (0.0, 1.0),
+        (-2.5, 3.0),
+        (4.0, 5.0),
+    )
+    many = tuple((1000.4 + k, 2000.4) for k in range(24))
+    assert region_of_note(region_note(many)) == tuple((1000.0 + k, 2000.0) for k in range(24))
+    assert region_note(many * 2) == ""
