@@ -105,7 +105,7 @@ def _canvas(box: Any, theme: Theme, *, is_last: bool) -> Any:
     left, bottom = pg.AxisItem("left"), pg.AxisItem("bottom")
     left.setWidth(_AXIS_WIDTH_PX)
     left.setGrid(26)
-    left.setTickDensity(0.7)
+    left.setTickDensity(0.5)
     bottom.setHeight(_AXIS_HEIGHT_PX if is_last else 3)
     bottom.tickStrings = lambda values, scale, spacing: [f"{value:g} s" for value in values]
     for axis in (left, bottom):
