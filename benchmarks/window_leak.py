@@ -2,9 +2,9 @@
 
 A real window is fed 25 pictures a second over a real socket while somebody keeps choosing columns and
 regions, looking back, zooming and changing settings; it is counted after each round of that. What it
-remembers is limited so that the limits are reached soon after the start. Growth is the median of the last
-fifth of the run against that of the second. Before that, all is done eighty times without a pause. The test suite holds a short version
-(`tests/gui/test_window.py`).
+remembers is limited so that the limits are reached soon after the start; before, all is done eighty times
+without a pause. Growth is the median of the last fifth of the run against that of the second. The test suite
+holds a short version (`tests/gui/test_window.py`).
 
 Run it: ``python -m benchmarks.window_leak --minutes 10``.
 """
