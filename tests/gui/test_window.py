@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
@@ -16,6 +17,7 @@ from gui.history import Limits
 from gui.persist import load_settings, open_ini
 from gui.settings import Backdrop, ContrastMode, CountsFrom, Region, Settings, ThemeName
 from gui.window import AnalysisWindow
+from streamer.link import View
 from tests.gui.conftest import OpenWindow, process_events, show_until
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
 
@@ -253,6 +255,30 @@ def test_hostile_messages_are_ignored_with_a_note(open_window: OpenWindow, publi
     assert window.panels.alarm.isVisible()
     assert "5 messages" in window.panels.alarm.label.text()
     assert newest_id(window) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["pixel_size_A", "drift_y_px", "total_atoms", "ood_score", "t_published", "raw_low"]
+)
+@pytest.mark.parametrize("value", [1e300, -1e300, float("inf"), float("nan"), 0.0])
+def test_absurd_values_do_not_keep_the_next_frame_from_being_shown(
+    open_window: OpenWindow, publisher: Publisher, name: str, value: float
+) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(2))
+    sound = make_view(PARTICLE, 2, size=256)
+    header = msgspec.structs.replace(sound.header, **{name: value})
+    publisher.send(View(header, sound.raw, sound.denoised, sound.columns))
+    publisher.send(make_view(PARTICLE, 3, size=256))
+    show_until(window, lambda: newest_id(window) == 3)
+    column = sound.columns[4]
+    window.commands.select(float(column["y"]), float(column["x"]))
+    window.commands.step_back()
+    window.draw_timeline()
+    process_events()
+    window.commands.go_live()
+    window.tick()
+    assert "frame 3 " in window.panels.map.detail.text()
 
 
 def test_markup_in_a_status_is_shown_as_text(open_window: OpenWindow, publisher: Publisher) -> None:
