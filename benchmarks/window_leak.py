@@ -65,7 +65,7 @@ def watch(seconds: float) -> list[dict[str, float]]:
 
 
 def _run(address: str, seconds: float) -> list[dict[str, float]]:
-    from PySide6.QtCore import QTimer
+    from PySide6.QtCore import QEvent, QTimer
 
     from gui.app import application
     from gui.feed import Feed
@@ -84,6 +84,7 @@ def _run(address: str, seconds: float) -> list[dict[str, float]]:
     for act in WARM_UP_ROUNDS * everything:
         act()
         app.processEvents()
+        app.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # outside exec() nobody else does
     acts = itertools.cycle([*everything, lambda: samples.append(_sample(window))])
     timers = []
     for interval_s, what in ((ACT_S, lambda: next(acts)()), (seconds, window.close)):
