@@ -39,6 +39,7 @@ NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Precision = Literal["", "f16", "bf16", "f32"]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Length = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -96,9 +97,15 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     engines: str = ""  # a folder for the engines TensorRT builds; empty: the user's cache
     on_device: bool = True  # with TensorRT: prepare frames and find columns on the GPU
     detection_threshold: Fraction = 0.5
+    particle_size_nm: tuple[Length, Length] = (2.0, 20.0)  # where particles are classified: others are none
     analysers: Positive = 1
     average_frames: Positive = 1  # the networks get the drift-corrected mean of so many (with one analyser)
     follow: bool = True  # give columns an identity, and fuse their counts over frames (with one analyser)
+
+    def __post_init__(self) -> None:
+        low, high = self.particle_size_nm
+        if low >= high:
+            raise ValueError(f"particle_size_nm is {low:g} to {high:g} nm: the first must be the smaller")
 
 
 class ViewConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,0 +1,257 @@
+"""From a restored picture to the particles in it: where they are, how large, and their outlines.
+
+Pure functions on arrays of NumPy or CuPy: the array module and its ``ndimage`` are handed in, and what was
+found comes to the host in one piece. A particle is where the picture differs from its level, up or down:
+lattice fringes do both. So the root mean square deviation within about a lattice spacing is what is
+thresholded.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from math import pi
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.preprocess import Array, to_host
+from pipeline.views import binned
+from streamer.records import OUTLINE_POINTS
+
+__all__ = ["SMOOTHING_A", "FoundParticles", "deviation", "find_particles", "ndimage_for", "usual_value"]
+
+SMOOTHING_A = 1.2
+"""Standard deviation of the window within which deviations are averaged [Å]. Of gold's widest fringes, {111}
+at 2.35 Å, whose squares repeat every 1.18 Å, exp(-2 π² 1.2² / 1.18²) = 10⁻⁹ is left."""
+
+_COARSE_A = 0.45  # pixels up to this size are enough for that window
+_SAMPLE_PX = 20_000  # pixels that the level and its spread are estimated from
+_SHARE = 4  # the shortest interval that holds one value in four: a particle may fill half of the picture
+_SHORTEST_IN_SIGMA = 0.637  # length of that interval of a normal distribution, 2 · Φ⁻¹(0.625)
+_SIGNIFICANT = 6.0  # standard deviations of the background
+_LEAST_CONTRAST = 0.02  # of the vacuum level: what is fainter is no particle, however quiet the background
+_THRESHOLD_PASSES = 4
+_MOST = 64  # particles of a frame; of more, the largest
+_EIGHT = np.ones((3, 3), np.int8)  # neighbours share a side or a corner
+
+
+@dataclass(frozen=True, slots=True)
+class FoundParticles:
+    """The particles of one picture, in its pixels and the order of their first rows; on the host.
+
+    Attributes
+    ----------
+    y, x : numpy.ndarray of float32, shape (n,)
+        Centres of area [px].
+    area : numpy.ndarray of float32, shape (n,)
+        [px].
+    axes : numpy.ndarray of float32, shape (n, 2)
+        Long and short axis of the ellipse of equal second moments [px].
+    touches_border : numpy.ndarray of bool, shape (n,)
+    outline : numpy.ndarray of float32, shape (n, OUTLINE_POINTS, 2)
+        Corners (y, x) [px] at equal steps of the angle.
+    level : float
+        The picture's level outside particles.
+    """
+
+    y: NDArray[np.float32]
+    x: NDArray[np.float32]
+    area: NDArray[np.float32]
+    axes: NDArray[np.float32]
+    touches_border: NDArray[np.bool_]
+    outline: NDArray[np.float32]
+    level: float
+
+    def __len__(self) -> int:
+        return len(self.area)
+
+
+def ndimage_for(xp: ModuleType) -> Any:
+    """Return ``scipy.ndimage`` or its counterpart for an array module."""
+    return import_module("scipy.ndimage" if xp is np else f"{xp.__name__}x.scipy.ndimage")
+
+
+def find_particles(
+    picture: Array,
+    pixel_size_A: float,
+    size_nm: tuple[float, float],
+    xp: ModuleType = np,
+    ndimage: Any = None,
+) -> FoundParticles:
+    """Find the particles of a picture.
+
+    Parameters
+    ----------
+    picture : array of float32, shape (H, W)
+        In units of the vacuum level; of one level where there is no particle.
+    pixel_size_A : float
+        Of `picture` [Å].
+    size_nm : tuple of float
+        Smallest and largest diameter of the circle of equal area [nm]; others are passed over.
+    xp : module
+        NumPy or CuPy, whichever `picture` lives in.
+    ndimage : module, optional
+        What `ndimage_for` returns; found anew if it is not given.
+
+    Notes
+    -----
+    Connected pixels that stand out of the background by six of its standard deviations are candidates. Each
+    gets a threshold of its own, halfway between the background and its mean above the threshold, iterated
+    (Ridler & Calvard, IEEE Trans. Syst. Man Cybern. 8 (1978) 630): a stationary point of Otsu's criterion
+    that, unlike the criterion's maximum, does not depend on how much of the picture the particle fills. A
+    faint particle beside a strong one keeps its edge. Holes belong to the particle around them.
+    """
+    ndimage = ndimage or ndimage_for(xp)
+    level, _ = usual_value(picture, xp)
+    bin_px = max(1, int(_COARSE_A / pixel_size_A))
+    coarse_A = bin_px * pixel_size_A
+    strength = deviation(picture, level, bin_px, SMOOTHING_A / coarse_A, ndimage, xp)
+    mask = _without_holes(_standing_out(strength, xp, ndimage), xp, ndimage)
+    labels, n_labels = ndimage.label(mask, xp.asarray(_EIGHT))
+    found = _measured(labels, int(n_labels), level, _limits_px(size_nm, coarse_A), xp)
+    return found if bin_px == 1 else _magnified(found, bin_px)
+
+
+def usual_value(values: Array, xp: ModuleType = np) -> tuple[float, float]:
+    """Return the commonest value and its spread (as a standard deviation), whatever else there is.
+
+    From the shortest interval that holds a quarter of a sample of the values: a mode (Rousseeuw & Leroy,
+    Robust Regression and Outlier Detection (1987), section 4.3: with a half, the "shorth").
+    """
+    step = max(1, round((values.size / _SAMPLE_PX) ** 0.5))
+    ordered = xp.sort(values[::step, ::step].ravel())
+    n_inside = max(1, ordered.size // _SHARE)
+    lengths = ordered[n_inside:] - ordered[:-n_inside]
+    first = int(lengths.argmin())
+    return float(ordered[first + n_inside // 2]), float(lengths[first]) / _SHORTEST_IN_SIGMA
+
+
+def deviation(
+    picture: Array, level: float, bin_px: int, sigma_px: float, ndimage: Any, xp: ModuleType = np
+) -> Array:
+    """Return the root mean square deviation from `level` in a Gaussian window.
+
+    Parameters
+    ----------
+    picture : array of float32, shape (H, W)
+    bin_px : int
+        Side of the squares of `picture` that become a pixel.
+    sigma_px : float
+        Of the window, in these pixels.
+    """
+    squares = binned(xp.square(picture - np.float32(level)), bin_px, xp)
+    return xp.sqrt(xp.maximum(ndimage.gaussian_filter(squares, sigma_px, mode="nearest"), 0.0))
+
+
+def _standing_out(strength: Array, xp: ModuleType, ndimage: Any) -> Array:
+    """Return which pixels are above their candidate's own threshold, shape (H, W)."""
+    background, spread = usual_value(strength, xp)
+    least = max(background + _SIGNIFICANT * spread, _LEAST_CONTRAST)
+    labels, n_labels = ndimage.label(strength > least, xp.asarray(_EIGHT))
+    inside = xp.flatnonzero(labels)
+    label, value = labels.ravel()[inside], strength.ravel()[inside]
+    threshold = xp.full(int(n_labels) + 1, least)
+    for _ in range(_THRESHOLD_PASSES):
+        above = value > threshold[label]
+        number = xp.bincount(label, weights=above, minlength=len(threshold))
+        total = xp.bincount(label, weights=value * above, minlength=len(threshold))
+        threshold = xp.maximum((background + total / xp.maximum(number, 1.0)) / 2, least)
+    mask = xp.zeros(strength.size, bool)
+    mask[inside[value > threshold[label]]] = True
+    return mask.reshape(strength.shape)
+
+
+def _without_holes(mask: Array, xp: ModuleType, ndimage: Any) -> Array:
+    """Fill what is not connected with the edge of the picture."""
+    outside, n_labels = ndimage.label(~mask)
+    open_ones = xp.zeros(int(n_labels) + 1, bool)
+    open_ones[_edge_of(outside, xp)] = True
+    open_ones[0] = False
+    return ~open_ones[outside]
+
+
+def _edge_of(labels: Array, xp: ModuleType) -> Array:
+    return xp.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+
+
+def _limits_px(size_nm: tuple[float, float], pixel_size_A: float) -> tuple[float, float]:
+    """Return the smallest and largest area [px]."""
+    low, high = (pi / 4 * (10 * size / pixel_size_A) ** 2 for size in size_nm)
+    return low, high
+
+
+def _measured(
+    labels: Array, n_labels: int, level: float, limits_px: tuple[float, float], xp: ModuleType
+) -> FoundParticles:
+    """Measure the labelled areas within the limits."""
+    inside = xp.flatnonzero(labels)
+    label = labels.ravel()[inside]
+    y, x = (v.astype(xp.float64) for v in (inside // labels.shape[1], inside % labels.shape[1]))
+    # Powers of places up to thousands of pixels lose nothing that matters in double precision.
+    sums = [xp.bincount(label, weights=w, minlength=n_labels + 1) for w in (y, x, y * y, x * x, y * x)]
+    touches = xp.zeros(n_labels + 1, bool)
+    touches[_edge_of(labels, xp)] = True
+    area = xp.bincount(label, minlength=n_labels + 1)
+    table = to_host(xp.stack([area, touches, *sums]).astype(xp.float64), xp)[:, 1:]  # (7, n_labels)
+    kept = _kept(table[0], limits_px)
+    area, touches, *moments = table[:, kept]
+    numbers = np.zeros(n_labels + 1, np.uint8)
+    numbers[kept + 1] = np.arange(1, len(kept) + 1)
+    centre, axes = _ellipses(area, np.array(moments).reshape(5, -1))
+    picture = to_host(xp.asarray(numbers)[labels], xp) if len(kept) else np.zeros((0, 0), np.uint8)
+    outlines = [_outline(picture, i + 1, centre[:, i]) for i in range(len(kept))]
+    y_px, x_px = centre.astype(np.float32)
+    return FoundParticles(
+        y_px,
+        x_px,
+        area.astype(np.float32),
+        axes.T.astype(np.float32),
+        touches > 0,
+        np.array(outlines, np.float32).reshape(len(kept), OUTLINE_POINTS, 2),
+        level,
+    )
+
+
+def _magnified(found: FoundParticles, factor: int) -> FoundParticles:
+    """Return the same particles in pixels that are `factor` times smaller; centres of pixels are whole."""
+    shift = (factor - 1) / 2
+    return FoundParticles(
+        found.y * factor + shift,
+        found.x * factor + shift,
+        found.area * factor**2,
+        found.axes * factor,
+        found.touches_border,
+        found.outline * factor + shift,
+        found.level,
+    )
+
+
+def _kept(area: NDArray[np.float64], limits_px: tuple[float, float]) -> NDArray[np.intp]:
+    fitting = np.flatnonzero((area >= limits_px[0]) & (area <= limits_px[1]))
+    return np.sort(fitting[np.argsort(-area[fitting], kind="stable")[:_MOST]])
+
+
+def _ellipses(
+    area: NDArray[np.float64], moments: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return centres (2, n) and long and short axes (2, n) of the ellipses of equal moments [px].
+
+    An ellipse's variance along an axis is a sixteenth of its length squared; a pixel's own is 1/12.
+    """
+    y, x, yy, xx, yx = moments / area
+    yy, xx, yx = yy - y * y + 1 / 12, xx - x * x + 1 / 12, yx - y * x
+    middle, half = (yy + xx) / 2, np.hypot((yy - xx) / 2, yx)
+    return np.stack([y, x]), 4 * np.sqrt(np.stack([middle + half, np.maximum(middle - half, 0)]))
+
+
+def _outline(labels: NDArray[np.uint8], label: int, centre: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the farthest places of an area in equal steps of the angle around its centre, (n, 2)."""
+    y, x = (v - c for v, c in zip(np.nonzero(labels == label), centre, strict=True))
+    turn = np.rint(np.arctan2(y, x) / (2 * pi) * OUTLINE_POINTS).astype(int) % OUTLINE_POINTS
+    radius = np.zeros(OUTLINE_POINTS)
+    np.maximum.at(radius, turn, np.hypot(y, x))
+    angle = 2 * pi * np.arange(OUTLINE_POINTS) / OUTLINE_POINTS
+    seen = radius > 0
+    radius = np.interp(angle, angle[seen], radius[seen], period=2 * pi) + 0.5  # to the pixels' edge
+    return np.asarray(centre + radius[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1))
