@@ -17,6 +17,7 @@ from pipeline.backends import Backend, BatchShape, NetworkOutput, make_backend
 from pipeline.backends.tensorrt_backend import TensorRtBackend
 from pipeline.columns import measure_batch
 from pipeline.networks import Networks, find_networks
+from pipeline.particle_networks import AnyNetworks
 from pipeline.prepare import prepare
 from tests.pipeline.backend_suite import NAMES, BackendSuite, give, take
 from tests.pipeline.test_backends import frames, reference, shipped  # noqa: F401  fixtures
@@ -44,24 +45,24 @@ class _Gpu(BackendSuite):
 
 
 class TestTensorRtOnDevice(_Gpu):
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         return TensorRtBackend(networks, engines=self.engines)
 
 
 class TestTensorRtFromHost(_Gpu):
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         return TensorRtBackend(networks, engines=self.engines, on_device=False)
 
 
 class TestTensorRtFloat32(_Gpu):
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         return TensorRtBackend(networks, precision="f32", engines=self.engines)
 
 
 class TestTorchCuda(BackendSuite):
     name = "torch"
 
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         return make_backend("torch", networks)
 
 
