@@ -45,14 +45,14 @@ class ParticleTable:
         self._columns = {spec.name: file.column(_GROUP, spec) for spec in PARTICLES}
         self._first_row = file.column(_GROUP, PARTICLES_FIRST_ROW)
         self._attribute = file.number(_GROUP, "shapes")
-        self._names: NDArray[np.bytes_] = texts([UNSURE], _NAME_BYTES)
+        self._names = _names_by_number(())
         self._n_rows = 0
 
     def put_shapes(self, shapes: Sequence[str]) -> None:
         """Name the classes, in the order of their numbers."""
         if shapes:
             self._attribute.put(_padded(shapes))
-            self._names = texts([*shapes, UNSURE], _NAME_BYTES)  # the last one is number -1
+            self._names = _names_by_number(shapes)
 
     def append(self, results: Sequence[FrameResult]) -> None:
         """Add the particles of these frames and show them; their first rows are shown by `flush`."""
@@ -63,7 +63,7 @@ class ParticleTable:
         rows = np.concatenate([result.particles for result in results])
         self._n_rows += len(rows)
         self._columns["frame_id"].append(np.repeat([result.frame_id for result in results], lengths))
-        self._columns["shape_class"].append(self._names[np.clip(rows["shape"], -1, len(self._names) - 1)])
+        self._columns["shape_class"].append(self._names[np.clip(rows["shape"], -1, MOST_SHAPES - 1)])
         for name in self._columns.keys() - _DERIVED:
             self._columns[name].append(rows[name])
         for column in self._columns.values():
@@ -72,6 +72,12 @@ class ParticleTable:
     def flush(self) -> None:
         """Show which particles belong to which result; after the summary."""
         self._first_row.flush()
+
+
+def _names_by_number(shapes: Sequence[str]) -> NDArray[np.bytes_]:
+    """Return a name for every number, also where none was told; the last one is number -1."""
+    nameless = [f"shape {number}" for number in range(len(shapes), MOST_SHAPES)]
+    return texts([*shapes[:MOST_SHAPES], *nameless, UNSURE], _NAME_BYTES)
 
 
 def _padded(shapes: Sequence[str]) -> NDArray[np.bytes_]:

@@ -136,18 +136,17 @@ def _shapes(level: float) -> onnx.ModelProto:
     side_nm = PATCH_PX * SHAPE_PIXEL_A / 10
     limit = np.pi / 4 * (SHAPE_LIMIT_NM / side_nm) ** 2
     nodes = [
-        helper.make_node("Sub", ["patch", "level"], ["difference"]),
+        helper.make_node("Conv", ["patch", "tenfold", "level"], ["difference"]),
         helper.make_node("Mul", ["difference", "difference"], ["square"]),
-        helper.make_node("Mul", ["square", "hundred"], ["stands out"]),
-        helper.make_node("Clip", ["stands out", "low", "high"], ["inside"]),
+        helper.make_node("Clip", ["square", "low", "high"], ["inside"]),
         helper.make_node("ReduceMean", ["inside", "axes"], ["share"], keepdims=0),
         helper.make_node("Mul", ["share", "slopes"], ["steep"]),
         helper.make_node("Add", ["steep", "offsets"], ["logits"]),
     ]
     slopes = np.array([-40.0, 40.0])
     weights = {
-        "level": np.array(level), "hundred": np.array(100.0), "low": np.array(0.0), "high": np.array(1.0),
-        "slopes": slopes, "offsets": -slopes * limit,
+        "tenfold": np.full((1, 1, 1, 1), 10.0), "level": np.array([-10 * level]),
+        "low": np.array(0.0), "high": np.array(1.0), "slopes": slopes, "offsets": -slopes * limit,
     }  # fmt: skip
     initialisers = [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()]
     initialisers.append(numpy_helper.from_array(np.array([2, 3]), "axes"))
