@@ -1,4 +1,4 @@
-"""Finding particles in restored pictures: fringes, faint and cut ones, noise, and none where there is none."""
+"""Finding particles in restored pictures: fringes, faint and cut ones, noise, and none in nothing."""
 
 import numpy as np
 import pytest
