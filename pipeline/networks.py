@@ -34,7 +34,6 @@ INPUT_NAME = "frames"
 OUTPUT_NAMES = {
     "denoise": ("denoised",),
     "heights": ("column_probability", "count_logits"),
-    "restore": ("denoised",),
 }
 
 
@@ -158,17 +157,24 @@ def dose_range(header: OnnxHeader) -> tuple[float, float] | None:
     return (float(low_high[0]), float(low_high[1])) if low_high else None
 
 
-def read_network(folder: Path, material: str, task: str) -> NetworkFile:
+def read_network(folder: Path, material: str, name: str, task: str = "") -> NetworkFile:
     """Read and check a network that every frame goes through.
+
+    Parameters
+    ----------
+    name : str
+        Second part of the file's name.
+    task : str
+        What it is for, if that is not its name: a key of `OUTPUT_NAMES`.
 
     Raises
     ------
     BackendError
         If it is missing or does not fit this program.
     """
-    path = folder / f"{material}_{task}.onnx"
+    path = folder / f"{material}_{name}.onnx"
     header, sha256 = read_header(path)
-    _check(path, header, task)
+    _check(path, header, task or name)
     return NetworkFile(path, sha256, header)
 
 

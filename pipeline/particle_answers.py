@@ -13,9 +13,9 @@ from pipeline.familiarity import noise_range, noise_term
 from pipeline.maps import to_frame_grid
 from pipeline.particle_networks import ParticleNetworks
 from pipeline.particles import FoundParticles, find_particles, ndimage_for
-from pipeline.patches import cut_patches
+from pipeline.patches import cut_patches, without_neighbours
 from pipeline.prepare import PreparedFrame
-from pipeline.preprocess import to_host
+from pipeline.preprocess import Array, to_host
 from streamer.clock import RunClock
 from streamer.config import RunConfig
 from streamer.errors import UsageError
@@ -55,7 +55,7 @@ class ParticleAnswers:
         self._size_nm = config.analysis.particle_size_nm
         self._judges = config.analysis.backend != "null"
         self._noise = noise_range(networks.dose_range_e_per_A2, networks.pixel_size_A)
-        self._clock, self._shapes, self._classify = clock, networks.shapes, classify
+        self._clock, self._networks, self._classify = clock, networks, classify
         self._ndimage: Any = None
 
     def find(self, output: NetworkOutput, n_slots: int, xp: Any) -> list[None]:
@@ -84,19 +84,24 @@ class ParticleAnswers:
         )
 
     def _particles(self, frame: FrameAssembly) -> NDArray[np.void]:
-        prepared = frame.prepared
+        prepared, xp = frame.prepared, frame.prepared.xp
         if self._ndimage is None:
-            self._ndimage = ndimage_for(prepared.xp)
-        picture_A = prepared.pixel_size_A * prepared.scale[0]
-        found = find_particles(frame.denoised, picture_A, self._size_nm, prepared.xp, self._ndimage)
+            self._ndimage = ndimage_for(xp)
+        sizes = prepared.pixel_size_A * prepared.scale[0], self._networks.pedestal_per_A, self._size_nm
+        found = find_particles(frame.denoised, *sizes, xp, self._ndimage)
         if not len(found):
             return np.empty(0, PARTICLE_DTYPE)
-        picture, fill = frame.denoised, found.level
-        if self._shapes.patch_of == "frame":
-            picture, fill = prepared.frame[0, : picture.shape[0], : picture.shape[1]], 0.0
-        sizes = picture_A, self._shapes.pixel_size_A
-        logits = self._classify(cut_patches(picture, found.y, found.x, *sizes, fill, prepared.xp))
-        return particle_rows(found, logits, self._shapes.unsure_below, prepared)
+        logits = self._classify(self._patches(frame, found))
+        return particle_rows(found, logits, self._networks.shapes.unsure_below, prepared)
+
+    def _patches(self, frame: FrameAssembly, found: FoundParticles) -> Array:
+        prepared, binning = frame.prepared, self._networks.binning
+        picture, xp = frame.denoised, prepared.xp
+        if self._networks.shapes.patch_of == "frame":
+            height, width = picture.shape
+            return cut_patches(prepared.frame[0, :height, :width], found.y, found.x, binning, 0.0, xp)
+        patches = cut_patches(picture, found.y, found.x, binning, xp=xp)
+        return without_neighbours(patches, found, binning, xp=xp)
 
     def _map(self, frame: FrameAssembly) -> NDArray[np.float16] | None:
         """Return the restored frame in its own pixels, if it is one of every n-th to be stored."""

@@ -1,13 +1,14 @@
 """The networks of a run that classifies particles, and which kind of run a material's networks are for.
 
-``MATERIAL_restore.onnx`` takes every frame, as a denoiser does, and gives the particles without their
-support: vacuum and support have one level in its picture. ``MATERIAL_shapes.onnx`` takes the surroundings of
-one particle and gives calibrated logits of its shape.
+``MATERIAL_restore.onnx`` is a denoiser that gives the particles without their support: vacuum and support are
+1 in its picture, and particles stand on a pedestal that grows with their thickness. ``MATERIAL_shapes.onnx``
+takes the surroundings of one particle and gives calibrated logits of its shape.
 """
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,6 +41,7 @@ PATCH_PX = 128
 """Side of the square that the shape network looks at [px], at its own pixel size."""
 
 _PATCH_OF = ("restored", "frame")
+_SAME_SIZE = 0.001  # relative
 _T = TypeVar("_T")
 
 
@@ -87,10 +89,20 @@ class ShapeFile:
 
 @dataclass(frozen=True, slots=True)
 class ParticleNetworks:
-    """The two networks of a run that classifies particles: one for every frame, one for every particle."""
+    """The two networks of a run that classifies particles: one for every frame, one for every particle.
+
+    Attributes
+    ----------
+    pedestal_per_A : float
+        By how much an ångström of a particle raises the restored picture.
+    binning : int
+        Pixels of a frame for one of a patch, along each axis.
+    """
 
     restore: NetworkFile
     shapes: ShapeFile
+    pedestal_per_A: float
+    binning: int
 
     @property
     def per_frame(self) -> tuple[NetworkFile, ...]:
@@ -160,9 +172,23 @@ def find_particle_networks(folder: Path | None, material: str) -> ParticleNetwor
         If one is missing or does not fit this program, or they are of different materials.
     """
     folder = folder or shipped_folder()
-    restore, shapes = read_network(folder, material, "restore"), _read_shapes(folder, material)
+    restore, shapes = read_network(folder, material, "restore", "denoise"), _read_shapes(folder, material)
+    expect_metadata(restore.path, restore.header, "denoise", "pedestal_per_A")
     expect_together(restore.path, restore.header, shapes.path, shapes.header, "material")
-    return ParticleNetworks(restore, shapes)
+    metadata = restore.header.metadata
+    pedestal = _parsed(restore.path, "pedestal_per_A", metadata, _positive, "a number above 0")
+    return ParticleNetworks(restore, shapes, pedestal, _binning(restore, shapes))
+
+
+def _binning(restore: NetworkFile, shapes: ShapeFile) -> int:
+    ratio = shapes.pixel_size_A / restore.pixel_size_A
+    binning = round(ratio)
+    if binning < 1 or abs(ratio / binning - 1) > _SAME_SIZE:
+        raise BackendError(
+            f"the networks in {restore.path.parent} do not belong together: the pixel of {shapes.path.name},"
+            f" {shapes.pixel_size_A:g} Å, is no multiple of {restore.pixel_size_A:g} Å"
+        )
+    return binning
 
 
 def _read_shapes(folder: Path, material: str) -> ShapeFile:
@@ -208,5 +234,12 @@ def _names(text: str) -> tuple[str, ...]:
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
+        raise ValueError(text)
+    return value
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < inf:
         raise ValueError(text)
     return value

@@ -1,9 +1,9 @@
 """From a restored picture to the particles in it: where they are, how large, and their outlines.
 
 Pure functions on arrays of NumPy or CuPy: the array module and its ``ndimage`` are handed in, and what was
-found comes to the host in one piece. A particle is where the picture differs from its level, up or down:
-lattice fringes do both. So the root mean square deviation within about a lattice spacing is what is
-thresholded.
+found comes to the host in one piece. The restoration puts a particle on a pedestal that grows with its
+thickness, so a picture smoothed over the fringes is a map of thickness, and a particle is where that is more
+than two layers of atoms.
 """
 
 from dataclasses import dataclass
@@ -19,19 +19,28 @@ from pipeline.preprocess import Array, to_host
 from pipeline.views import binned
 from streamer.records import OUTLINE_POINTS
 
-__all__ = ["SMOOTHING_A", "FoundParticles", "deviation", "find_particles", "ndimage_for", "usual_value"]
+__all__ = [
+    "EDGE_A",
+    "SMOOTHING_A",
+    "FoundParticles",
+    "find_particles",
+    "ndimage_for",
+    "thickness_A",
+    "usual_value",
+]
 
-SMOOTHING_A = 1.2
-"""Standard deviation of the window within which deviations are averaged [Å]. Of gold's widest fringes, {111}
-at 2.35 Å, whose squares repeat every 1.18 Å, exp(-2 π² 1.2² / 1.18²) = 10⁻⁹ is left."""
+EDGE_A = 6.0
+"""Thickness from which on a pixel belongs to a particle [Å]; three layers of gold's {100}, 2.04 Å each."""
+SMOOTHING_A = 2.5
+"""Standard deviation of the window that thickness is averaged in [Å]. Of gold's widest fringes, {111} at
+2.35 Å, exp(-2 π² 2.5² / 2.35²) = 10⁻¹⁰ is left. With `EDGE_A`, areas agree best with the true ones
+(``python -m benchmarks.particle_finder``)."""
 
 _COARSE_A = 0.45  # pixels up to this size are enough for that window
 _SAMPLE_PX = 20_000  # pixels that the level and its spread are estimated from
 _SHARE = 4  # the shortest interval that holds one value in four: a particle may fill half of the picture
 _SHORTEST_IN_SIGMA = 0.637  # length of that interval of a normal distribution, 2 · Φ⁻¹(0.625)
 _SIGNIFICANT = 6.0  # standard deviations of the background
-_LEAST_CONTRAST = 0.02  # of the vacuum level: what is fainter is no particle, however quiet the background
-_THRESHOLD_PASSES = 4
 _MOST = 64  # particles of a frame; of more, the largest
 _EIGHT = np.ones((3, 3), np.int8)  # neighbours share a side or a corner
 
@@ -51,8 +60,10 @@ class FoundParticles:
     touches_border : numpy.ndarray of bool, shape (n,)
     outline : numpy.ndarray of float32, shape (n, OUTLINE_POINTS, 2)
         Corners (y, x) [px] at equal steps of the angle.
-    level : float
-        The picture's level outside particles.
+    labels : numpy.ndarray of uint8, shape (H // bin_px, W // bin_px)
+        1 to n where there is a particle, else 0; without particles, of shape (0, 0).
+    bin_px : int
+        Side of one of its pixels [px of the picture].
     """
 
     y: NDArray[np.float32]
@@ -61,7 +72,8 @@ class FoundParticles:
     axes: NDArray[np.float32]
     touches_border: NDArray[np.bool_]
     outline: NDArray[np.float32]
-    level: float
+    labels: NDArray[np.uint8]
+    bin_px: int
 
     def __len__(self) -> int:
         return len(self.area)
@@ -75,6 +87,7 @@ def ndimage_for(xp: ModuleType) -> Any:
 def find_particles(
     picture: Array,
     pixel_size_A: float,
+    pedestal_per_A: float,
     size_nm: tuple[float, float],
     xp: ModuleType = np,
     ndimage: Any = None,
@@ -84,9 +97,11 @@ def find_particles(
     Parameters
     ----------
     picture : array of float32, shape (H, W)
-        In units of the vacuum level; of one level where there is no particle.
+        What the restoration made; of one level where there is no particle.
     pixel_size_A : float
         Of `picture` [Å].
+    pedestal_per_A : float
+        By how much an ångström of the particle raises the picture.
     size_nm : tuple of float
         Smallest and largest diameter of the circle of equal area [nm]; others are passed over.
     xp : module
@@ -96,21 +111,38 @@ def find_particles(
 
     Notes
     -----
-    Connected pixels that stand out of the background by six of its standard deviations are candidates. Each
-    gets a threshold of its own, halfway between the background and its mean above the threshold, iterated
-    (Ridler & Calvard, IEEE Trans. Syst. Man Cybern. 8 (1978) 630): a stationary point of Otsu's criterion
-    that, unlike the criterion's maximum, does not depend on how much of the picture the particle fills. A
-    faint particle beside a strong one keeps its edge. Holes belong to the particle around them.
+    Particles are connected pixels of more than `EDGE_A`, or than six standard deviations of the background
+    where that is more. Holes belong to the particle around them. Particles that overlap are one.
     """
     ndimage = ndimage or ndimage_for(xp)
-    level, _ = usual_value(picture, xp)
     bin_px = max(1, int(_COARSE_A / pixel_size_A))
     coarse_A = bin_px * pixel_size_A
-    strength = deviation(picture, level, bin_px, SMOOTHING_A / coarse_A, ndimage, xp)
-    mask = _without_holes(_standing_out(strength, xp, ndimage), xp, ndimage)
+    thickness = thickness_A(picture, pedestal_per_A, bin_px, SMOOTHING_A / coarse_A, ndimage, xp)
+    _, spread = usual_value(thickness, xp)
+    mask = _without_holes(thickness > max(EDGE_A, _SIGNIFICANT * spread), xp, ndimage)
     labels, n_labels = ndimage.label(mask, xp.asarray(_EIGHT))
-    found = _measured(labels, int(n_labels), level, _limits_px(size_nm, coarse_A), xp)
-    return found if bin_px == 1 else _magnified(found, bin_px)
+    return _measured(labels, int(n_labels), bin_px, _limits_px(size_nm, coarse_A), xp)
+
+
+def thickness_A(
+    picture: Array, pedestal_per_A: float, bin_px: int, sigma_px: float, ndimage: Any, xp: ModuleType = np
+) -> Array:
+    """Return the thickness of the particles [Å] in a Gaussian window, shape (H // bin_px, W // bin_px).
+
+    Parameters
+    ----------
+    picture : array of float32, shape (H, W)
+    pedestal_per_A : float
+        By how much an ångström raises it.
+    bin_px : int
+        Side of the squares of `picture` that become a pixel.
+    sigma_px : float
+        Of the window, in these pixels.
+    """
+    coarse = binned(picture, bin_px, xp)
+    level, _ = usual_value(coarse, xp)
+    smooth = ndimage.gaussian_filter(coarse - np.float32(level), sigma_px, mode="nearest")
+    return smooth / np.float32(pedestal_per_A)
 
 
 def usual_value(values: Array, xp: ModuleType = np) -> tuple[float, float]:
@@ -125,41 +157,6 @@ def usual_value(values: Array, xp: ModuleType = np) -> tuple[float, float]:
     lengths = ordered[n_inside:] - ordered[:-n_inside]
     first = int(lengths.argmin())
     return float(ordered[first + n_inside // 2]), float(lengths[first]) / _SHORTEST_IN_SIGMA
-
-
-def deviation(
-    picture: Array, level: float, bin_px: int, sigma_px: float, ndimage: Any, xp: ModuleType = np
-) -> Array:
-    """Return the root mean square deviation from `level` in a Gaussian window.
-
-    Parameters
-    ----------
-    picture : array of float32, shape (H, W)
-    bin_px : int
-        Side of the squares of `picture` that become a pixel.
-    sigma_px : float
-        Of the window, in these pixels.
-    """
-    squares = binned(xp.square(picture - np.float32(level)), bin_px, xp)
-    return xp.sqrt(xp.maximum(ndimage.gaussian_filter(squares, sigma_px, mode="nearest"), 0.0))
-
-
-def _standing_out(strength: Array, xp: ModuleType, ndimage: Any) -> Array:
-    """Return which pixels are above their candidate's own threshold, shape (H, W)."""
-    background, spread = usual_value(strength, xp)
-    least = max(background + _SIGNIFICANT * spread, _LEAST_CONTRAST)
-    labels, n_labels = ndimage.label(strength > least, xp.asarray(_EIGHT))
-    inside = xp.flatnonzero(labels)
-    label, value = labels.ravel()[inside], strength.ravel()[inside]
-    threshold = xp.full(int(n_labels) + 1, least)
-    for _ in range(_THRESHOLD_PASSES):
-        above = value > threshold[label]
-        number = xp.bincount(label, weights=above, minlength=len(threshold))
-        total = xp.bincount(label, weights=value * above, minlength=len(threshold))
-        threshold = xp.maximum((background + total / xp.maximum(number, 1.0)) / 2, least)
-    mask = xp.zeros(strength.size, bool)
-    mask[inside[value > threshold[label]]] = True
-    return mask.reshape(strength.shape)
 
 
 def _without_holes(mask: Array, xp: ModuleType, ndimage: Any) -> Array:
@@ -182,9 +179,9 @@ def _limits_px(size_nm: tuple[float, float], pixel_size_A: float) -> tuple[float
 
 
 def _measured(
-    labels: Array, n_labels: int, level: float, limits_px: tuple[float, float], xp: ModuleType
+    labels: Array, n_labels: int, bin_px: int, limits_px: tuple[float, float], xp: ModuleType
 ) -> FoundParticles:
-    """Measure the labelled areas within the limits."""
+    """Measure the labelled areas within the limits; pixels of labels become those of the picture."""
     inside = xp.flatnonzero(labels)
     label = labels.ravel()[inside]
     y, x = (v.astype(xp.float64) for v in (inside // labels.shape[1], inside % labels.shape[1]))
@@ -198,32 +195,20 @@ def _measured(
     area, touches, *moments = table[:, kept]
     numbers = np.zeros(n_labels + 1, np.uint8)
     numbers[kept + 1] = np.arange(1, len(kept) + 1)
-    centre, axes = _ellipses(area, np.array(moments).reshape(5, -1))
     picture = to_host(xp.asarray(numbers)[labels], xp) if len(kept) else np.zeros((0, 0), np.uint8)
+    centre, axes = _ellipses(area, np.array(moments).reshape(5, -1))
     outlines = [_outline(picture, i + 1, centre[:, i]) for i in range(len(kept))]
-    y_px, x_px = centre.astype(np.float32)
+    shift = (bin_px - 1) / 2  # whole numbers are the centres of pixels
+    y_px, x_px = (bin_px * centre + shift).astype(np.float32)
     return FoundParticles(
         y_px,
         x_px,
-        area.astype(np.float32),
-        axes.T.astype(np.float32),
+        (bin_px**2 * area).astype(np.float32),
+        (bin_px * axes.T).astype(np.float32),
         touches > 0,
-        np.array(outlines, np.float32).reshape(len(kept), OUTLINE_POINTS, 2),
-        level,
-    )
-
-
-def _magnified(found: FoundParticles, factor: int) -> FoundParticles:
-    """Return the same particles in pixels that are `factor` times smaller; centres of pixels are whole."""
-    shift = (factor - 1) / 2
-    return FoundParticles(
-        found.y * factor + shift,
-        found.x * factor + shift,
-        found.area * factor**2,
-        found.axes * factor,
-        found.touches_border,
-        found.outline * factor + shift,
-        found.level,
+        np.array(outlines, np.float32).reshape(len(kept), OUTLINE_POINTS, 2) * bin_px + np.float32(shift),
+        picture,
+        bin_px,
     )
 
 

@@ -19,12 +19,12 @@ from pipeline.columns import measure_batch
 from pipeline.networks import Networks, find_networks
 from pipeline.particle_networks import AnyNetworks
 from pipeline.particles import find_particles
-from pipeline.patches import cut_patches
+from pipeline.patches import cut_patches, without_neighbours
 from pipeline.prepare import prepare
 from tests.pipeline.backend_suite import NAMES, BackendSuite, give, take
 from tests.pipeline.test_backends import frames, reference, shipped  # noqa: F401  fixtures
 from tests.pipeline.test_columns import draw_maps
-from tests.pipeline.test_particles import LIMITS_NM, PIXEL_A, disc, picture
+from tests.pipeline.test_particles import LIMITS_NM, PEDESTAL, PIXEL_A, ball, picture
 from tests.pipeline.test_precision import equal_counts
 from tests.pipeline.test_prepare import noise, task
 
@@ -190,11 +190,16 @@ def test_ten_thousand_batches_leave_nothing_behind(tiny_networks: Networks, engi
 
 def test_cupy_finds_the_same_particles_as_numpy() -> None:
     cupy = pytest.importorskip("cupy")
-    image = picture((disc((130, 130), 4.0), 0.6), (disc((380, 20), 4.0), 0.06), (disc((330, 350), 6.0), 0.2))
-    expected, found = (find_particles(xp.asarray(image), PIXEL_A, LIMITS_NM, xp) for xp in (np, cupy))
+    image = picture(ball((130, 130), 4.0), ball((380, 60), 4.0), ball((330, 350), 6.0))
+    expected, found = (
+        find_particles(xp.asarray(image), PIXEL_A, PEDESTAL, LIMITS_NM, xp) for xp in (np, cupy)
+    )
     assert len(expected) == 3
     for name in ("y", "x", "area", "axes", "touches_border", "outline"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=2e-3, atol=2.0)
-    places = expected.y, expected.x, PIXEL_A, 0.8, expected.level
-    patches = [cut_patches(xp.asarray(image), *places, xp) for xp in (np, cupy)]
+    places = expected.y, expected.x, 4
+    patches = [
+        without_neighbours(cut_patches(xp.asarray(image), *places, xp=xp), expected, 4, xp=xp)
+        for xp in (np, cupy)
+    ]
     np.testing.assert_allclose(cupy.asnumpy(patches[1]), patches[0], atol=1e-4)

@@ -14,6 +14,7 @@ from streamer.errors import BackendError
 from tests.pipeline.tiny_networks import (
     MATERIAL,
     PARTICLES,
+    PEDESTAL_PER_A,
     SHAPE_PIXEL_A,
     SHAPES,
     UNSURE_BELOW,
@@ -28,6 +29,7 @@ def test_what_the_files_say_is_read(particle_folder: Path) -> None:
     assert networks.shapes.unsure_below == UNSURE_BELOW
     assert networks.shapes.pixel_size_A == SHAPE_PIXEL_A
     assert (networks.channels, networks.pixel_size_A, networks.max_count) == (2, 0.2, 0)
+    assert (networks.pedestal_per_A, networks.binning) == (PEDESTAL_PER_A, 4)
     assert set(networks.sha256) == {f"{PARTICLES}_restore.onnx", f"{PARTICLES}_shapes.onnx"}
 
 
@@ -62,6 +64,7 @@ def test_one_of_two_is_not_enough(tmp_path: Path, missing: str) -> None:
         ({"input": "denoised"}, "input is 'denoised', expected one of restored, frame"),
         ({"task": "heights"}, "task heights, expected shapes"),
         ({"pixel_size_A": "0"}, "expected a length"),
+        ({"pixel_size_A": "0.7"}, "the pixel of tinygold_shapes.onnx, 0.7 Å, is no multiple of 0.2 Å"),
         ({"material": "Pt"}, "do not belong together: material is tinygold .* and Pt"),
     ],
 )
@@ -79,6 +82,19 @@ def test_a_patch_of_another_size_is_refused(tmp_path: Path) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 96
     onnx.save(model, path)
     with pytest.raises(BackendError, match=r"from .*96, 128.*; expected float32 \(N, 1, 128, 128\)"):
+        networks_for(tmp_path, PARTICLES)
+
+
+@pytest.mark.parametrize("pedestal", [None, "0", "high"])
+def test_a_restoration_without_a_pedestal_is_refused(tmp_path: Path, pedestal: str | None) -> None:
+    path = write_particle_networks(tmp_path) / f"{PARTICLES}_restore.onnx"
+    model = onnx.load(path)
+    properties = {p.key: p.value for p in model.metadata_props if p.key != "pedestal_per_A"}
+    if pedestal is not None:
+        properties["pedestal_per_A"] = pedestal
+    onnx.helper.set_model_props(model, properties)
+    onnx.save(model, path)
+    with pytest.raises(BackendError, match=r"no metadata pedestal_per_A|expected a number above 0"):
         networks_for(tmp_path, PARTICLES)
 
 

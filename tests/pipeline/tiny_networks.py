@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.particle_networks import PATCH_PX
+from pipeline.particles import EDGE_A
 from pipeline.preprocess import CONTRAST_UNIT, NOISE_FLOOR
 
 MATERIAL = "tiny"
@@ -25,6 +26,7 @@ SHAPES = ("small", "large")
 SHAPE_PIXEL_A = 0.8
 SHAPE_LIMIT_NM = 4.5
 UNSURE_BELOW = 0.8
+PEDESTAL_PER_A = 0.01
 
 _UNSCALE = float(np.hypot(NOISE_FLOOR, CONTRAST_UNIT))
 
@@ -44,7 +46,7 @@ def write_networks(folder: Path, coarse_logits: bool = False, fragile: bool = Fa
     return folder
 
 
-def write_particle_networks(folder: Path, patch_of: str = "restored", **metadata: str) -> Path:
+def write_particle_networks(folder: Path, patch_of: str = "restored", **of_shapes: str) -> Path:
     """Write networks that restore a particle and tell small ones from large ones; return `folder`.
 
     The shape network measures the area in which its patch differs from 1 (of a restored picture) or 0 (of a
@@ -53,24 +55,25 @@ def write_particle_networks(folder: Path, patch_of: str = "restored", **metadata
     folder.mkdir(parents=True, exist_ok=True)
     level = {"restored": 1.0, "frame": 0.0}[patch_of]
     shapes = {"classes": '["small", "large"]', "unsure_below": str(UNSURE_BELOW), "input": patch_of}
-    for task, model, more in (
-        ("restore", _denoise(False), {}),
-        ("shapes", _shapes(level), shapes | {"pixel_size_A": str(SHAPE_PIXEL_A)}),
-    ):
+    shapes |= {"task": "shapes", "pixel_size_A": str(SHAPE_PIXEL_A), **of_shapes}
+    restore = {"task": "denoise", "pedestal_per_A": str(PEDESTAL_PER_A)}
+    for name, model, more in (("restore", _denoise(False), restore), ("shapes", _shapes(level), shapes)):
         onnx.checker.check_model(model)
-        properties = {"task": task, "material": PARTICLES, "pixel_size_A": str(PIXEL_SIZE_A), **more}
-        helper.set_model_props(model, properties | (metadata if task == "shapes" else {}))
-        onnx.save(model, folder / f"{PARTICLES}_{task}.onnx")
+        helper.set_model_props(model, {"material": PARTICLES, "pixel_size_A": str(PIXEL_SIZE_A), **more})
+        onnx.save(model, folder / f"{PARTICLES}_{name}.onnx")
     return folder
 
 
 def frame_with_discs(
     shape: tuple[int, int],
     discs: list[tuple[float, float, float]],
-    contrast: float = 0.3,
+    contrast: float = 2 * EDGE_A * PEDESTAL_PER_A,
     pixel_size_A: float = PIXEL_SIZE_A,
 ) -> NDArray[np.uint16]:
-    """Draw flat particles (y, x [px], diameter [nm]) on vacuum; half of the rows must stay untouched."""
+    """Draw flat particles (y, x [px], diameter [nm]) on vacuum; half of the rows must stay untouched.
+
+    With the usual contrast, a smoothed edge has the thickness that counts as one where it was before.
+    """
     y, x = np.mgrid[: shape[0], : shape[1]]
     inside = np.zeros(shape, bool)
     for cy, cx, diameter in discs:
