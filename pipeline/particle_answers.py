@@ -16,7 +16,7 @@ from pipeline.particles import FoundParticles, find_particles, ndimage_for
 from pipeline.patches import cut_patches, without_neighbours
 from pipeline.prepare import PreparedFrame
 from pipeline.preprocess import Array, to_host
-from streamer.clock import RunClock
+from streamer.clock import Clock
 from streamer.config import RunConfig
 from streamer.errors import UsageError
 from streamer.records import COLUMN_DTYPE, PARTICLE_DTYPE, FrameResult
@@ -35,7 +35,7 @@ class ParticleAnswers:
     Parameters
     ----------
     config : RunConfig
-    clock : RunClock
+    clock : Clock
         The run's.
     networks : ParticleNetworks
     classify : callable
@@ -48,7 +48,7 @@ class ParticleAnswers:
     """
 
     def __init__(
-        self, config: RunConfig, clock: RunClock, networks: ParticleNetworks, classify: Classify
+        self, config: RunConfig, clock: Clock, networks: ParticleNetworks, classify: Classify
     ) -> None:
         _expect_no_columns_watched(config)
         self._maps_every = config.record.maps_every if config.record.path else 0

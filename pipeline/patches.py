@@ -4,7 +4,6 @@ Everything runs on the array module that is handed in.
 """
 
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,16 +85,18 @@ def without_neighbours(
 
 def _others(
     labels: NDArray[np.uint8], own: int, rows: NDArray[np.intp], columns: NDArray[np.intp]
-) -> NDArray[Any]:
+) -> NDArray[np.bool_]:
     """Return where in a patch there are other particles, with a margin."""
     height, width = labels.shape
     patch = labels[np.clip(rows, 0, height - 1)[:, None], np.clip(columns, 0, width - 1)]
     inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
     others = inside & (patch > 0) & (patch != own)
-    return binary_dilation(others, iterations=_MARGIN_PX) & (patch != own) if others.any() else others
+    if not others.any():
+        return np.asarray(others)
+    return np.asarray(binary_dilation(others, iterations=_MARGIN_PX) & (patch != own))
 
 
 def _corner(place_px: NDArray[np.floating], binning: int) -> NDArray[np.intp]:
     """Return the first row or column of a patch in the padded picture, which is that of its middle before."""
     middle = np.rint((np.asarray(place_px, np.float64) + 0.5) / binning - 0.5)
-    return np.maximum(middle, 0).astype(np.intp)
+    return np.asarray(np.maximum(middle, 0), np.intp)
