@@ -216,8 +216,14 @@ def merged(infos: list[AnalyserInfo]) -> AnalyserInfo:
     def listed(name: str) -> str:
         return "; ".join(dict.fromkeys(getattr(info, name) for info in infos))
 
-    names = ("backend", "device", "precision", "version", "reason")
-    return replace(infos[0], **{name: listed(name) for name in names})  # all have the same networks
+    return replace(  # all have the same networks, and so the same shapes
+        infos[0],
+        backend=listed("backend"),
+        device=listed("device"),
+        precision=listed("precision"),
+        version=listed("version"),
+        reason=listed("reason"),
+    )
 
 
 def _other_networks(ours: AnalyserInfo, theirs: AnalyserInfo) -> str:
