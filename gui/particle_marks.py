@@ -17,6 +17,7 @@ UNSURE = QColor("#ffb74a")
 
 _SHADE = QColor(7, 9, 11, 190)  # beneath a text
 _WIDTH_PX = 2.0
+_DASHES = [4.0, 4.0]  # in widths: on, off
 _TEXT_POINTS = 9.0
 _GAP_PX = 4.0
 
@@ -71,8 +72,10 @@ class ParticleMarks(QGraphicsObject):
 
 
 def _pen(mark: ParticleMark) -> QPen:
-    style = Qt.PenStyle.SolidLine if mark.sure else Qt.PenStyle.DashLine
-    return QPen(SURE if mark.sure else UNSURE, _WIDTH_PX, style)
+    pen = QPen(SURE if mark.sure else UNSURE, _WIDTH_PX)
+    if not mark.sure:
+        pen.setDashPattern(_DASHES)
+    return pen
 
 
 def _write(painter: QPainter, mark: ParticleMark, around: QRectF) -> None:
