@@ -34,7 +34,7 @@ from streamer import link
 from streamer.clock import Clock, RunClock
 from streamer.config import RunConfig
 from streamer.errors import BackendError, DeviceLostError, MessageError, UsageError
-from streamer.records import UNSURE, AnalyserInfo, FrameFailure, FrameHeader, FrameResult
+from streamer.records import AnalyserInfo, FrameFailure, FrameHeader, FrameResult
 from streamer.worker import Control
 
 __all__ = ["Pictures", "analyse", "results_queue", "run_analyser"]
@@ -194,8 +194,6 @@ class _Analyser:
         self._windows = windows
         self._failed_batches = 0
         self._counts: Counter[str] = Counter()
-        self._shape_names = (*networks.shape_names, UNSURE)  # the last one is number -1
-        self._particles: Counter[str] = Counter()
 
     def run(self) -> None:
         """Work until the end is asked for; what is then on its way is nobody's any more."""
@@ -205,8 +203,7 @@ class _Analyser:
 
     def summary(self) -> dict[str, Any]:
         """Return counters for the run's summary."""
-        particles = {"particles": dict(self._particles)} if self._networks.shape_names else {}
-        return {**self._counts, "network_loads": self._engine.loads, **particles}
+        return {**self._counts, "network_loads": self._engine.loads}
 
     def send(self, parts: list[link.Buffer]) -> None:
         """Send to ingest; waits while its queue is full, until the run is over."""
@@ -327,7 +324,6 @@ class _Analyser:
         """Send a complete frame's result, then its picture if one is due: save first, show second."""
         result = self._answers.answer(frame)
         self._counts["analysed"] += 1
-        self._count_particles(result)
         self.send(link.encode_result(result))
         frame.published = True
         if self._windows.want_picture(self._clock.now()):
@@ -336,8 +332,3 @@ class _Analyser:
     def _view(self, frame: FrameAssembly, result: FrameResult) -> link.View:
         size_px = self._config.view.size_px
         return make_view(frame.prepared, frame.denoised, result, size_px, self._networks.shape_names)
-
-    def _count_particles(self, result: FrameResult) -> None:
-        """Count by shape, for the run's summary."""
-        for shape in result.particles["shape"].tolist():
-            self._particles[self._shape_names[shape]] += 1

@@ -70,6 +70,11 @@ class AnalyserDesk:
         """The engines that take part, by name."""
         return merged(self._infos).backend if self._infos else ""
 
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """The shapes that particles are told apart by; the same for all who take part."""
+        return self._infos[0].shapes if self._infos else ()
+
     def take(self, origin: Origin, message: AnalyserInfo | AnalyserLost | FromAnalyser) -> None:
         """Do what an analyser, or the supervisor for one, asks for."""
         if isinstance(message, AnalyserInfo):

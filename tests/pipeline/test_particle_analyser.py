@@ -12,7 +12,7 @@ from pipeline.tiling import MAX_SIDE_PX, tiles_of
 from streamer.config import AnalysisConfig, RecordConfig, RunConfig, TriggerConfig, ViewConfig
 from streamer.errors import BackendError, UsageError
 from streamer.records import FrameResult
-from tests.pipeline.analyser_run import PATIENCE_S, analyser_run
+from tests.pipeline.analyser_run import analyser_run
 from tests.pipeline.tiny_networks import (
     PARTICLES,
     SHAPES,
@@ -82,12 +82,8 @@ def test_a_particle_between_two_shapes_is_unsure(particle_folder: Path) -> None:
     with analyser_run(config_for(particle_folder)) as run:
         run.send(frame_with_discs(SHAPE, [(300.0, 300.0, 4.5)]), 0)
         (found,) = run.result().particles
-        run.control.request_stop()
-        run.thread.join(PATIENCE_S)
-        said = [run.said.get(timeout=1) for _ in range(2)]
     assert found["shape"] == -1
     assert found["shape_probabilities"][:2] == pytest.approx([0.5, 0.5], abs=0.25)
-    assert said[1][1]["particles"] == {"unsure": 1}
 
 
 def test_a_particle_cut_by_the_edge_says_so(particle_folder: Path) -> None:
