@@ -29,8 +29,8 @@ __all__ = [
     "usual_value",
 ]
 
-EDGE_A = 6.0
-"""Thickness from which on a pixel belongs to a particle [Å]; three layers of gold's {100}, 2.04 Å each."""
+EDGE_A = 5.0
+"""Thickness from which on a pixel belongs to a particle [Å]; more than two layers of gold's {100}."""
 SMOOTHING_A = 2.5
 """Standard deviation of the window that thickness is averaged in [Å]. Of gold's widest fringes, {111} at
 2.35 Å, exp(-2 π² 2.5² / 2.35²) = 10⁻¹⁰ is left. With `EDGE_A`, areas agree best with the true ones

@@ -67,5 +67,5 @@ def test_the_same_comes_out_when_it_is_repeated(
     """`--compare` takes material and networks from the recorded run."""
     path, _ = recorded
     assert main(["replay", str(path), "--compare", "--headless", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (said["same"], said["particles"]) == (True, 8)
+    compared = json.loads(capsys.readouterr().out.splitlines()[-1])["comparison"]
+    assert (compared["same"], compared["particles"]) == (True, 8)
