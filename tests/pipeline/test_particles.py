@@ -15,7 +15,7 @@ PEDESTAL = 0.01
 LIMITS_NM = (2.0, 20.0)
 FRINGES_A = 2.35  # gold {111}
 SHAPE = (512, 512)
-WITHIN_NM = 0.3  # of the diameter: about the width of the window that thickness is averaged in
+WITHIN_NM = 0.4  # of the diameter: a ball's steep edge is thick enough beyond it, by most of the window
 
 
 def lattice(shape: tuple[int, int], pixel_A: float = PIXEL_A, angle: float = 0.4) -> NDArray[np.float32]:
