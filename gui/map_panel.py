@@ -62,11 +62,18 @@ class MapPanel(PicturePanel):
         self.draw(drawing.frame.backdrop, drawing.region, drawing.pixel_size_A)
         self.marks.draw(drawing.frame.markers, self.magnification(), drawing.selected, self._mark)
         self.outlines.draw(drawing.frame.particles)
-        set_text(self.title, drawing.frame.map_title)
+        self._suit(counts_atoms=drawing.frame.counts_atoms)
         self.bar.draw(drawing.frame.markers)
         self.counts.draw(drawing.counts)
         self.roi.draw(drawing.roi, self._mark)
         self._overlay(drawing)
+
+    def _suit(self, *, counts_atoms: bool) -> None:
+        """Say what is shown, and take away what belongs to counts where there are none."""
+        set_text(self.title, "Atom counts" if counts_atoms else "Particles")
+        for part in (self.bar, self.counts):
+            if part.isHidden() == counts_atoms:
+                part.setVisible(counts_atoms)
 
     def _overlay(self, drawing: Drawing) -> None:
         for label, text in ((self.badge, drawing.badge), (self.placeholder, drawing.placeholder)):

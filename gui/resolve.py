@@ -67,7 +67,7 @@ class Scene:
 class FrameDrawing:
     """The part of a drawing that changes with the frame or the settings only, and costs the most.
 
-    `map_title` says what the map shows: atom counts, or particles.
+    `counts_atoms` says whether columns are counted here, or particles classified.
     """
 
     raw: Picture | None = None
@@ -77,7 +77,7 @@ class FrameDrawing:
     particles: tuple[ParticleMark, ...] = ()
     headline: Headline = field(default_factory=Headline)
     text: str = ""
-    map_title: str = "Atom counts"
+    counts_atoms: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +130,7 @@ def resolve_frame(
         particles=resolve_particles(view.particles, shapes) if settings.show_columns else (),
         headline=headline_of(view, settings),
         text=_frame_text(view),
-        map_title="Particles" if shapes else "Atom counts",
+        counts_atoms=not shapes,
     )
 
 

@@ -69,7 +69,7 @@ def test_particles_are_switched_off_with_the_columns() -> None:
     view = view_with(ROWS)
     shown, hidden = (resolve_frame(view, (), Settings(show_columns=on)) for on in (True, False))
     assert (len(shown.particles), len(hidden.particles)) == (2, 0)
-    assert shown.map_title == hidden.map_title == "Particles"
+    assert shown.counts_atoms is hidden.counts_atoms is False
 
 
 def test_the_figures_count_particles_where_no_columns_are_counted() -> None:
@@ -77,7 +77,7 @@ def test_the_figures_count_particles_where_no_columns_are_counted() -> None:
     assert (headline.caption, headline.atoms, headline.atoms_std) == ("PARTICLES", "2", "1 unsure")
     assert headline.columns == "–"
     of_columns = resolve_frame(make_view(Particle(size=256), 0, size=256), (), Settings())
-    assert (of_columns.headline.caption, of_columns.map_title) == ("TOTAL ATOMS", "Atom counts")
+    assert (of_columns.headline.caption, of_columns.counts_atoms) == ("TOTAL ATOMS", True)
 
 
 def test_particles_that_cannot_be_drawn_are_left_out() -> None:
@@ -131,6 +131,16 @@ def test_the_panels_say_particles(window: AnalysisWindow) -> None:
     assert window.panels.map.title.text() == "Particles"
     assert window.panels.headline.caption.text() == "PARTICLES"
     assert window.panels.headline.atoms.text() == "2"
+    assert window.panels.map.bar.isHidden()
+    assert window.panels.map.counts.isHidden()
+
+
+def test_columns_bring_the_colour_bar_back(window: AnalysisWindow, publisher: Publisher) -> None:
+    publisher.send(make_view(Particle(size=256), 1, size=256, series_id=2))
+    show_until(window, lambda: window.session.history.newest.header.series_id == 2)  # type: ignore[union-attr]
+    assert window.panels.map.title.text() == "Atom counts"
+    assert window.panels.map.bar.isVisible()
+    assert window.panels.map.counts.isVisible()
 
 
 def test_a_view_with_an_unsound_outline_is_shown_without_it(
