@@ -19,7 +19,7 @@ from pipeline.preprocess import Array, to_host
 from streamer.clock import Clock
 from streamer.config import RunConfig
 from streamer.errors import UsageError
-from streamer.records import COLUMN_DTYPE, PARTICLE_DTYPE, FrameResult
+from streamer.records import COLUMN_DTYPE, NO_PARTICLES, PARTICLE_DTYPE, FrameResult
 
 __all__ = ["Classify", "ParticleAnswers", "particle_rows"]
 
@@ -90,7 +90,7 @@ class ParticleAnswers:
         sizes = prepared.pixel_size_A * prepared.scale[0], self._networks.pedestal_per_A, self._size_nm
         found = find_particles(frame.denoised, *sizes, xp, self._ndimage)
         if not len(found):
-            return np.empty(0, PARTICLE_DTYPE)
+            return NO_PARTICLES
         logits = self._classify(self._patches(frame, found))
         return particle_rows(found, logits, self._networks.shapes.unsure_below, prepared)
 

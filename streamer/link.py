@@ -33,6 +33,7 @@ from streamer.joining import FromAnalyser
 from streamer.records import (
     CHANGE_DTYPE,
     COLUMN_DTYPE,
+    NO_PARTICLES,
     PARTICLE_DTYPE,
     AnalyserInfo,
     AnalyserLost,
@@ -223,7 +224,7 @@ class View(msgspec.Struct, frozen=True):
     raw: NDArray[np.uint8]
     denoised: NDArray[np.uint8]
     columns: NDArray[np.void]
-    particles: NDArray[np.void] = msgspec.field(default_factory=lambda: np.empty(0, PARTICLE_DTYPE))
+    particles: NDArray[np.void] = msgspec.field(default_factory=lambda: NO_PARTICLES)
 
 
 def encode_task(frame: Frame, start: SeriesStart, t_received: float) -> list[Buffer]:

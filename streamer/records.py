@@ -19,6 +19,7 @@ __all__ = [
     "CHANGE_DTYPE",
     "COLUMN_DTYPE",
     "MOST_SHAPES",
+    "NO_PARTICLES",
     "OUTLINE_POINTS",
     "PARTICLE_DTYPE",
     "UNSURE",
@@ -209,6 +210,9 @@ PARTICLE_DTYPE = np.dtype(
 )
 """One particle of one frame."""
 
+NO_PARTICLES = np.empty(0, PARTICLE_DTYPE)
+"""Shared by all frames without any."""
+
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
@@ -257,7 +261,7 @@ class FrameResult:
     changes: NDArray[np.void] = field(default_factory=lambda: np.empty(0, CHANGE_DTYPE))
     t_decoded: float = nan
     t_batched: float = nan
-    particles: NDArray[np.void] = field(default_factory=lambda: np.empty(0, PARTICLE_DTYPE))
+    particles: NDArray[np.void] = field(default_factory=lambda: NO_PARTICLES)
 
 
 @dataclass(frozen=True, slots=True)
