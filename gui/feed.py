@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import zmq
 
+from gui.particles import sound_particles
 from streamer.connection import ConnectionWatch, set_reconnection
 from streamer.curve import ClientKeys, encrypt_client
 from streamer.errors import MessageError, MessageTooLargeError, UsageError
@@ -143,7 +144,7 @@ class Feed:
 
 
 def _checked(view: View) -> View:
-    """Refuse what no camera can have made; leave out columns without a finite position."""
+    """Refuse what no camera can have made; leave out columns and particles without a finite place."""
     h = view.header
     if not (0 < h.view_height <= h.height and 0 < h.view_width <= h.width and 0 < h.bin_px):
         raise MessageError(
@@ -156,7 +157,11 @@ def _checked(view: View) -> View:
     if len(view.columns) > _MAX_COLUMNS:
         raise MessageTooLargeError(f"view of {len(view.columns)} columns, expected at most {_MAX_COLUMNS}")
     good = np.isfinite(view.columns["y"]) & np.isfinite(view.columns["x"])
-    return view if good.all() else View(h, view.raw, view.denoised, view.columns[good])
+    columns = view.columns if good.all() else view.columns[good]
+    particles = sound_particles(view.particles) if len(view.particles) else view.particles
+    if columns is view.columns and len(particles) == len(view.particles):
+        return view
+    return View(h, view.raw, view.denoised, columns, particles)
 
 
 def _finite(header: ViewHeader, *names: str) -> bool:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from gui.channels import ChannelHistory
 from gui.history import SERIES_DTYPE
+from gui.particles import sound_particles
 from pipeline.views import at_frame_pixels, binned, to_uint8
 from streamer.link import View, ViewHeader
-from streamer.records import COLUMN_DTYPE
+from streamer.records import COLUMN_DTYPE, PARTICLE_DTYPE
 from streamer.result_tables import Tables, open_result, read_tables
 from streamer.stimuli import Sample
 
@@ -118,6 +119,20 @@ class RecordedPast:
             columns[name] = table[name][first : first + len(columns)]
         return columns
 
+    def _particles_of(self, index: int) -> NDArray[np.void]:
+        row, tables = self._result_row(index), self.tables
+        if not 0 <= row < min(len(tables.first_particle), len(tables.summary["frame_id"])):
+            return np.empty(0, PARTICLE_DTYPE)
+        first = int(tables.first_particle[row])
+        rows = slice(first, first + int(tables.summary["n_particles"][row]))
+        stored = {name: column[rows] for name, column in tables.particles.items()}
+        particles = np.zeros(len(stored["size"]), PARTICLE_DTYPE)
+        for name in (name for name in PARTICLE_DTYPE.names or () if name in stored):
+            particles[name] = stored[name]
+        numbers = {name.encode(): number for number, name in enumerate(tables.shapes)}
+        particles["shape"] = [numbers.get(name, -1) for name in stored["shape_class"].tolist()]
+        return sound_particles(particles)
+
     def _view(self, index: int) -> View:
         if index in self._views:
             self._views.move_to_end(index)
@@ -142,7 +157,7 @@ class RecordedPast:
             frame_shape = (self._height, self._width)
             clean, *clean_levels = to_uint8(at_frame_pixels(denoised, frame_shape, bin_px, raw.shape))
         header = self._header(index, bin_px, tuple(raw_levels), tuple(clean_levels), float(counts.mean()))
-        return View(header, raw, clean, self._columns_of(index))
+        return View(header, raw, clean, self._columns_of(index), self._particles_of(index))
 
     def _header(
         self,
@@ -163,6 +178,7 @@ class RecordedPast:
             total_atoms_std=float(row["total_atoms_std"]), fused_atoms=float(row["fused_atoms"]),
             fused_atoms_std=float(row["fused_atoms_std"]), drift_y_px=float(row["drift_y_px"]),
             drift_x_px=float(row["drift_x_px"]), ood_score=float(row["ood_score"]), mean_counts=mean_counts,
+            shapes=self.tables.shapes,
         )  # fmt: skip
 
 

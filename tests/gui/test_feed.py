@@ -80,7 +80,7 @@ def with_header(**fields: object) -> list[object]:
     ("parts", "expected"),
     [
         ([b"weather", b"rain"], "unknown topic"),
-        ([b"view", b"\x93\x01"], "5 parts"),
+        ([b"view", b"\x93\x01"], "6 parts"),
         ([b"status", b"\xc1"], "RunStatus"),
         (with_header(view_height=63), "picture"),
         (with_header(height=10), "64 x 64 px"),
@@ -91,8 +91,8 @@ def with_header(**fields: object) -> list[object]:
         (encode_status(make_status(control="tcp://[::1")), "tcp://HOST:PORT"),
         (encode_status(make_status(path="x" * 100_000)), "100000 characters"),
         (encode_status(make_status(t=float("nan"))), "without a time"),
-        ([*encode_view(VIEW)[:4], bytes(7)], "bytes each"),
-        ([*encode_view(VIEW)[:4], bytes(VIEW.columns.itemsize * 60_000)], "60000 columns"),
+        ([*encode_view(VIEW)[:4], bytes(7), b""], "bytes each"),
+        ([*encode_view(VIEW)[:4], bytes(VIEW.columns.itemsize * 60_000), b""], "60000 columns"),
     ],
 )
 def test_damaged_messages_are_refused_and_the_next_is_taken(
