@@ -73,7 +73,7 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """What is written, and how much a crash can cost: the frames of one flush interval."""
 
     path: str = ""  # empty: nothing is recorded
-    flush_frames: Positive = 128  # or what came within the interval, whichever is less
+    flush_frames: Positive = 256  # or what came within the interval, whichever is less
     flush_interval_s: Seconds = 0.25
     maps_every: NonNegative = 0  # store denoised and atom-count maps of every n-th frame; 0: none
     paused: bool = False  # begin with recording switched off, until somebody switches it on

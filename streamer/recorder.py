@@ -91,7 +91,9 @@ class SeriesRecorder:
         self._file = SeriesFile(self._last_words, self._given_up)
         self._analyser: AnalyserInfo | None = None
         self._in_hand = 0  # id of the frame that is being written
-        self._pending = 0  # what a flush would show
+        self._pending_frames = self._pending_results = 0  # what the next flush will show
+        self._changed = False  # whether there is anything to show
+        self._flush_frames = context.config.record.flush_frames
         self._next_flush = 0.0
         self.look_back = LookBack(context.config.record)
         self._seen_until = -inf  # received, of the newest frame with a result: events come so late
@@ -162,7 +164,7 @@ class SeriesRecorder:
             t_recorded = self._context.clock.now() if stack_row >= 0 else nan
             self.account.record(header, len(frame.payload), t_received, t_recorded, stack_row)
         self.t_last = t_received
-        self._pending += 1
+        self._pending_frames += 1
         return True
 
     def take_damaged(self, error: MessageError, t_received: float) -> None:
@@ -175,7 +177,7 @@ class SeriesRecorder:
         row = self._file.do(lambda writer: self._append_result(writer, result), -1)
         self.account.result(result, row, self._context.clock.now())
         self._seen_until = max(self._seen_until, result.t_received)
-        self._pending += 1
+        self._pending_results += 1
 
     def take_failure(self, failure: FrameFailure) -> None:
         """Note that a frame could not be analysed."""
@@ -190,7 +192,7 @@ class SeriesRecorder:
     def skip(self, frame_id: int, reason: str) -> None:
         """Note that a recorded frame is deliberately not analysed."""
         self.account.skip(frame_id, reason)
-        self._pending += 1
+        self._changed = True
 
     def lose_analysis(self, frame_id: int, reason: str) -> None:
         """Note that a frame was handed to an analyser that never answered."""
@@ -249,13 +251,13 @@ class SeriesRecorder:
             raise RecordingError(
                 "the file takes no more notes" if self.has_file else "there is no file to note it in"
             )
-        self._pending += 1
+        self._changed = True
         return frame_id
 
     def take_samples(self, name: str, samples: Sequence[Sample]) -> None:
         """Store samples of a stimulus channel."""
         self._file.do(lambda writer: writer.append_samples(name, samples), None)
-        self._pending += 1
+        self._changed = True
 
     def refuse_samples(self, refused: Mapping[str, int]) -> None:
         """Count samples that were refused, by kind."""
@@ -269,18 +271,19 @@ class SeriesRecorder:
         """Warn, in the run's log and in the file's."""
         if self._context.notes.add(kind, line):
             self._file.do(lambda writer: writer.note(self._context.clock.now(), line), None)
-        self._pending += 1
+        self._changed = True
 
     def flush_if_due(self, now: float) -> None:
         """Flush if enough frames, or enough time, came since the last time; cheap otherwise."""
-        limits = self._context.config.record
-        if self._pending >= limits.flush_frames or (self._pending and now >= self._next_flush):
+        n_pending = max(self._pending_frames, self._pending_results)
+        if n_pending >= self._flush_frames or (now >= self._next_flush and (n_pending or self._changed)):
             self.flush(now)
 
     def flush(self, now: float) -> None:
         """Show readers everything taken so far."""
         self._file.do(self._flush, None)
-        self._pending = 0
+        self._pending_frames = self._pending_results = 0
+        self._changed = False
         self._next_flush = now + self._context.config.record.flush_interval_s
 
     def beat(self, now: float) -> None:
@@ -373,7 +376,7 @@ class SeriesRecorder:
             return
         if row >= 0:
             self.account.keep(header, n_bytes, self._context.clock.now(), row, self.look_back.reason)
-            self._pending += 1
+            self._pending_frames += 1
 
     def _write(self, frame: Frame, t_received: float) -> int:
         """Append the frame to the file and return its row; -1 if there is no file."""
