@@ -9,7 +9,6 @@ from typing import Any
 import h5py
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from streamer.compression import encode
 from streamer.config import RunConfig
@@ -114,10 +113,10 @@ def frames_of(file: FrameFile, start: SeriesStart, frames: Sequence[ArchivedFram
 
 
 def _in_order(ledger: Table, n_rows: int) -> Iterator[ArchivedFrame]:
-    """Order the frames as they were received; those that an event has kept are further behind in the stack."""
+    """Order the frames as they were received; what an event has kept is further behind in the stack."""
     rows, status = ledger["stack_row"], ledger["status"]
     usable = np.flatnonzero((rows >= 0) & (rows < n_rows) & (status != FrameStatus.MISSING))
-    order: NDArray[Any] = usable[np.lexsort((rows[usable], ledger["t_received"][usable]))]
+    order = usable[np.lexsort((rows[usable], ledger["t_received"][usable]))]
     for i in order.tolist():
         times = float(ledger["t_detector"][i]), float(ledger["t_received"][i])
         yield ArchivedFrame(int(rows[i]), int(ledger["frame_id"][i]), *times)
