@@ -74,7 +74,7 @@ def status_cells(status: RunStatus | None, shown_per_s: float, screen_latency_ms
         return (*(Cell(name, name.upper(), NOTHING) for name in names), screen)
     s = status
     return (
-        Cell("received", "RECEIVED", number_text(s.received), rate_text(s.received_per_s)),
+        Cell("received", "RECEIVED", number_text(s.received), rate_text(s.received_per_s), tip=_tee_text(s)),
         _recorded(s),
         Cell("analysed", "ANALYSED", number_text(s.analysed), rate_text(s.analysed_per_s)),
         _loss("skipped", s.skipped, s.received, Severity.WARN),
@@ -95,6 +95,16 @@ def _stages_text(s: RunStatus) -> str:
         if name in s.stages_ms
     ]
     return "\n".join([*lines, "[ms]: p50 / p99 / p99.9 / longest"]) if lines else ""
+
+
+def _tee_text(s: RunStatus) -> str:
+    """Say what the run's further clients have got, a line each."""
+    return "\n".join(
+        f"passed on to {output.address} ({output.policy}): {number_text(output.frames)}"
+        + (f", {number_text(missed)} not taken" if (missed := output.dropped + output.absent) else "")
+        + ("" if output.clients else ", nobody is connected")
+        for output in s.tee
+    )
 
 
 def _recorded(s: RunStatus) -> Cell:

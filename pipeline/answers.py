@@ -1,5 +1,6 @@
 """What the analysis says of a frame whose networks' answer is complete."""
 
+from dataclasses import replace
 from math import nan
 from types import ModuleType
 from typing import Any
@@ -100,6 +101,16 @@ class Answers:
             t_batched=frame.t_batched,
             **_fused(followed),
         )
+
+    def follow(self, result: FrameResult, prepared: PreparedFrame, heights: ColumnHeights) -> FrameResult:
+        """Return a result that was made without following, with what following its columns says.
+
+        `heights` are the result's columns; what is found out is written into their table.
+        """
+        self._begin_series(result.key)
+        followed = self._followed(prepared, heights)
+        drift_px = followed.drift_px if followed else prepared.drift_px
+        return replace(result, drift_px=drift_px, **_fused(followed))
 
     def _begin_series(self, key: SeriesKey) -> None:
         if key != self._series:

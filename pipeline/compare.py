@@ -268,7 +268,7 @@ def _engine(file: h5py.File) -> dict[str, str]:
 
 def _as_handed_on(ledger: Table) -> Table:
     """Order a ledger by arrival: what is known of a frame's columns depends on the frames before it."""
-    order = np.argsort(ledger["stack_row"], kind="stable")
+    order = np.lexsort((ledger["stack_row"], ledger["t_received"]))  # an event's frames are further behind
     return {name: values[order] for name, values in ledger.items()}
 
 

@@ -4,7 +4,7 @@ Needs the extra ``metrics``. Each request is answered, by a thread of the librar
 status message; the run itself is never asked.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from streamer.config import LOCAL_ONLY, SecurityConfig
+from streamer.counters import OutputCounts
 from streamer.curve import encrypt_client, leaves_machine, own_keys
 from streamer.errors import RunError, UsageError
 from streamer.latency import PERCENTILES, STAGES
@@ -56,6 +57,20 @@ def metrics_of(status: RunStatus | None) -> Iterator[Metric]:
         for percentile, ms in zip(PERCENTILES, status.stages_ms.get(stage, ()), strict=False):
             latency.add_metric([stage, f"{percentile / 100:g}"], ms / 1000)
     yield latency
+    if status.tee:
+        yield _tee_metric(status.tee)
+
+
+def _tee_metric(outputs: Sequence[OutputCounts]) -> Metric:
+    frames = CounterMetricFamily(
+        "atomstream_tee_frames",
+        "Frames for further clients, by what became of them",
+        labels=["address", "policy", "fate"],
+    )
+    for output in outputs:
+        for fate, n in (("sent", output.frames), ("dropped", output.dropped), ("absent", output.absent)):
+            frames.add_metric([output.address, output.policy, fate], n)
+    return frames
 
 
 class Metrics(Collector):

@@ -8,7 +8,7 @@ from tqdm import tqdm
 from streamer.curve import ClientKeys, encrypt_client
 from streamer.link import STATUS_TOPIC, RunStatus, decode_status
 
-__all__ = ["RunProgress"]
+__all__ = ["Bar", "RunProgress"]
 
 _QUEUE_MESSAGES = 8
 
@@ -36,7 +36,7 @@ class RunProgress:
         encrypt_client(self._socket, keys)
         self._socket.connect(address)
         self._on_terminal = sys.stderr.isatty()
-        self._bar: _Bar | None = None
+        self._bar: Bar | None = None
 
     def close(self) -> None:
         """Remove the bar and the socket."""
@@ -55,7 +55,7 @@ class RunProgress:
 
     def _show(self, status: RunStatus) -> None:
         if self._bar is None and status.received:  # not before, or the time of loading would count
-            self._bar = _Bar(unit="frame", leave=False, file=sys.stderr)
+            self._bar = Bar(unit="frame", leave=False, file=sys.stderr)
         if self._bar is None:
             return
         self._bar.n = status.analysed + status.skipped if self._analysing else status.recorded
@@ -65,8 +65,8 @@ class RunProgress:
         self._bar.refresh()
 
 
-class _Bar(tqdm):  # type: ignore[misc]
-    """A bar that is refreshed with every status; tqdm's thread for bars that are not is not needed."""
+class Bar(tqdm):  # type: ignore[misc]
+    """A bar that is refreshed often; tqdm's thread for bars that are not is not needed."""
 
     monitor_interval = 0
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.plan import RunOutcome
-from streamer.counters import SeriesSummary, series_line
+from pipeline.tee_report import output_line, tee_problems
+from streamer.counters import OutputCounts, SeriesSummary, series_line
 from streamer.records import Policy
 
 __all__ = ["format_summary", "problems_of", "summarise"]
@@ -15,7 +16,7 @@ _FROM_INGEST = (
     "planned", "received", "recorded", "analysed", "skipped", "missing", "damaged", "duplicates", "strays",
     "unrecorded", "paused", "analysis_lost", "lost", "bad_messages", "bad_samples", "fps", "seconds",
     "latency_p50_ms", "latency_p99_ms", "latency_p999_ms", "latency_max_ms", "stages_ms", "bytes_received",
-    "bytes_recorded", "ended_by", "n_series", "series", "particles",
+    "bytes_recorded", "ended_by", "n_series", "series", "particles", "tee",
 )  # fmt: skip
 _FROM_ANALYSER = ("backend", "device", "precision")
 _COUNTS = ("sent", "received", "recorded", "analysed", "skipped", "missing", "damaged")
@@ -50,6 +51,7 @@ def problems_of(outcome: RunOutcome) -> list[str]:
     for name, text in _LOSSES.items():
         if count[name]:
             problems.append(text.format(count[name]))
+    problems += tee_problems(_tee(outcome.ingest), bool(outcome.ingest.get("tee_undelivered")))
     if not outcome.ended_early:
         problems += _wrongly_skipped(outcome, count) + _never_received(outcome, count)
     return problems
@@ -110,10 +112,15 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         "memory": _memory_line(summary),
         "file": _file_line(summary),
     }
-    page = [f"  {name:<10}{line}" for name, line in lines.items() if line] + _series_lines(summary)
+    tee = [f"  {'passed on':<10}{output.policy}: {output_line(output)}" for output in _tee(summary)]
+    page = [f"  {name:<10}{line}" for name, line in lines.items() if line] + tee + _series_lines(summary)
     problems = [f"  {'problem':<10}{problem}" for problem in summary["problems"]]
     verdict = [] if problems else [f"  {'verdict':<10}nothing was lost"]
     return "\n".join(["", f"atomstream {summary['verb']}", *page, *problems, *verdict, ""])
+
+
+def _tee(summary: Mapping[str, Any]) -> list[OutputCounts]:
+    return [OutputCounts(**output) for output in summary.get("tee") or ()]
 
 
 def _frames_line(summary: Mapping[str, Any]) -> str:

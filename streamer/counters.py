@@ -3,9 +3,10 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
 from typing import Any, Self
 
-__all__ = ["Counters", "RunSummary", "SeriesSummary", "series_line"]
+__all__ = ["Counters", "OutputCounts", "OutputPolicy", "RunSummary", "SeriesSummary", "series_line"]
 
 
 @dataclass(slots=True)
@@ -116,6 +117,52 @@ def series_line(series: SeriesSummary) -> str:
     return f"series {series.series_id}: {', '.join(counts)}{where}{why}"
 
 
+class OutputPolicy(StrEnum):
+    """What happens where a client has no room: everything waits, or its images are dropped."""
+
+    LOSSLESS = "lossless"
+    BEST_EFFORT = "best-effort"
+
+
+@dataclass(slots=True)
+class OutputCounts:
+    """What became of the messages for one client.
+
+    Attributes
+    ----------
+    address : str
+    policy : OutputPolicy
+    clients : int
+        How many are connected: one, or the messages are divided among them.
+    frames, starts, ends : int
+        Passed on; `starts` counts one that was repeated for a late client, too.
+    dropped : int
+        Images for which the client had no room.
+    absent : int
+        Images that came while no client was connected.
+    withheld : int
+        Start and end messages that a client did not take for so long that there was no room for them either.
+    breaks : int
+        How often a client left in mid-series; what was on its way to it is lost.
+    """
+
+    address: str
+    policy: OutputPolicy
+    clients: int = 0
+    frames: int = 0
+    starts: int = 0
+    ends: int = 0
+    dropped: int = 0
+    absent: int = 0
+    withheld: int = 0
+    breaks: int = 0
+
+    @property
+    def broken(self) -> bool:
+        """Whether frames were lost that were promised not to be."""
+        return self.policy == OutputPolicy.LOSSLESS and bool(self.breaks)
+
+
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """How a run went, as printed, stored and returned by ``--json``.
@@ -157,6 +204,10 @@ class RunSummary:
         Why recording stopped early; empty if it did not.
     notes : sequence of str
         The latest warnings.
+    tee : sequence of OutputCounts
+        What the run's further clients have got, in the order of the configuration.
+    tee_undelivered : bool
+        Whether a lossless one had not taken everything when the time for it was over.
     """
 
     planned: int
@@ -190,6 +241,8 @@ class RunSummary:
     ended_by: str
     recording_error: str
     notes: Sequence[str]
+    tee: Sequence[OutputCounts] = ()
+    tee_undelivered: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""

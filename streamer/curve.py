@@ -100,17 +100,18 @@ def leaves_machine(address: str) -> bool:
 
 
 def expect_secure(config: RunConfig) -> None:
-    """Check a run's keys, and that its view is not open to all, before anything is started.
+    """Check a run's keys, and that what it binds is not open to all, before anything is started.
 
     Raises
     ------
     UsageError
-        If a file holds no key, a key of one's own is missing, or the view can be reached from other machines
-        and nothing says by whom.
+        If a file holds no key, a key of one's own is missing, or an address can be reached from other
+        machines and nothing says by whom.
     """
     client_keys(config.security.key, config.source.server_key)
     if _server_pair(config.security) is None:
-        for address in filter(None, (config.view.bind, config.analysis.remote)):
+        outputs = (*config.tee.lossless, *config.tee.best_effort)
+        for address in filter(None, (config.view.bind, config.analysis.remote, *outputs)):
             _expect_local(address, config.security)
     for path in config.security.clients:
         load_public(Path(path))

@@ -31,6 +31,7 @@ __all__ = ["DectrisV1Parser"]
 _ENCODING = re.compile(r"(?:bs(?P<bits>8|16|32)-?)?(?P<lz4>lz4)?(?P<order>[<>]?)")
 _DETAILS = ("flatfield-1.0", "dflatfield-1.0", "dpixelmask-1.0", "dcountrate_table-1.0")
 _BEGINNINGS = ("dheader-1.0", "dimage-1.0", "dseries_end-1.0")
+_may_begin = re.compile(rb"dheader-1|dimage-1|dseries_end-1").search
 _FIRST_LIMIT_BYTES = 1000  # of a part that begins a message
 _JSON_LIMIT_BYTES = 1 << 20
 _LENGTH_BYTES = 4
@@ -183,8 +184,10 @@ class DectrisV1Parser:
 
 
 def _begins_message(part: memoryview) -> bool:
+    if len(part) > _FIRST_LIMIT_BYTES or _may_begin(part) is None:  # nearly always; decoding costs more
+        return False
     try:
-        return len(part) <= _FIRST_LIMIT_BYTES and _decode_first(part).htype in _BEGINNINGS
+        return _decode_first(part).htype in _BEGINNINGS
     except (ValueError, RecursionError):
         return False
 

@@ -6,8 +6,9 @@ it all: ZeroMQ's receive queue (`IngestConfig.receive_queue_frames`) is the buff
 disk.
 
 Memory: at most that many messages in the queue, as many more frames as the analysers may hold
-(`streamer.handon`), `RecordConfig.look_back_MiB` of frames that an event may ask for,
-`RecordConfig.flush_frames` results, and half a megabyte of ledger for each open series.
+(`streamer.handon`), `TeeConfig.queue_frames` for each further client (`streamer.run_tee`),
+`RecordConfig.look_back_MiB` of frames that an event may ask for, `RecordConfig.flush_frames` results, and
+half a megabyte of ledger for each open series.
 """
 
 import logging
@@ -44,6 +45,7 @@ from streamer.records import (
     SeriesStart,
 )
 from streamer.result_paths import ResultFiles, expect_new_file
+from streamer.run_tee import RunTee, open_tee
 from streamer.series import RunState, SeriesKeeper
 from streamer.sources import Parser, make_parser, parse_source
 from streamer.status import StatusBoard
@@ -87,7 +89,7 @@ def run_ingest(
     Raises
     ------
     UsageError
-        If the source's address is none, or the file exists.
+        If the source's address is none, or the file exists, or the tee cannot be as configured.
     RecordingError
         If the file's folder cannot be written to.
     SourceRefusedError
@@ -100,11 +102,16 @@ def run_ingest(
         expect_new_file(path)
     source = parse_source(config.source.address)
     parser = make_parser(source, config.source.channel, config.ingest)
-    with IngestSockets(config, view_address, remote) as sockets:
-        ingest = Ingest(config, clock, sockets, parser, ResultFiles(path), remote.control, control.inform)
+    with open_tee(config) as tee, IngestSockets(config, view_address, remote) as sockets:
+        files = ResultFiles(path)
+        ingest = Ingest(config, clock, sockets, parser, files, remote.control, control.inform, tee)
         sockets.receiver.expect_admitted(control.stopping)
+        for line in tee.lines if tee is not None else ():
+            control.tell(line)
         control.ready(analysers=sockets.inner_address, remote=sockets.outer_address)
         ingest.run(control)
+        if tee is not None:
+            tee.finish(control.stopping)
         control.finished(ingest.summary())
         if sockets.receiver.error is not None:
             raise RunError(f"{source}: {sockets.receiver.error}") from sockets.receiver.error
@@ -194,6 +201,8 @@ class Ingest:
         The address at which the run takes commands, to be announced.
     inform : callable
         Tells the supervisor, by keywords, what became of analysers on other machines.
+    tee : RunTee or None
+        The run's further clients.
     """
 
     def __init__(
@@ -205,11 +214,13 @@ class Ingest:
         files: ResultFiles,
         control: str = "",
         inform: Callable[..., None] = lambda **info: None,
+        tee: RunTee | None = None,
     ) -> None:
         notes = Notes()
         self._analysis = config.analysis
         self._clock = clock
         self._sockets = sockets
+        self._tee = tee
         self._parser = parser
         self._analysers = Analysers(
             sockets.inner, sockets.outer, config.analysis.policy, config.analysis.queue_frames
@@ -239,7 +250,7 @@ class Ingest:
                 self._keeper.stop("stopped on request", self._clock.now())
             failed = self._sockets.receiver.error  # asked before the queue: what was in it then is taken in
             n_messages = self._take_messages() if self._keeper.accepting else 0
-            if failed is not None and not n_messages and not self._handon.blocked:
+            if failed is not None and not n_messages and not self._held_back:
                 self._end(failed)
             n_results = self._take_results()
             self._handon.retry()
@@ -262,18 +273,23 @@ class Ingest:
     def summary(self) -> dict[str, Any]:
         """Return the fields of the run's `RunSummary`."""
         particles = self._particles.by_shape(self._analyser_desk.shapes)
-        return {**self._board.summary(self._keeper).to_dict(), "particles": particles}
+        return {**self._board.summary(self._keeper, self._tee).to_dict(), "particles": particles}
 
     def _end(self, failed: Exception) -> None:
         """End the run: the source has failed, and what it had left in the queue is taken in."""
         if self._keeper.accepting:
             self._keeper.end(f"the source failed: {failed}", self._clock.now())
 
+    @property
+    def _held_back(self) -> bool:
+        """Whether nothing may be taken in, because somebody has no room for what was."""
+        return self._handon.blocked or (self._tee is not None and self._tee.blocked)
+
     def _take_messages(self) -> int:
         """Take in what the detector has sent, at most a burst; return how many messages that was."""
         latest = self._clock.now() + _BURST_S  # a slow disk must not keep stops, results and status waiting
         for n_taken in range(_BURST_MESSAGES):
-            if self._handon.blocked:
+            if self._held_back:
                 return n_taken
             parts = self._next_message()
             if not parts:
@@ -287,11 +303,13 @@ class Ingest:
     def _next_message(self) -> Sequence[memoryview]:
         """Return the parts of the stream's next message; none if nothing has come."""
         while not self._split:
-            parts = _receive(self._sockets.receiver.socket)
-            if not parts:
+            frames = _receive(self._sockets.receiver.socket)
+            if not frames:
                 return ()
             self._heard = True
-            messages = self._parser.split(parts)
+            if self._tee is not None:
+                self._tee.offer(frames)
+            messages = self._parser.split([frame.buffer for frame in frames])
             if len(messages) == 1:
                 return messages[0]
             self._split.extend(messages)  # none, where the parser waits for more
@@ -383,6 +401,8 @@ class Ingest:
 
     def _tick(self) -> None:
         now = self._clock.now()
+        if self._tee is not None:
+            self._tend_tee(self._tee, now)
         self._keeper.tick(now)
         if now >= self._next_commands:
             self._next_commands = now + _COMMAND_INTERVAL_S
@@ -401,9 +421,14 @@ class Ingest:
                 series.forget_old(now)
                 series.beat(now)
 
+    def _tend_tee(self, tee: RunTee, now: float) -> None:
+        tee.tick()
+        if tee.blocked:  # the source is not silent: it is not listened to
+            self._keeper.held_back(now)
+
     def _publish_status(self) -> None:
         try:
-            parts = encode_status(self._board.status(self._keeper))
+            parts = encode_status(self._board.status(self._keeper, self._tee))
             self._sockets.status.send_multipart(cast("list[bytes]", parts), zmq.NOBLOCK)
         except zmq.ZMQError as error:  # save first, show second
             self._notes.add("status", f"the status could not be published: {error}")
@@ -414,20 +439,20 @@ class Ingest:
         for socket in self._analysers.sockets:
             poller.register(socket, zmq.POLLIN)
         poller.register(self._sockets.commands, zmq.POLLIN)
-        if not self._handon.blocked and self._keeper.accepting:
+        if not self._held_back and self._keeper.accepting:
             poller.register(self._sockets.receiver.socket, zmq.POLLIN)
+        for socket in self._tee.waited_for if self._tee is not None else ():
+            poller.register(socket, zmq.POLLOUT)
         busy = any(series.look_back.n_wanted for series in self._keeper.open_series)
         poller.poll(0 if busy else _POLL_MS)
 
 
-def _receive(socket: "zmq.Socket[bytes]") -> list[memoryview]:
+def _receive(socket: "zmq.Socket[bytes]") -> list[zmq.Frame]:
     """Take one message, without copying it; no parts if there is none."""
     try:
-        part = socket.recv(zmq.NOBLOCK, copy=False)
+        parts = [socket.recv(zmq.NOBLOCK, copy=False)]
     except zmq.Again:
         return []
-    parts = [part.buffer]
-    while part.more:
-        part = socket.recv(copy=False)
-        parts.append(part.buffer)
+    while parts[-1].more:
+        parts.append(socket.recv(copy=False))
     return parts

@@ -28,6 +28,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.counters import OutputCounts
 from streamer.errors import MessageError, TruncatedMessageError, UnknownEncodingError
 from streamer.joining import FromAnalyser
 from streamer.records import (
@@ -203,6 +204,7 @@ class RunStatus(msgspec.Struct, frozen=True, array_like=True, tag="status"):
     recording: bool = True  # False: switched off, though there is a file
     stages_ms: dict[str, tuple[float, ...]] = {}  # streamer.latency: `PERCENTILES` of each stage passed
     control: str = ""  # where the run takes commands (streamer.control); empty: nowhere
+    tee: tuple[OutputCounts, ...] = ()  # what the run's further clients have got
 
 
 class Task(msgspec.Struct, frozen=True):

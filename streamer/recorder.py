@@ -83,6 +83,7 @@ class SeriesRecorder:
         self.start = start
         self.announced = announced
         self.paused = paused
+        self.why_paused = "recording was off"
         self.account = SeriesAccount(context.config.ingest.max_gap_frames, first_id)
         self.size_bytes = 0
         self.t_first = self.t_last = nan
@@ -362,7 +363,7 @@ class SeriesRecorder:
         if t_received <= self.look_back.keep_until:
             return ""
         if self.paused:
-            return "recording was off"
+            return self.why_paused
         return _THINNED if frame_id % self._context.config.record.every else ""
 
     def _write_back(self, held: Held) -> None:

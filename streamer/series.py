@@ -248,6 +248,10 @@ class SeriesKeeper:
         """Note that an analyser is alive."""
         self._last_answer = now
 
+    def held_back(self, now: float) -> None:
+        """Note that nothing is taken in for want of room elsewhere: that is no silence of the source."""
+        self._last_message = now
+
     def tick(self, now: float) -> None:
         """Close what is over; called in every round."""
         if self.current is not None:

@@ -15,6 +15,7 @@ from streamer.disk_space import free_bytes
 from streamer.latency import WHOLE
 from streamer.link import RunStatus
 from streamer.notes import Notes
+from streamer.run_tee import RunTee
 from streamer.series import RunTotals, SeriesKeeper
 
 __all__ = ["StatusBoard", "max_rss_bytes"]
@@ -40,7 +41,7 @@ class StatusBoard:
         self._control = control
         self.backend = ""
 
-    def status(self, keeper: SeriesKeeper) -> RunStatus:
+    def status(self, keeper: SeriesKeeper, tee: RunTee | None = None) -> RunStatus:
         """Describe this moment; rates are those since the call before."""
         totals, now = keeper.totals(), self._clock.now()
         counters = totals.counters
@@ -75,9 +76,10 @@ class StatusBoard:
             recording=not keeper.paused,
             stages_ms=stages_ms,
             control=self._control,
+            tee=() if tee is None else tee.counts,
         )
 
-    def summary(self, keeper: SeriesKeeper) -> RunSummary:
+    def summary(self, keeper: SeriesKeeper, tee: RunTee | None = None) -> RunSummary:
         """Describe the run that is over."""
         totals = keeper.totals()
         counters = totals.counters
@@ -100,6 +102,8 @@ class StatusBoard:
             ended_by=keeper.ended_by,
             recording_error=totals.recording_error,
             notes=list(self._notes.latest),
+            tee=[] if tee is None else list(tee.counts),
+            tee_undelivered=tee is not None and tee.undelivered,
         )
 
     def _rates(self, now: float, counters: Counters) -> dict[str, float]:

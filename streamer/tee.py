@@ -11,7 +11,6 @@ each output; a message that several outputs still hold is in memory once.
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -19,20 +18,16 @@ from typing import Any, Self
 import zmq
 
 from streamer.config import RunConfig
-from streamer.connection import ConnectionWatch
-from streamer.curve import Guard
+from streamer.counters import OutputCounts
 from streamer.message_kind import Kind, kind_reader
+from streamer.outlets import STOP_LINGER_S, Outlets
 from streamer.receiver import Receiver
 from streamer.sources import parse_source
-from streamer.tee_output import OutputCounts, OutputPolicy, TeeOutput
 
 __all__ = ["Tee", "TeeCounts"]
 
 _WAIT_MS = 50
 _REPORT_INTERVAL_S = 0.2
-_LINGER_S = {OutputPolicy.LOSSLESS: 30.0, OutputPolicy.BEST_EFFORT: 1.0}
-_STOP_LINGER_S = 2.0
-_MOST_THREADS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,7 @@ class TeeCounts:
     @property
     def breaks(self) -> list[OutputCounts]:
         """Lossless outputs whose client left in mid-series."""
-        return [o for o in self.outputs if o.policy is OutputPolicy.LOSSLESS and o.breaks]
+        return [output for output in self.outputs if output.broken]
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""
@@ -108,18 +103,10 @@ class Tee:
         self._kind_of = kind_reader(parse_source(config.source.address).scheme)
         self._counts = dict.fromkeys(Kind, 0)
         self._n_bytes = self._n_series = 0
-        self._in_series = self._undelivered = self._stopped = False
+        self._in_series = self._stopped = False
         self._first = self._last = 0.0
-        self._outputs: list[TeeOutput] = []
-        wanted = _wanted(config)
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(1 + len(wanted))
-        with ExitStack() as undo:
-            undo.callback(self._context.destroy, linger=0)
-            self._guard = undo.enter_context(Guard(self._context, config.security))
-            for number, (policy, address) in enumerate(wanted, start=1):
-                self._outputs.append(self._open(policy, address, number))
-            undo.pop_all()
-        self.addresses = [output.counts.address for output in self._outputs]
+        self._outlets = Outlets(config, n_threads=1)
+        self.addresses = [output.address for output in self._outlets.counts]
 
     def __enter__(self) -> Self:
         return self
@@ -146,7 +133,7 @@ class Tee:
         SourceRefusedError
             If the source does not let us in.
         """
-        receiver = Receiver(self._context, self._config, _WAIT_MS, affinity=1)
+        receiver = Receiver(self._outlets.context, self._config, _WAIT_MS, affinity=1)
         try:
             receiver.expect_admitted(stop)
             self._stopped = not self._run(receiver, stop, report)
@@ -158,17 +145,9 @@ class Tee:
 
         May be called twice.
         """
-        if self._context.closed:
-            return
         if linger_s is None and self._stopped:
-            linger_s = _STOP_LINGER_S
-        for output in self._outputs:
-            output.close(_LINGER_S[output.counts.policy] if linger_s is None else linger_s)
-        self._guard.close()
-        began = time.monotonic()
-        self._context.term()  # waits until all is delivered, or the time is over
-        took_s = time.monotonic() - began
-        self._undelivered = linger_s is None and took_s >= _LINGER_S[OutputPolicy.LOSSLESS]
+            linger_s = STOP_LINGER_S
+        self._outlets.close(linger_s)
 
     def counts(self) -> TeeCounts:
         """Return what was done so far; after `close`, what was done at all."""
@@ -181,16 +160,9 @@ class Tee:
             series=self._n_series,
             seconds=self._last - self._first,
             stopped=self._stopped,
-            undelivered=self._undelivered,
-            outputs=tuple(output.counts for output in self._outputs),
+            undelivered=self._outlets.undelivered,
+            outputs=self._outlets.counts,
         )
-
-    def _open(self, policy: OutputPolicy, address: str, number: int) -> TeeOutput:
-        socket = self._context.socket(zmq.PUSH)
-        socket.set(zmq.AFFINITY, 1 << number % _MOST_THREADS)
-        socket.set(zmq.SNDHWM, self._config.tee.queue_frames)
-        watch = ConnectionWatch(socket)
-        return TeeOutput(socket, watch, self._guard.bind(socket, address), policy)
 
     def _run(self, receiver: Receiver, stop: Callable[[], bool], report: Callable[[TeeCounts], None]) -> bool:
         """Pass messages on; return whether that ended by itself."""
@@ -203,7 +175,7 @@ class Tee:
                 next_report = time.monotonic() + _REPORT_INTERVAL_S
                 self._look_after(receiver, report)
             if self._n_series and self._n_series == self._config.tee.series:
-                self._settle()
+                self._outlets.settle()
                 return True
         return False
 
@@ -211,14 +183,12 @@ class Tee:
         """Give a message to every output; False if a lossless one had no room when the end was asked for."""
         kind = self._kind_of([part.buffer for part in parts])
         self._count(kind, parts)
-        waiting = [output for output in self._outputs if not output.offer(kind, parts)]
-        while waiting:
+        given = self._outlets.offer(kind, parts)
+        while not given:
             if stop():
                 return False
-            waiting[0].socket.poll(_WAIT_MS, zmq.POLLOUT)
-            for output in self._outputs:
-                output.update()
-            waiting = [output for output in waiting if not output.offer(kind, parts)]
+            self._outlets.waiting[0].socket.poll(_WAIT_MS, zmq.POLLOUT)
+            given = self._outlets.retry()
         if kind is Kind.END and self._in_series:  # it may come twice
             self._n_series += 1
         self._in_series = kind is not Kind.END and (self._in_series or kind is not Kind.UNKNOWN)
@@ -233,17 +203,8 @@ class Tee:
     def _look_after(self, receiver: Receiver, report: Callable[[TeeCounts], None]) -> None:
         if not self._first:
             receiver.expect_not_refused()
-        for output in self._outputs:
-            output.update()
+        self._outlets.update()
         report(self.counts())
-
-    def _settle(self) -> None:
-        """Give the clients that are there a moment to take the last start or end message."""
-        deadline = time.monotonic() + _LINGER_S[OutputPolicy.BEST_EFFORT]
-        while time.monotonic() < deadline and not all(output.settled for output in self._outputs):
-            time.sleep(_WAIT_MS / 1000)
-            for output in self._outputs:
-                output.update()
 
 
 def _receive(receiver: Receiver) -> Sequence[zmq.Frame]:
@@ -251,8 +212,3 @@ def _receive(receiver: Receiver) -> Sequence[zmq.Frame]:
         return receiver.socket.recv_multipart(copy=False)
     except zmq.Again:
         return ()
-
-
-def _wanted(config: RunConfig) -> list[tuple[OutputPolicy, str]]:
-    lossless = [(OutputPolicy.LOSSLESS, address) for address in config.tee.lossless]
-    return lossless + [(OutputPolicy.BEST_EFFORT, address) for address in config.tee.best_effort]

@@ -6,60 +6,18 @@ need be, because it cannot read images without; and no image overtakes a start o
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import zmq
 
 from streamer.connection import ConnectionWatch
+from streamer.counters import OutputCounts, OutputPolicy
 from streamer.message_kind import Kind
 
-__all__ = ["OutputCounts", "OutputPolicy", "TeeOutput"]
+__all__ = ["TeeOutput"]
 
 _MOST_START_MESSAGES = 16  # of one series; Stream V1 may need ten
 _MOST_OWED = 32
-
-
-class OutputPolicy(StrEnum):
-    """What happens where a client has no room: everything waits, or its images are dropped."""
-
-    LOSSLESS = "lossless"
-    BEST_EFFORT = "best-effort"
-
-
-@dataclass(slots=True)
-class OutputCounts:
-    """What became of the messages for one client.
-
-    Attributes
-    ----------
-    address : str
-    policy : OutputPolicy
-    clients : int
-        How many are connected: one, or the messages are divided among them.
-    frames, starts, ends : int
-        Passed on; `starts` counts one that was repeated for a late client, too.
-    dropped : int
-        Images for which the client had no room.
-    absent : int
-        Images that came while no client was connected.
-    withheld : int
-        Start and end messages that a client did not take for so long that there was no room for them either.
-    breaks : int
-        How often a client left in mid-series; what was on its way to it is lost.
-    """
-
-    address: str
-    policy: OutputPolicy
-    clients: int = 0
-    frames: int = 0
-    starts: int = 0
-    ends: int = 0
-    dropped: int = 0
-    absent: int = 0
-    withheld: int = 0
-    breaks: int = 0
 
 
 class TeeOutput:

@@ -27,6 +27,7 @@ VERBS = (
     "simulate",
     "replay",
     "check",
+    "reprocess",
     "report",
     "gui",
     "analyse",

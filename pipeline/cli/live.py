@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.options import add_analysis, add_detector, add_source, run_config, run_file
+from pipeline.cli.options import add_analysis, add_detector, add_source, add_tee, run_config, run_file
 from pipeline.cli.output import say
 from pipeline.cli.running import detector_companion, run_and_report, window_companion
 from streamer.errors import UsageError
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE.nxs", help="result file (default: new, in runs/)")
     parser.add_argument("--no-record", action="store_true", help="analyse and show only; keep nothing")
     add_detector(parser)
+    add_tee(parser)
     add_analysis(parser)
 
 

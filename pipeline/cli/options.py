@@ -22,6 +22,7 @@ __all__ = [
     "add_keys",
     "add_source",
     "add_stream",
+    "add_tee",
     "new_file",
     "run_config",
     "run_file",
@@ -69,6 +70,9 @@ _PLACES = {
     "lossless": ("tee", "lossless"),
     "best_effort": ("tee", "best_effort"),
     "queue": ("tee", "queue_frames"),
+    "tee_lossless": ("tee", "lossless"),
+    "tee_best_effort": ("tee", "best_effort"),
+    "tee_queue": ("tee", "queue_frames"),
     "series": ("tee", "series"),
     "control": ("control", "bind"),
     "stimuli": ("control", "stimuli"),
@@ -156,6 +160,20 @@ def _add_events(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--look-back-s", type=float, metavar="S", help="an event keeps all frames so far back")
     group.add_argument("--look-ahead-s", type=float, metavar="S", help="and so long after it")
     group.add_argument("--look-back-MiB", type=int, metavar="MIB", help="in so much memory (default: 1024)")
+
+
+def add_tee(parser: argparse.ArgumentParser) -> None:
+    """Add to whom a run passes its stream on."""
+    group = parser.add_argument_group("further clients of the stream (docs/remote.md)")
+    group.add_argument(
+        "--tee-lossless", action="append", metavar="tcp://HOST:PORT",
+        help="where a client gets everything, or holds everything back; may be repeated",
+    )  # fmt: skip
+    group.add_argument(
+        "--tee-best-effort", action="append", metavar="tcp://HOST:PORT",
+        help="where a client gets what it has room for; may be repeated",
+    )  # fmt: skip
+    group.add_argument("--tee-queue", type=int, metavar="N", help="messages on their way to each client")
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:

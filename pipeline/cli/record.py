@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from pipeline.cli.options import add_detector, add_source, new_file, run_config
+from pipeline.cli.options import add_detector, add_source, add_tee, new_file, run_config
 from pipeline.cli.output import say
 from pipeline.cli.running import detector_companion, run_and_report
 
@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     add_source(parser)
     add_detector(parser)
+    add_tee(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.nxs", help="a new result file")
 
 

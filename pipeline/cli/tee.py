@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.options import add_keys, run_config
 from pipeline.cli.output import print_json, say
+from pipeline.tee_report import output_line, tee_problems
 from streamer.errors import UsageError
 
 if TYPE_CHECKING:
+    from streamer.counters import OutputCounts
     from streamer.tee import TeeCounts
-    from streamer.tee_output import OutputCounts
 
 HELP = "pass a stream on to several clients"
 
@@ -64,21 +65,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace, counts: "TeeCounts") -> int:
-    problems = _problems(counts)
+    problems = tee_problems(counts.outputs, counts.undelivered)
     print(_page(counts, problems), file=sys.stderr if args.json else sys.stdout, flush=True)
     if args.json:
         print_json({"verb": args.verb, "ok": not problems, "problems": problems, **counts.to_dict()})
     return 1 if problems else 0
-
-
-def _problems(counts: "TeeCounts") -> list[str]:
-    problems = [
-        f"the client of {output.address} left in mid-series ({output.breaks:,} times): frames are lost"
-        for output in counts.breaks
-    ]
-    if counts.undelivered:
-        problems.append("a lossless client did not take its last messages: they are lost")
-    return problems
 
 
 def _page(counts: "TeeCounts", problems: list[str]) -> str:
@@ -86,19 +77,12 @@ def _page(counts: "TeeCounts", problems: list[str]) -> str:
     unknown = f", {counts.unknown:,} not understood" if counts.unknown else ""
     lines = [
         ("received", f"{counts.frames:,} frames in {counts.series:,} whole series{unknown}{rate}"),
-        *((str(output.policy), _output_line(output)) for output in counts.outputs),
+        *((str(output.policy), output_line(output)) for output in counts.outputs),
         *(("problem", problem) for problem in problems),
     ]
     if not problems:
         lines.append(("verdict", "stopped on request" if counts.stopped else "nothing was lost"))
     return "\n".join(["", "atomstream tee", *(f"  {name:<13}{text}" for name, text in lines), ""])
-
-
-def _output_line(output: "OutputCounts") -> str:
-    line = f"{output.address}   {output.frames:,} frames, {output.starts:,} starts, {output.ends:,} ends"
-    lost = (("dropped for want of room", output.dropped), ("while no client was there", output.absent),
-            ("starts and ends withheld", output.withheld))  # fmt: skip
-    return line + "".join(f"   {text} {count:,}" for text, count in lost if count)
 
 
 class _Progress:

@@ -4,6 +4,7 @@ import pytest
 
 from gui.format import bytes_text, duration_text, number_text, rate_text, value_text
 from gui.status_text import Severity, alarm, recording_light, status_cells
+from streamer.counters import OutputCounts, OutputPolicy
 from streamer.link import RunStatus
 from tests.gui.publisher import make_status
 
@@ -81,3 +82,16 @@ def test_numbers_for_people() -> None:
     assert duration_text(7.9) == "0:07"
     assert value_text(3.14159, 2, "nm") == "3.14\u2009nm"
     assert value_text(float("inf")) == "–"
+
+
+def test_the_runs_further_clients_are_named_where_the_mouse_rests() -> None:
+    outputs = (
+        OutputCounts("tcp://127.0.0.1:5", OutputPolicy.LOSSLESS, clients=1, frames=90),
+        OutputCounts("tcp://127.0.0.1:6", OutputPolicy.BEST_EFFORT, frames=70, dropped=15, absent=5),
+    )
+    received = status_cells(make_status(tee=outputs), 0.0, 0.0)[0]
+    assert received.tip.splitlines() == [
+        "passed on to tcp://127.0.0.1:5 (lossless): 90",
+        "passed on to tcp://127.0.0.1:6 (best-effort): 70, 20 not taken, nobody is connected",
+    ]
+    assert status_cells(make_status(), 0.0, 0.0)[0].tip == ""

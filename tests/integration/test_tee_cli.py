@@ -124,6 +124,32 @@ def test_libertem_and_our_recorder_get_the_same_frames(tmp_path: Path) -> None:
         assert np.array_equal(file["entry/stack/intensity"][:], images)
 
 
+def test_a_run_passes_its_stream_on_itself(tmp_path: Path) -> None:
+    """The detector's one client is `live`; two recorders take the stream from it, one of them if it can."""
+    source, lossless, best_effort = free_ports(3)
+    paths = {name: tmp_path / f"{name}.nxs" for name in ("live", "lossless", "best-effort")}
+    live = ["live", f"dectris2://127.0.0.1:{source}", "--headless", "--backend", "null", *PATIENT]
+    live += ["--tee-lossless", f"tcp://127.0.0.1:{lossless}", "--out", str(paths["live"])]
+    live += ["--tee-best-effort", f"tcp://127.0.0.1:{best_effort}"]
+    movie = ["simulate", "--stream", f"tcp://127.0.0.1:{source}", "--frames", "60", "--size", "256"]
+    with ExitStack() as stack:
+        runs = [stack.enter_context(command(*live))]
+        for name, port in (("lossless", lossless), ("best-effort", best_effort)):
+            record = ["record", f"dectris2://127.0.0.1:{port}", "--out", str(paths[name]), *PATIENT]
+            runs.append(stack.enter_context(command(*record)))
+        runs.append(stack.enter_context(command(*movie)))
+        results = [finish(run) for run in runs]
+    (status, summary, errors), (_, kept, _), *_ = results
+    assert (status, summary["ok"], summary["recorded"], summary["analysed"]) == (0, True, 60, 60)
+    assert f"atomstream: lossless: dectris2://127.0.0.1:{lossless}" in errors
+    first, second = summary["tee"]
+    assert (first["policy"], first["frames"], first["ends"]) == ("lossless", 60, 1)
+    assert second["frames"] + second["dropped"] + second["absent"] == 60
+    assert (kept["recorded"], kept["lost"]) == (60, 0)
+    with h5py.File(paths["live"]) as file, h5py.File(paths["lossless"]) as other:
+        assert np.array_equal(file["entry/stack/intensity"][:], other["entry/stack/intensity"][:])
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
 def test_ctrl_c_ends_a_tee_with_its_counts() -> None:
     source, out = free_ports(2)

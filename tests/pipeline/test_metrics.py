@@ -14,15 +14,18 @@ from pipeline.heartbeat import decode_heartbeat
 from pipeline.metrics import Metrics
 from pipeline.supervisor import supervise
 from streamer.config import SecurityConfig
+from streamer.counters import OutputCounts, OutputPolicy
 from streamer.errors import RunError, UsageError
 from streamer.link import HEARTBEAT_TOPIC, encode_status
 from tests.gui.publisher import Publisher, make_status
 
 from .test_supervisor import ENDLESS, frames, meanwhile, plan_of, recorded, wait_until
 
+OUTPUT = OutputCounts("tcp://127.0.0.1:5", OutputPolicy.BEST_EFFORT, frames=70, dropped=20, absent=10)
+
 
 def scraped(address: str) -> dict[tuple[str, ...], float]:
-    """Read the metrics as Prometheus does: by name and values of the labels quantile, stage."""
+    """Read the metrics as Prometheus does: by name and values of the labels, in their names' order."""
     with urlopen(address, timeout=10) as answer:
         text = answer.read().decode()
     families = text_string_to_metric_families(text)
@@ -37,7 +40,9 @@ def test_a_status_becomes_metrics() -> None:
     with Publisher() as publisher, Metrics("127.0.0.1:0", publisher.address) as metrics:
         publisher.wait_subscriber()
         assert scraped(metrics.address) == {("atomstream_up",): 0.0}
-        status = make_status(missing=3, stages_ms={"received_to_published": (10.0, 20.0, 30.0, 40.0)})
+        status = make_status(
+            missing=3, stages_ms={"received_to_published": (10.0, 20.0, 30.0, 40.0)}, tee=(OUTPUT,)
+        )
         publisher.send_parts(encode_status(status))
 
         def is_up() -> bool:
@@ -51,6 +56,8 @@ def test_a_status_becomes_metrics() -> None:
     assert found["atomstream_recording",] == 1
     assert math.isclose(found["atomstream_latency_seconds", "0.99", "received_to_published"], 0.020)
     assert math.isclose(found["atomstream_latency_seconds", "1", "received_to_published"], 0.040)
+    tee = {key[2]: value for key, value in found.items() if key[0] == "atomstream_tee_frames_total"}
+    assert tee == {"sent": 70, "dropped": 20, "absent": 10}
 
 
 @pytest.mark.parametrize("bind", ["nowhere", "127.0.0.1:", "127.0.0.1:99999"])

@@ -24,6 +24,7 @@ from streamer.config import (
     RecordConfig,
     RunConfig,
     SourceConfig,
+    TeeConfig,
     TriggerConfig,
 )
 from streamer.control import Remote
@@ -283,6 +284,7 @@ def running(
     remote: Remote | None = None,
     channel: tuple[ChannelConfig, ...] = (),
     trigger: tuple[TriggerConfig, ...] = (),
+    tee: TeeConfig | None = None,
     **limits: Any,
 ) -> Iterator[tuple[Detector, IngestRun, Callable[..., Analyser]]]:
     """Start a detector and ingest; the third value makes analysers, of this machine if not `remote`."""
@@ -295,6 +297,7 @@ def running(
             analysis=analysis,
             channel=channel,
             trigger=trigger,
+            tee=tee or TeeConfig(),
         )
         run = IngestRun(config, remote)
         analysers: list[Analyser] = []

@@ -1,0 +1,123 @@
+"""Where work is done: in this process, by processes of this machine, or by a Dask cluster."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, Protocol
+
+from streamer.errors import AtomstreamError, RunError, UsageError
+
+__all__ = ["Pool", "open_pool"]
+
+
+class Pool(Protocol):
+    """Takes calls of module-level functions; arguments may be what it has returned before."""
+
+    n_workers: int
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Have a call done, and return a place for its result."""
+
+    def result(self, place: Any) -> Any:
+        """Wait for a result; raises what the call has raised, or RunError if it cannot be had."""
+
+
+@contextmanager
+def open_pool(scheduler: str, workers: int, timeout_s: float) -> Iterator[Pool]:
+    """Open what does the work.
+
+    Parameters
+    ----------
+    scheduler : str
+        ``tcp://HOST:PORT`` of a Dask scheduler; empty: this machine does it.
+    workers : int
+        Its processes, one thread each; 0: this process alone, without Dask.
+    timeout_s : float
+        How long to wait for the scheduler.
+
+    Raises
+    ------
+    RunError
+        If distributed is not installed, or no scheduler, or none with workers, answers.
+    """
+    if not scheduler and not workers:
+        yield _ThisProcess()
+        return
+    try:
+        distributed: Any = import_module("distributed")
+    except ModuleNotFoundError as error:
+        raise RunError(
+            f"this needs {error.name}, which is not installed: pip install 'atomstream[cluster]'"
+        ) from error
+    for name in ("distributed", "distributed.worker", "distributed.scheduler", "distributed.nanny"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is raised here
+    if scheduler:
+        with _connected(distributed, scheduler, timeout_s) as client:
+            yield _Dask(distributed, client)
+        return
+    settings = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
+        yield _Dask(distributed, client)
+
+
+class _ThisProcess:
+    """Does each call at once."""
+
+    n_workers = 1
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        return function(*args)
+
+    def result(self, place: Any) -> Any:
+        return place
+
+
+class _Dask:
+    """Hands calls to a Dask scheduler."""
+
+    def __init__(self, distributed: Any, client: Any) -> None:
+        self._client = client
+        self._lost = (
+            distributed.KilledWorker,
+            distributed.client.FutureCancelledError,
+            OSError,
+            TimeoutError,
+        )
+        self.n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        return self._client.submit(function, *args, pure=False)
+
+    def result(self, place: Any) -> Any:
+        try:
+            return place.result()
+        except AtomstreamError:
+            raise
+        except ModuleNotFoundError as error:
+            raise RunError(
+                f"a worker lacks {error.name}: install this version of atomstream wherever workers run"
+            ) from error
+        except self._lost as error:
+            raise RunError(f"the cluster has lost the work, and tried it again in vain: {error}") from error
+
+
+@contextmanager
+def _connected(distributed: Any, scheduler: str, timeout_s: float) -> Iterator[Any]:
+    try:
+        client = distributed.Client(scheduler, timeout=timeout_s)
+    except ValueError as error:
+        raise UsageError(f"{scheduler!r} is no scheduler: expected tcp://HOST:PORT ({error})") from error
+    except (OSError, TimeoutError) as error:
+        raise RunError(
+            f"no Dask scheduler answers at {scheduler} within {timeout_s:g} s: is 'dask scheduler' running"
+            " there, and the port right?"
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=timeout_s)
+        except TimeoutError as error:
+            raise RunError(
+                f"the scheduler at {scheduler} has no workers: start 'dask worker {scheduler}' where they are"
+            ) from error
+        yield client

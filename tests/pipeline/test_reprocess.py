@@ -1,0 +1,201 @@
+"""Recorded runs that are analysed again: in this process, by processes of this machine, on a Dask cluster."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import hdf5plugin  # noqa: F401 - registers the filters
+import numpy as np
+import pytest
+
+from pipeline.cli import main
+from pipeline.compare import compare, read_results
+from pipeline.plan import Companion
+from pipeline.supervisor import supervise
+from streamer.check import check_file
+from streamer.config import AnalysisConfig
+from streamer.records import FrameStatus
+from tests.pipeline.run_parts import send_images
+from tests.pipeline.test_supervisor import plan_of
+from tests.pipeline.tiny_networks import MATERIAL, frame_with_columns, write_networks
+from tests.streamer.ingest_run import record, series_of
+
+ROOT = Path(__file__).parents[2]
+N = 80  # three stretches
+TABLES = ("summary", "columns", "changes")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with networks and a run that was analysed live."""
+    folder = tmp_path_factory.mktemp("lab")
+    models = write_networks(folder / "models")
+    rng = np.random.default_rng(1)
+    walk = np.cumsum(rng.normal(0, 0.4, (N, 2)), axis=0)
+    places = [(20, 20, 3), (20, 44, 4), (44, 20, 5), (44, 44, 2)]
+    images = [
+        rng.poisson(frame_with_columns((64, 64), [(y + dy, x + dx, n) for y, x, n in places]))
+        for dy, dx in walk
+    ]
+    np.save(folder / "images.npy", np.array(images, np.uint16))
+    analysis = AnalysisConfig(
+        backend="openvino", precision="f32", models=str(models), material=MATERIAL, threads=1
+    )
+    sender = Companion(send_images, (str(folder / "images.npy"),))
+    assert supervise(plan_of(folder / "run.nxs", sender, analysis=analysis)).ingest["analysed"] == N
+    return folder
+
+
+def reprocess(*arguments: str) -> tuple[int, dict[str, Any], str]:
+    """Run the command in a process of its own; return its status, its last line's JSON, and its stderr."""
+    command = [sys.executable, "-m", "pipeline.cli", "reprocess", *arguments, "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150, check=False
+    )
+    return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def tables_of(path: str | Path) -> dict[str, bytes]:
+    with h5py.File(path) as file:
+        return {
+            f"{table}/{name}": column[()].tobytes()
+            for table in TABLES
+            for name, column in file[f"entry/{table}"].items()
+        }
+
+
+@contextmanager
+def cluster(n_workers: int) -> Iterator[str]:
+    """A Dask scheduler and workers, each a process, as an administrator starts them."""
+    dask = [sys.executable, "-m", "dask"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> "subprocess.Popen[str]":
+        started.append(
+            subprocess.Popen([*dask, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
+        )
+        return started[-1]
+
+    try:
+        scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        assert scheduler.stderr is not None
+        line = next(line for line in scheduler.stderr if "Scheduler at:" in line)
+        address = "tcp://" + line.split("tcp://")[1].strip()
+        for _ in range(n_workers):
+            start("worker", address, "--nthreads", "2", "--no-nanny", "--no-dashboard")
+        yield address
+    finally:
+        for process in reversed(started):
+            process.kill()
+            process.communicate()
+
+
+def test_the_results_are_the_live_ones_and_the_same_with_any_number_of_workers(
+    lab: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run.nxs"
+    shutil.copy(lab / "run.nxs", run)
+    assert main(["reprocess", str(run), "--workers", "0", "--copy-frames"]) == 0
+    assert compare(read_results(run), read_results(tmp_path / "run-again.nxs")).same
+    here = tables_of(tmp_path / "run-again.nxs")
+    with cluster(2) as address:
+        for number, where in enumerate((["--workers", "1"], ["--workers", "2"], ["--scheduler", address]), 2):
+            status, answer, errors = reprocess(str(run), *where)
+            assert status == 0, errors
+            assert answer["files"][0]["out"] == str(tmp_path / f"run-again-{number}.nxs")
+            assert tables_of(answer["files"][0]["out"]) == here, where
+    assert here["columns/fused_count"]
+    assert tables_of(run) == here
+    for path in (tmp_path / "run-again.nxs", tmp_path / "run-again-2.nxs"):
+        report = check_file(path)
+        assert report.ok, report
+        assert report.analysed == N
+    with h5py.File(tmp_path / "run-again.nxs") as new, h5py.File(run) as old:
+        for name in ("stack/intensity", "stack/time", "ledger/t_received", "ledger/frame_id"):
+            np.testing.assert_array_equal(new[f"entry/{name}"][:], old[f"entry/{name}"][:])
+        assert new["entry/process/notes/text"][0] == b"analysed again from run.nxs"
+
+
+def test_new_networks_averages_and_batches_are_named_in_the_new_file(lab: Path, tmp_path: Path) -> None:
+    run, models = tmp_path / "run.nxs", write_networks(tmp_path / "other", fragile=True)
+    shutil.copy(lab / "run.nxs", run)
+    options = ["--models", str(models), "--average", "4", "--batch", "3"]
+    assert main(["reprocess", str(run), "--workers", "0", *options]) == 0
+    with h5py.File(tmp_path / "run-again.nxs") as new, h5py.File(run) as old:
+        hashes = [file["entry/process/analysis/models/sha256"][:].tolist() for file in (new, old)]
+        assert hashes[0] != hashes[1]
+        assert b"average_frames = 4" in new["entry/process/configuration"][()]
+        assert (new["entry/ledger/status"][:] == FrameStatus.ANALYSED).all()
+    status, answer, _ = reprocess(str(run), "--workers", "2", *options)
+    assert status == 0
+    assert tables_of(answer["files"][0]["out"]) == tables_of(tmp_path / "run-again.nxs")
+
+
+def test_a_damaged_frame_is_named_and_the_others_are_analysed(lab: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.nxs"
+    shutil.copy(lab / "run.nxs", run)
+    with h5py.File(run, "r+") as file:
+        stack = file["entry/stack/intensity"]
+        mask, chunk = stack.id.read_direct_chunk((40, 0, 0))
+        stack.id.write_direct_chunk((40, 0, 0), chunk[:20] + bytes(len(chunk) - 20), mask)
+    assert main(["reprocess", str(run), "--workers", "0"]) == 1
+    with h5py.File(tmp_path / "run-again.nxs") as file:
+        status = file["entry/ledger/status"][:]
+        assert np.flatnonzero(status != FrameStatus.ANALYSED).tolist() == [40]
+        assert file["entry/ledger/reason"][40].startswith(b"damaged payload")
+
+
+def test_what_is_wrong_is_said_in_one_line(
+    lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, bare = tmp_path / "run.nxs", tmp_path / "bare.nxs"
+    shutil.copy(lab / "run.nxs", run)
+    (tmp_path / "text.nxs").write_text("not HDF5")
+    record(bare, *series_of([], 0))
+    cases = (
+        ([str(tmp_path / "none.nxs")], 2, "none.nxs"),
+        ([str(run), str(tmp_path / "text.nxs")], 2, "text.nxs"),
+        ([str(bare)], 2, "bare.nxs holds no frame: there is nothing to analyse"),
+        ([str(run), "--workers", "-1"], 2, "--workers -1: expected 0 or more"),
+        ([str(run), "--workers", "1", "--scheduler", "tcp://127.0.0.1:9"], 2, "and no --scheduler"),
+        ([str(run), "--workers", "0", "--models", str(tmp_path)], 1, "no network tiny_denoise.onnx in"),
+        ([str(run), "--workers", "0", "--batch", "0"], 2, "wrong option: "),
+    )
+    for arguments, status, message in cases:
+        capsys.readouterr()
+        assert main(["reprocess", *arguments]) == status, arguments
+        line = capsys.readouterr().err
+        assert message in line
+        assert line.count("\n") == 1, line
+    assert not list(tmp_path.glob("*-again*"))
+
+
+def test_a_cluster_that_is_not_there_is_said_in_one_line(lab: Path) -> None:
+    run = str(lab / "run.nxs")
+    status, answer, errors = reprocess(run, "--scheduler", "tcp://127.0.0.1:9", "--timeout-s", "1")
+    assert (status, errors.count("\n")) == (1, 1), errors
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9 within 1 s" in answer["error"]
+    status, answer, errors = reprocess(run, "--scheduler", "nonsense")
+    assert (status, errors.count("\n")) == (2, 1), errors
+    assert "expected tcp://HOST:PORT" in answer["error"]
+    with cluster(0) as address:
+        status, answer, errors = reprocess(run, "--scheduler", address, "--timeout-s", "1")
+    assert (status, errors.count("\n")) == (1, 1), errors
+    assert f"the scheduler at {address} has no workers: start 'dask worker {address}'" in answer["error"]
+
+
+def test_without_dask_the_extra_is_named(
+    lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert main(["reprocess", str(lab / "run.nxs"), "--workers", "1"]) == 1
+    assert "pip install 'atomstream[cluster]'" in capsys.readouterr().err
