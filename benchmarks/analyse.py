@@ -38,7 +38,6 @@ from streamer.clock import RunClock
 from streamer.compression import encode
 from streamer.config import AnalysisConfig, RunConfig
 from streamer.records import (
-    AnalyserInfo,
     Compression,
     Frame,
     FrameHeader,
@@ -148,9 +147,9 @@ class WholeAnalysis:
     """An analyser process, fed and emptied here in the place of ingest."""
 
     def __init__(
-        self, tasks: Any, results: Any, views: Any, images: list[NDArray[np.unsignedinteger]]
+        self, ingest: Any, route: bytes, views: Any, images: list[NDArray[np.unsignedinteger]]
     ) -> None:
-        self._tasks, self._results, self._views = tasks, results, views
+        self._ingest, self._route, self._views = ingest, route, views
         self._start = SeriesStart(SeriesKey(1), 0, images[0].shape, pixel_size_A=PIXEL_SIZE_A)  # type: ignore[arg-type]
         self._payloads = [encode(image, Compression.BSLZ4) for image in images]
         self._dtype = images[0].dtype
@@ -176,13 +175,12 @@ class WholeAnalysis:
             self._start.key, self._next_id, self._start.shape, self._dtype, Compression.BSLZ4
         )
         payload = memoryview(self._payloads[self._next_id % len(self._payloads)])
-        self._tasks.send_multipart(link.encode_task(Frame(header, payload), self._start, self._clock.now()))
+        task = link.encode_task(Frame(header, payload), self._start, self._clock.now())
+        self._ingest.send_multipart([self._route, *task])
         self._next_id += 1
 
     def _take_result(self) -> int:
-        answer = link.decode_result([part.buffer for part in self._results.recv_multipart(copy=False)])
-        if isinstance(answer, AnalyserInfo):
-            return 0
+        answer = link.decode_result([part.buffer for part in self._ingest.recv_multipart(copy=False)[1:]])
         if not isinstance(answer, FrameResult):
             raise RuntimeError(f"a frame failed: {answer.reason}")
         self.columns += len(answer.columns)
@@ -200,17 +198,18 @@ def analyser(setting: Setting, images: list[NDArray[np.unsignedinteger]]) -> Ite
         )
     )
     with zmq.Context() as context:
-        sockets = [context.socket(kind) for kind in (zmq.PUSH, zmq.PULL, zmq.SUB)]
+        sockets = [context.socket(kind) for kind in (zmq.ROUTER, zmq.SUB)]
         addresses = []
         for socket in sockets:
             socket.set(zmq.LINGER, 0)
             socket.bind("tcp://127.0.0.1:0")
             addresses.append(socket.getsockopt_string(zmq.LAST_ENDPOINT))
-        sockets[2].subscribe(b"")
+        sockets[1].subscribe(b"")
         worker = Worker("analyser", run_analyser, config, RunClock.start(), *addresses)
         try:
             worker.wait_ready(READY_S)
-            yield WholeAnalysis(*sockets, images)
+            route = [sockets[0].recv_multipart() for _ in ("introduction", "joining")][-1][0]
+            yield WholeAnalysis(sockets[0], route, sockets[1], images)
         finally:
             worker.request_stop()
             worker.join(READY_S)

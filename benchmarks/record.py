@@ -19,10 +19,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -30,6 +30,7 @@ import zmq
 from tqdm import tqdm
 
 from benchmarks.common import describe_machine, median_of, write_results
+from pipeline.station import Station
 from streamer.check import check_file
 from streamer.clock import RunClock
 from streamer.compression import decode, encode
@@ -117,21 +118,19 @@ def run_bare(control: Control, config: RunConfig, n_messages: int) -> None:
     control.finished({"fps": (n_messages - 3) / elapsed_s})
 
 
-def run_analyser(control: Control, tasks_address: str, results_address: str) -> None:
+def run_analyser(control: Control, address: str) -> None:
     """Decode every task and answer it with an empty result."""
-    with zmq.Context() as context, context.socket(zmq.PULL) as tasks, context.socket(zmq.PUSH) as results:
-        tasks.set(zmq.RCVHWM, 4)
-        tasks.connect(tasks_address)
-        results.connect(results_address)
+    with zmq.Context() as context, closing(Station(context, address, "analyser-1", 4)) as station:
+        station.join(2)
         control.ready()
         while not control.stopping():
-            if tasks.poll(50):
-                task = decode_task([part.buffer for part in tasks.recv_multipart(copy=False)])
+            if parts := station.next_task(50):
+                task = decode_task(parts)
                 decode(task.frame)
                 header, now = task.frame.header, task.t_received
                 columns = np.zeros(0, COLUMN_DTYPE)
                 result = FrameResult(header.frame_id, header.key, columns, 0.0, 0.0, now, now, now)
-                results.send_multipart(cast("list[bytes]", encode_result(result)))
+                station.send(encode_result(result), control.stopping)
     control.finished({})
 
 
@@ -173,8 +172,8 @@ class Bench:
                 ingest = stack.enter_context(worker("ingest", run_ingest, config, RunClock.start(), ""))
                 info = ingest.wait_ready(TIMEOUT_S)
                 if config.analysis.enabled:
-                    addresses = info["tasks"], info["results"]
-                    stack.enter_context(worker("analyser", run_analyser, *addresses)).wait_ready(TIMEOUT_S)
+                    analyser = stack.enter_context(worker("analyser", run_analyser, info["analysers"]))
+                    analyser.wait_ready(TIMEOUT_S)
                 self._go.release()
                 summary = summary_of(ingest)
             self._expect_nothing_lost(path, summary, config)

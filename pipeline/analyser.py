@@ -9,11 +9,11 @@ columns of the finished one found and its results sent. A frame that cannot be a
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import zmq
 from threadpoolctl import threadpool_limits
@@ -25,17 +25,18 @@ from pipeline.batching import BatchQueue
 from pipeline.engine import Engine, Slot
 from pipeline.networks import Networks, find_networks
 from pipeline.prepare import prepare
+from pipeline.station import Station
 from pipeline.steady import Steadier
 from pipeline.views import make_view
 from pipeline.windows import Windows
 from streamer import link
-from streamer.clock import RunClock
+from streamer.clock import Clock, RunClock
 from streamer.config import RunConfig
 from streamer.errors import BackendError, DeviceLostError, MessageError, UsageError
 from streamer.records import AnalyserInfo, FrameFailure, FrameHeader
 from streamer.worker import Control
 
-__all__ = ["run_analyser"]
+__all__ = ["Pictures", "analyse", "results_queue", "run_analyser"]
 
 _USUAL_SHAPE = (512, 512)  # what the networks are loaded for until the first frame tells
 _POLL_S = 0.1  # between two looks at whether the run is over
@@ -50,12 +51,11 @@ def run_analyser(
     control: Control,
     config: RunConfig,
     clock: RunClock,
-    tasks_address: str,
-    results_address: str,
+    ingest_address: str,
     view_address: str,
     number: int = 1,
 ) -> None:
-    """Analyse frames until `control` is asked to stop; a child process's main function.
+    """Analyse frames of this machine until `control` is asked to stop; a child process's main function.
 
     Parameters
     ----------
@@ -65,12 +65,69 @@ def run_analyser(
     config : RunConfig
     clock : RunClock
         The run's.
-    tasks_address, results_address : str
-        Where ingest hands frames on (PULL here) and takes results back (PUSH here).
+    ingest_address : str
+        Where ingest hands frames on and takes results back (DEALER here).
     view_address : str
         The view hub's inner address (XPUB here).
     number : int
         Which of the run's analysers this is, from 1: a replacement counts on.
+
+    Raises
+    ------
+    BackendError, UsageError
+        See `analyse`.
+    """
+    with (
+        zmq.Context() as context,
+        closing(Station(context, ingest_address, f"analyser-{number}", results_queue(config))) as station,
+        _view_socket(context, view_address) as view,
+    ):
+        windows = Windows(view, config.view.rate_hz)
+        control.finished(analyse(control, config, clock, station, windows, number))
+
+
+def results_queue(config: RunConfig) -> int:
+    """Return how many answers may be on their way to ingest."""
+    return 2 * max(2, config.analysis.batch_frames)
+
+
+class Pictures(Protocol):
+    """Where pictures go: windows reached through the hub, or through ingest on another machine."""
+
+    def want_picture(self, now_s: float) -> bool:
+        """Whether somebody looks and a picture is due; if so, the next is due later."""
+
+    def show(self, view: link.View) -> None:
+        """Publish a picture, dropped where it is not taken."""
+
+
+def analyse(
+    control: Control,
+    config: RunConfig,
+    clock: Clock,
+    station: Station,
+    windows: Pictures,
+    number: int = 1,
+) -> dict[str, Any]:
+    """Load the networks, join, and analyse until `control` is asked to stop or the run is over.
+
+    Parameters
+    ----------
+    control : Control
+        Told when the networks are loaded, with what `AnalyserInfo` holds.
+    config : RunConfig
+    clock : Clock
+        The run's.
+    station : Station
+        The connection to ingest.
+    windows : Pictures
+    number : int
+        As for `run_analyser`.
+
+    Returns
+    -------
+    dict
+        Counters.
 
     Raises
     ------
@@ -91,39 +148,24 @@ def run_analyser(
     with (
         threadpool_limits(1, "blas"),  # threads of small products would fight the networks' for the cores
         closing(backend),
-        _connected(config, tasks_address, results_address, view_address) as sockets,
     ):
         engine = engines[-1]
         answers = Answers(config, clock, networks, number)
-        analyser = _Analyser(control, config, clock, sockets, engine, networks, answers)
-        analyser.send(link.encode_analyser(info))
+        analyser = _Analyser(control, config, clock, station, windows, engine, networks, answers)
+        station.join(2 * config.analysis.batch_frames, link.encode_analyser(info))
         control.ready(**asdict(info))
         analyser.run()
-        control.finished(analyser.summary())
-
-
-class _Sockets(NamedTuple):
-    tasks: Any
-    results: Any
-    view: Any
+        return analyser.summary()
 
 
 @contextmanager
-def _connected(config: RunConfig, tasks: str, results: str, view: str) -> Iterator[_Sockets]:
-    """Connect the three sockets; few tasks are fetched ahead, so that analysers share them evenly."""
-    queue = max(2, config.analysis.batch_frames)
-    with zmq.Context() as context, ExitStack() as stack:
-        opened = []
-        for kind, address, messages in (
-            (zmq.PULL, tasks, queue), (zmq.PUSH, results, 2 * queue), (zmq.XPUB, view, _VIEW_QUEUE),
-        ):  # fmt: skip
-            socket = stack.enter_context(context.socket(kind))
-            socket.set(zmq.RCVHWM, messages)
-            socket.set(zmq.SNDHWM, messages)
-            socket.set(zmq.LINGER, 0 if kind == zmq.PULL else _LINGER_MS)
-            socket.connect(address)
-            opened.append(socket)
-        yield _Sockets(*opened)
+def _view_socket(context: Any, address: str) -> Iterator[Any]:
+    with context.socket(zmq.XPUB) as socket:
+        socket.set(zmq.RCVHWM, _VIEW_QUEUE)
+        socket.set(zmq.SNDHWM, _VIEW_QUEUE)
+        socket.set(zmq.LINGER, _LINGER_MS)
+        socket.connect(address)
+        yield socket
 
 
 class _Analyser:
@@ -133,26 +175,27 @@ class _Analyser:
         self,
         control: Control,
         config: RunConfig,
-        clock: RunClock,
-        sockets: _Sockets,
+        clock: Clock,
+        station: Station,
+        windows: Pictures,
         engine: Engine,
         networks: Networks,
         answers: Answers,
     ) -> None:
         self._control, self._config, self._clock = control, config, clock
-        self._sockets, self._engine, self._networks = sockets, engine, networks
+        self._station, self._engine, self._networks = station, engine, networks
         analysis = config.analysis
         self._queue: BatchQueue[Slot] = BatchQueue(analysis.batch_frames, analysis.max_wait_ms / 1000)
         self._answers = answers
         # Of several analysers each would measure against another first frame.
-        self._steadier = Steadier(analysis.average_frames) if analysis.analysers == 1 else None
-        self._windows = Windows(sockets.view, config.view.rate_hz)
+        self._steadier = Steadier(analysis.average_frames) if analysis.alone else None
+        self._windows = windows
         self._failed_batches = 0
         self._counts: Counter[str] = Counter()
 
     def run(self) -> None:
         """Work until the end is asked for; what is then on its way is nobody's any more."""
-        while not self._control.stopping():
+        while not self._control.stopping() and not self._station.over:
             self._receive()
             self._advance()
 
@@ -162,15 +205,12 @@ class _Analyser:
 
     def send(self, parts: list[link.Buffer]) -> None:
         """Send to ingest; waits while its queue is full, until the run is over."""
-        while not self._control.stopping():
-            if self._sockets.results.poll(_POLL_S * 1000, zmq.POLLOUT):
-                self._sockets.results.send_multipart(parts)
-                return
+        self._station.send(parts, self._control.stopping)
 
     def _receive(self) -> None:
         """Fetch and prepare frames until a batch is full or due, or, while one is computed, none is there."""
-        while not self._queue.full and self._sockets.tasks.poll(self._patience_ms()):
-            self._take([part.buffer for part in self._sockets.tasks.recv_multipart(copy=False)])
+        while not self._queue.full and (parts := self._station.next_task(self._patience_ms())):
+            self._take(parts)
 
     def _patience_ms(self) -> int:
         if self._engine.busy or self._control.stopping():

@@ -15,7 +15,7 @@ from pipeline.maps import atom_count_map, to_frame_grid
 from pipeline.networks import Networks
 from pipeline.prepare import PreparedFrame
 from pipeline.preprocess import to_host
-from streamer.clock import RunClock
+from streamer.clock import Clock
 from streamer.config import RunConfig
 from streamer.records import FrameResult, SeriesKey
 
@@ -31,7 +31,7 @@ class Answers:
     Parameters
     ----------
     config : RunConfig
-    clock : RunClock
+    clock : Clock
         The run's.
     networks : Networks
         What they were trained for decides what is unfamiliar; beside them lies how counts are fused.
@@ -44,10 +44,10 @@ class Answers:
         If the calibration beside the networks is none.
     """
 
-    def __init__(self, config: RunConfig, clock: RunClock, networks: Networks, number: int = 1) -> None:
+    def __init__(self, config: RunConfig, clock: Clock, networks: Networks, number: int = 1) -> None:
         self._maps_every = config.record.maps_every if config.record.path else 0
         analysis = config.analysis
-        self._follows = analysis.follow and analysis.analysers == 1 and analysis.backend != "null"
+        self._follows = analysis.follow and analysis.alone and analysis.backend != "null"
         self._average_frames = analysis.average_frames
         self._calibration = calibration_for(networks)
         self._first_id = (number - 1) * TRACKS_OF_AN_ANALYSER

@@ -122,7 +122,7 @@ def _frames_line(summary: Mapping[str, Any]) -> str:
     line = "   ".join(f"{name} {value:,}" for name, value in shown if value is not None)
     bad = sum((summary.get("bad_messages") or {}).values())
     paused = summary.get("paused")
-    line += f"   recording off for {paused:,}" if paused else ""
+    line += f"   left out {paused:,}" if paused else ""
     return line + (f"   bad messages {bad:,}" if bad else "")
 
 

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from multiprocessing.synchronize import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,10 +31,10 @@ from pipeline.control_port import ControlPort
 from pipeline.crew import Crew
 from pipeline.heartbeat import Heartbeat
 from pipeline.hub import ViewHub, shown_address
+from pipeline.losing import report_lost
 from pipeline.plan import Companion, RunOutcome, RunPlan
 from pipeline.progress import RunProgress
 from pipeline.signals import StopSignals
-from pipeline.standin import StandIn, report_lost
 from pipeline.webhooks import Webhooks
 from streamer.clock import RunClock
 from streamer.config import SecurityConfig, expect_channels
@@ -56,6 +56,8 @@ _DRAIN_S = 2.0  # for what a sender that failed still has under way
 _END_S = 60.0  # for ingest to wait for results and close its file, on a slow disk too
 _CLOSE_S = 15.0  # for all others
 _ENDED = "ended before the run did"
+_NONE_LEFT = "no analyser is left: frames are recorded, but no longer analysed"
+_LEFT_TO_OTHERS = "no analyser is left on this machine: those on others go on alone"
 
 
 def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outcome: None) -> RunOutcome:
@@ -127,7 +129,7 @@ class _Run:
         self._window: Worker | None = None
         self._analysers: list[Worker] = []
         self._analysers_started = 0
-        self._stand_in: StandIn | None = None
+        self._none_left = False
         self._troubles: list[str] = []
         self._end_wanted = False
         self._sender_failed_at: float | None = None
@@ -136,8 +138,6 @@ class _Run:
     def close(self) -> None:
         """Release what is not a process: those belong to the crew."""
         self._progress.close()
-        if self._stand_in is not None:
-            self._stand_in.close()
 
     def start(self) -> None:
         """Start everything, in the order given in the module's docstring."""
@@ -188,13 +188,16 @@ class _Run:
         return RunOutcome(
             config=self._config,
             ingest=self._ingest.summary,
-            analysers=tuple({**w.info, **w.summary} for w in self._analysers),
+            analysers=(*({**w.info, **w.summary} for w in self._analysers), *self._remote_ones()),
             sender=self._sender.summary if self._sender else None,
             peak_rss_bytes=self._crew.peak_rss_bytes,
             ended_early=self._ending(),
             troubles=tuple(dict.fromkeys(self._troubles)),
             elapsed_s=self._clock.now() - self._clock.wall_at_start_s,
         )
+
+    def _remote_ones(self) -> list[dict[str, Any]]:
+        return [self._ingest.info["joined"]] if "joined" in self._ingest.info else []
 
     def wait_for_window(self) -> None:
         """Wait until a window that stays is closed, or Ctrl-C."""
@@ -234,10 +237,12 @@ class _Run:
     def _start_analysers(self) -> None:
         if not self._config.analysis.enabled or self._signals.requested:
             return
+        if address := self._ingest.info["remote"]:
+            self._plan.say(f"analysers: atomstream analyse {shown_address(address)}")
         self._analysers = [self._start_analyser() for _ in range(self._config.analysis.analysers)]
         for analyser in self._analysers:
             self._await_ready(analyser, _ENGINES_TIMEOUT_S)
-        engine = self._analysers[0].info
+        engine = self._analysers[0].info if self._analysers else self._await_remote()
         if engine:
             self._plan.say(f"analysing with {engine['backend']} ({engine['device']}, {engine['precision']})")
             if self._config.analysis.backend == "auto" or self._config.analysis.fallback:
@@ -250,11 +255,28 @@ class _Run:
             run_analyser,
             self._config,
             self._clock,
-            self._ingest.info["tasks"],
-            self._ingest.info["results"],
+            self._ingest.info["analysers"],
             self._hub.inner_address,
             self._analysers_started,
         )
+
+    def _await_remote(self) -> dict[str, Any]:
+        """Wait until an analyser on another machine has joined; return its engine.
+
+        One that has announced itself may take as long as one of our own.
+        """
+        limit_s, begun = self._config.analysis.join_timeout_s, time.monotonic()
+        while "joined" not in self._ingest.info and not self._signals.requested:
+            self._ingest.poll(_POLL_S)
+            self._pass_on_words(self._ingest)
+            self._ingest.raise_error()
+            waited_s, announced = time.monotonic() - begun, "n_welcomed" in self._ingest.info
+            if waited_s > (_ENGINES_TIMEOUT_S if announced else limit_s):
+                raise WorkerError(
+                    f"no analyser has joined at {shown_address(self._ingest.info['remote'])} within"
+                    f" {waited_s:.0f} s: start 'atomstream analyse', or leave out --analysers 0"
+                )
+        return dict(self._ingest.info.get("joined", {}))
 
     def _await_ready(self, worker: Worker, timeout_s: float = _READY_TIMEOUT_S) -> None:
         """Wait until a worker is ready; returns early when the end is asked for."""
@@ -269,16 +291,15 @@ class _Run:
     def _look_after_analysers(self) -> None:
         for analyser in [a for a in self._analysers if not _runs(a)]:
             self._analysers.remove(analyser)
-            report_lost(self._ingest.info["results"], f"{analyser.name} died")
+            report_lost(self._ingest.info["analysers"], f"{analyser.name} died", analyser.name)
             if not self._ending():
                 self._note(f"{analyser.name}: {analyser.error or _ENDED}; the recording goes on")
                 self._replace(analyser)
-        if self._analysers_started and not self._analysers and self._stand_in is None:
-            self._stand_in = StandIn(
-                self._ingest.info["tasks"], self._ingest.info["results"], "no analyser is left"
-            )
+        if self._analysers_started and not self._analysers and not self._none_left:
+            self._none_left = True
+            report_lost(self._ingest.info["analysers"], "no analyser is left")
             if not self._ending():
-                self._note("no analyser is left: frames are recorded, but no longer analysed")
+                self._note(_LEFT_TO_OTHERS if self._config.analysis.remote else _NONE_LEFT)
 
     def _replace(self, analyser: Worker) -> None:
         if not analyser.refused and self._analysers_started == self._config.analysis.analysers:

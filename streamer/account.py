@@ -60,11 +60,18 @@ class SeriesAccount:
         counters.bytes_received += n_bytes
         return True
 
-    def pause(self, header: FrameHeader, t_received: float) -> None:
-        """Note that a frame is not in the file because recording was switched off."""
+    def leave_out(self, header: FrameHeader, t_received: float, reason: str) -> None:
+        """Note that a frame is not in the file because it is not to be, for this reason."""
         self.counters.paused += 1
         self.ledger.record(header.frame_id, header.t_detector, t_received, nan, -1, FrameStatus.UNRECORDED)
-        self.ledger.explain(header.frame_id, "recording was off")
+        self.ledger.explain(header.frame_id, reason)
+
+    def keep(self, header: FrameHeader, n_bytes: int, t_recorded: float, stack_row: int, reason: str) -> None:
+        """Note that a frame that was left out is in the file after all."""
+        self.counters.paused -= 1
+        self.counters.recorded += 1
+        self.counters.bytes_recorded += n_bytes
+        self.ledger.keep(header.frame_id, t_recorded, stack_row, reason)
 
     def record(
         self, header: FrameHeader, n_bytes: int, t_received: float, t_recorded: float, stack_row: int

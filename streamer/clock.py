@@ -2,9 +2,16 @@
 
 import time
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
-__all__ = ["RunClock"]
+__all__ = ["Clock", "RunClock"]
+
+
+class Clock(Protocol):
+    """Whatever tells the run's time: `RunClock`, or what stands for it on another machine."""
+
+    def now(self) -> float:
+        """Return the time [Unix s]."""
 
 
 @dataclass(frozen=True, slots=True)

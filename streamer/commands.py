@@ -9,7 +9,18 @@ import zmq
 
 from streamer.channels import ChannelDesk
 from streamer.clock import RunClock
-from streamer.control import REQUEST, NextFile, Note, Record, Reply, Request, Stop, decode_request, encode
+from streamer.control import (
+    REQUEST,
+    Keep,
+    NextFile,
+    Note,
+    Record,
+    Reply,
+    Request,
+    Stop,
+    decode_request,
+    encode,
+)
 from streamer.errors import AtomstreamError, MessageError, RecordingError
 from streamer.stimuli import SAMPLES
 
@@ -92,10 +103,19 @@ class CommandDesk:
             self._expect_records()
             series = self._keeper.next_file(now)
             return now, series.next_id
+        elif isinstance(request, Keep):
+            self._keep(now)
         elif isinstance(request, Stop):
             raise MessageError("ingest is stopped by the supervisor only")
         current = self._keeper.current
         return now, -1 if current is None else current.next_id
+
+    def _keep(self, now: float) -> None:
+        self._expect_records()
+        series = self._keeper.current
+        if series is None:
+            raise RecordingError("no series is running of which frames could be kept")
+        series.keep(now, "kept on request")
 
     def _note(self, note: Note, now: float) -> tuple[float, int]:
         self._expect_records()

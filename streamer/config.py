@@ -39,6 +39,7 @@ NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Precision = Literal["", "f16", "bf16", "f32"]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+_MANY = 1000  # analysers, where their number is not limited
 
 
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -72,10 +73,14 @@ class RecordConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """What is written, and how much a crash can cost: the frames of one flush interval."""
 
     path: str = ""  # empty: nothing is recorded
-    flush_frames: Positive = 128  # or what came within the interval, whichever is less
+    flush_frames: Positive = 256  # or what came within the interval, whichever is less
     flush_interval_s: Seconds = 0.25
     maps_every: NonNegative = 0  # store denoised and atom-count maps of every n-th frame; 0: none
     paused: bool = False  # begin with recording switched off, until somebody switches it on
+    every: Positive = 1  # keep frames whose id is a multiple of this; the ledger names the others
+    look_back_s: Seconds = 0.0  # how far back an event keeps all frames
+    look_ahead_s: Seconds = 0.0  # and how long after it
+    look_back_MiB: Positive = 1024  # what the frames of the last seconds may take in memory
 
 
 class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -96,9 +101,17 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     engines: str = ""  # a folder for the engines TensorRT builds; empty: the user's cache
     on_device: bool = True  # with TensorRT: prepare frames and find columns on the GPU
     detection_threshold: Fraction = 0.5
-    analysers: Positive = 1
+    analysers: NonNegative = 1  # on this machine; 0: those on others alone
+    remote: str = ""  # tcp://HOST:PORT, where analysers on other machines may join; empty: nowhere
+    remote_limit: NonNegative = 0  # how many of them at a time; 0: any number
+    join_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0  # how long frames wait for one of them
     average_frames: Positive = 1  # the networks get the drift-corrected mean of so many (with one analyser)
     follow: bool = True  # give columns an identity, and fuse their counts over frames (with one analyser)
+
+    @property
+    def alone(self) -> bool:
+        """Whether one analyser sees all frames, so that it can average them and follow columns."""
+        return self.analysers + (self.remote_limit or _MANY if self.remote else 0) == 1
 
 
 class ViewConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -190,6 +203,7 @@ class TriggerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     hysteresis: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # how far inside again before it can fire anew
     rearm_s: Seconds = 1.0
     mark: bool = True  # a note in the file
+    keep: bool = False  # keep all frames around it: record.look_back_s before, record.look_ahead_s after
     webhook: str = ""  # http:// or https://, called with the event as JSON
 
     def __post_init__(self) -> None:
@@ -244,8 +258,10 @@ def expect_channels(config: RunConfig) -> None:
     Raises
     ------
     UsageError
-        If a trigger watches a channel that is not declared, or control.bind, which both need, is empty.
+        If a trigger watches a channel that is not declared, control.bind, which both need, is empty, or a
+        trigger is to keep frames that nothing holds or takes.
     """
+    _expect_something_to_keep(config)
     names = {channel.name for channel in config.channel}
     if not config.control.bind and (names or any(trigger.webhook for trigger in config.trigger)):
         raise UsageError("stimulus channels and webhooks need a control address, but control.bind is empty")
@@ -255,6 +271,17 @@ def expect_channels(config: RunConfig) -> None:
                 f"trigger {trigger.name!r} watches channel {trigger.channel!r}, which is not declared: there"
                 f" are {', '.join(sorted(names)) or 'none'}"
             )
+
+
+def _expect_something_to_keep(config: RunConfig) -> None:
+    keeping = [trigger.name for trigger in config.trigger if trigger.keep]
+    if keeping and not config.record.path:
+        raise UsageError(f"trigger {keeping[0]!r} is to keep frames, but this run is not recorded")
+    if keeping and not config.record.look_back_s and not config.record.look_ahead_s:
+        raise UsageError(
+            f"trigger {keeping[0]!r} is to keep frames, but record.look_back_s and .look_ahead_s are both 0:"
+            " give --look-back-s or --look-ahead-s"
+        )
 
 
 def load_config(path: Path) -> RunConfig:

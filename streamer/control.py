@@ -5,6 +5,7 @@ A request is one MessagePack map, a reply another, over ZeroMQ REQ/REP (docs/rem
     {"do": "note", "text": "CO on", "age_s": 1.5}     age_s: how long ago it was
     {"do": "record", "on": false}
     {"do": "next_file"}
+    {"do": "keep"}                                    all frames around this moment
     {"do": "stop"}
     {"do": "status"}
 
@@ -32,6 +33,7 @@ __all__ = [
     "MESSAGE_LIMIT_BYTES",
     "NOTE_BYTES",
     "REQUEST",
+    "Keep",
     "NextFile",
     "Note",
     "Query",
@@ -76,6 +78,10 @@ class NextFile(_Request, frozen=True, tag="next_file"):
     """Close the file and go on in the next one."""
 
 
+class Keep(_Request, frozen=True, tag="keep"):
+    """Keep all frames around this moment, as far as the run's look-back and look-ahead reach."""
+
+
 class Stop(_Request, frozen=True, tag="stop"):
     """End the run, as Ctrl-C does."""
 
@@ -84,7 +90,7 @@ class Query(_Request, frozen=True, tag="status"):
     """Say how the run stands, and change nothing."""
 
 
-Request = Note | Record | NextFile | Stop | Query
+Request = Note | Record | NextFile | Keep | Stop | Query
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -29,7 +29,8 @@ class Counters:
     unrecorded : int
         Frames that arrived after recording had failed, or after another series had begun.
     paused : int
-        Frames that arrived while recording was switched off, and are therefore not in the file: no loss.
+        Frames that arrived while recording was switched off, or were not among those to be kept, and are
+        therefore not in the file: no loss.
     analysis_lost : int
         Frames handed to an analyser that never answered.
     duplicates, strays : int

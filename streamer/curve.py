@@ -110,7 +110,8 @@ def expect_secure(config: RunConfig) -> None:
     """
     client_keys(config.security.key, config.source.server_key)
     if _server_pair(config.security) is None:
-        _expect_local(config.view.bind, config.security)
+        for address in filter(None, (config.view.bind, config.analysis.remote)):
+            _expect_local(address, config.security)
     for path in config.security.clients:
         load_public(Path(path))
 

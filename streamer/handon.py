@@ -1,25 +1,33 @@
 """Frames on their way to the analysers: a queue with a capacity, a policy and an account of every frame.
 
-What is counted is frames that were handed on and have not been answered, wherever they are: in ZeroMQ's
-queues, in the network's buffers, in a batch. ZeroMQ's own high-water marks cannot say that, because the
-buffers of a TCP connection hold megabytes more.
+What is counted is frames that were handed on and have not been answered, and by whom they were taken. They
+are kept until then, so that those of an analyser that dies can be given to another. Two batches for each
+analyser, one being computed and one ready, keep it busy; LATEST allows no more, so that a result is never
+older than two batches. WAIT also fills the queue that the configuration asks for (`streamer.analysers`)::
+
+    offered ──► waiting ──► held by one analyser ──answer──► off the account
+                   ▲                  │
+                   └── it died (WAIT) ┴── it died (LATEST, or three have died of it) ──► lost, and named
 """
 
+from collections import deque
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-import zmq
-
-from streamer.config import AnalysisConfig
+from streamer.analysers import Analysers, FrameName, Peer
 from streamer.link import encode_task
-from streamer.records import Frame, Policy, SeriesKey, SeriesStart
+from streamer.records import Frame, Policy, SeriesStart
 
 if TYPE_CHECKING:
     from streamer.link import Buffer
 
-__all__ = ["HandOn", "Offer", "queue_capacity"]
+__all__ = ["HandOn", "Lost", "Offer"]
 
 Owner = TypeVar("Owner")
+
+_MOST_DEATHS = 3
+"""A frame that so many analysers died over may be what kills them."""
 
 
 class Offer(Enum):
@@ -28,16 +36,26 @@ class Offer(Enum):
     SENT = "sent"
     WAITING = "waiting"
     SKIPPED = "skipped"
+    LOST = "lost"  # no analyser is left: `HandOn.losses` says so
 
 
-def queue_capacity(config: AnalysisConfig) -> int:
-    """Return how many frames may be handed on and not answered.
+class Lost(NamedTuple, Generic[Owner]):
+    """A frame that will not be answered any more."""
 
-    Two batches for each analyser, one being computed and one ready, keep it busy; LATEST allows no more, so
-    that a result is never older than two batches. WAIT also fills the queue that the configuration asks for.
-    """
-    busy = 2 * config.batch_frames * config.analysers
-    return busy if config.policy is Policy.LATEST else max(busy, config.queue_frames)
+    frame_id: int
+    owner: Owner
+    reason: str
+
+
+@dataclass(slots=True, eq=False)
+class _Handed(Generic[Owner]):
+    """A frame on the account, and its message, ready to be sent (again)."""
+
+    name: FrameName
+    owner: Owner
+    parts: "list[Buffer]"
+    peer: Peer | None = None
+    n_deaths: int = 0
 
 
 class HandOn(Generic[Owner]):
@@ -45,93 +63,127 @@ class HandOn(Generic[Owner]):
 
     Parameters
     ----------
-    socket : zmq.Socket
-        PUSH, to which analysers connect.
+    analysers : Analysers
+        Whom frames are given to.
     policy : Policy
-    capacity : int
-        Frames that may be handed on and not answered.
     """
 
-    def __init__(self, socket: "zmq.Socket[bytes]", policy: Policy, capacity: int) -> None:
-        self._socket = socket
+    def __init__(self, analysers: Analysers, policy: Policy) -> None:
+        self._analysers = analysers
         self._policy = policy
-        self._capacity = capacity
-        self._unanswered: dict[tuple[SeriesKey, int], Owner] = {}
-        self._given_up: dict[tuple[SeriesKey, int], Owner] = {}  # at the last loss of an analyser
-        self._waiting: tuple[tuple[SeriesKey, int], Owner, list[Buffer]] | None = None
+        self._given: dict[FrameName, _Handed[Owner]] = {}
+        self._waiting: deque[_Handed[Owner]] = deque()
+        self._given_up: dict[FrameName, Owner] = {}
+        self._losses: list[Lost[Owner]] = []
+        self._nobody = ""
 
     @property
     def blocked(self) -> bool:
         """Whether a frame waits (policy WAIT): nothing more may be offered until `retry` has sent it."""
-        return self._waiting is not None
-
-    @property
-    def full(self) -> bool:
-        """Whether as many frames are unanswered as may be."""
-        return len(self._unanswered) >= self._capacity
+        return bool(self._waiting)
 
     def offer(self, frame: Frame, start: SeriesStart, t_received: float, owner: Owner) -> Offer:
         """Hand a frame on, keep it waiting, or skip it, as the policy says.
 
-        The payload is passed on without a copy; ZeroMQ holds the received message until it is sent.
+        The payload is passed on without a copy; the received message is held until the answer.
         """
-        if self.full and self._policy is Policy.LATEST:
+        name = (frame.header.key, frame.header.frame_id)
+        if self._nobody:
+            self._losses.append(Lost(name[1], owner, self._nobody))
+            return Offer.LOST
+        if self._policy is Policy.LATEST and self._analysers.free() is None:
             return Offer.SKIPPED
-        key = (frame.header.key, frame.header.frame_id)
-        parts = encode_task(frame, start, t_received)
-        if self._send(key, owner, parts):
+        handed = _Handed(name, owner, encode_task(frame, start, t_received))
+        if self._send(handed):
             return Offer.SENT
         if self._policy is Policy.LATEST:
             return Offer.SKIPPED
-        self._waiting = (key, owner, parts)
+        self._waiting.append(handed)
         return Offer.WAITING
 
     def retry(self) -> bool:
-        """Try to send the frame that waits; return whether none waits any more."""
-        if self._waiting is not None and self._send(*self._waiting):
-            self._waiting = None
-        return self._waiting is None
+        """Try to send the frames that wait; return whether none waits any more."""
+        while self._waiting:
+            handed = self._waiting.popleft()
+            if not self._send(handed):
+                self._waiting.appendleft(handed)
+                break
+        return not self._waiting
 
-    def answered(self, key: SeriesKey, frame_id: int) -> Owner | None:
-        """Take a frame off the account when its answer came; None if it was not on it."""
-        return self._unanswered.pop((key, frame_id), None)
+    def answered(self, name: FrameName, peer: Peer | None) -> Owner | None:
+        """Take a frame off the account when its answer came; None if it was not on it.
 
-    def regained(self, key: SeriesKey, frame_id: int) -> Owner | None:
+        It may come from an analyser that was taken for dead, before or after the frame was given to another.
+        """
+        if peer is not None:
+            peer.held.discard(name)
+        handed = self._given.pop(name, None)
+        if handed is None:
+            handed = next((h for h in self._waiting if h.name == name), None)
+            if handed is not None:
+                self._waiting.remove(handed)
+        return None if handed is None else handed.owner
+
+    def regained(self, name: FrameName) -> Owner | None:
         """Take a frame off the list of those given up, as its answer came; None if it is not there."""
-        return self._given_up.pop((key, frame_id), None)
+        return self._given_up.pop(name, None)
 
     def unanswered(self, owner: Owner) -> list[int]:
-        """Return the ids of an owner's frames that are not answered yet, the waiting one included."""
-        ids = [frame_id for (_, frame_id), other in self._unanswered.items() if other is owner]
-        if self._waiting is not None and self._waiting[1] is owner:
-            ids.append(self._waiting[0][1])
-        return ids
+        """Return the ids of an owner's frames that are not answered yet, waiting ones included."""
+        return [h.name[1] for h in (*self._given.values(), *self._waiting) if h.owner is owner]
 
     def forget(self, owner: Owner) -> list[int]:
         """Take all of an owner's frames off the account, and return their ids."""
         ids = self.unanswered(owner)
-        self._unanswered = {key: other for key, other in self._unanswered.items() if other is not owner}
-        self._given_up = {key: other for key, other in self._given_up.items() if other is not owner}
-        if self._waiting is not None and self._waiting[1] is owner:
-            self._waiting = None
+        for handed in [h for h in self._given.values() if h.owner is owner]:
+            del self._given[handed.name]
+            if handed.peer is not None:
+                handed.peer.held.discard(handed.name)
+        self._waiting = deque(h for h in self._waiting if h.owner is not owner)
+        self._given_up = {name: other for name, other in self._given_up.items() if other is not owner}
         return ids
 
-    def abandon(self) -> list[tuple[int, Owner]]:
-        """Take all frames that were sent off the account, because an analyser is gone; one that waits stays.
+    def lose(self, peer: Peer, reason: str) -> int:
+        """Take back what an analyser held that is gone; return how many frames wait for another one now."""
+        self._analysers.drop(peer)
+        again = []
+        for name in sorted(peer.held, key=lambda name: name[1]):
+            handed = self._given.get(name)
+            if handed is None or handed.peer is not peer:
+                continue
+            del self._given[name]
+            handed.peer, handed.n_deaths = None, handed.n_deaths + 1
+            if self._policy is Policy.LATEST or handed.n_deaths >= _MOST_DEATHS or self._nobody:
+                self._given_up[name] = handed.owner
+                self._losses.append(Lost(name[1], handed.owner, reason))
+            else:
+                again.append(handed)
+        self._waiting.extendleft(reversed(again))
+        return len(again)
 
-        With several analysers, what the others have is given up too, because whose a frame is, is not known
-        here; their answers are still welcome (`regained`).
-        """
-        abandoned = [(frame_id, owner) for (_, frame_id), owner in self._unanswered.items()]
-        self._given_up, self._unanswered = self._unanswered, {}
-        return abandoned
+    def nobody(self, reason: str) -> None:
+        """Let nothing wait any more, as no analyser is left, until one has `joined`."""
+        self._nobody = reason
+        for handed in self._waiting:
+            self._losses.append(Lost(handed.name[1], handed.owner, reason))
+        self._waiting.clear()
 
-    def _send(self, key: tuple[SeriesKey, int], owner: Owner, parts: "list[Buffer]") -> bool:
-        if self.full or self._unanswered.get(key, owner) is not owner:  # another series by the same name
-            return False
-        try:
-            self._socket.send_multipart(cast("list[bytes]", parts), zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            return False  # no analyser is connected, or its queue is full
-        self._unanswered[key] = owner
-        return True
+    def joined(self) -> None:
+        """Hand on again: an analyser has come."""
+        self._nobody = ""
+
+    def losses(self) -> list[Lost[Owner]]:
+        """Return the frames that were lost since the last time."""
+        losses, self._losses = self._losses, []
+        return losses
+
+    def _send(self, handed: _Handed[Owner]) -> bool:
+        if (other := self._given.get(handed.name)) is not None and other.owner is not handed.owner:
+            return False  # a frame of another series by the same name
+        while (peer := self._analysers.free()) is not None:
+            if self._analysers.give(peer, handed.name, handed.parts):
+                handed.peer = peer
+                self._given[handed.name] = handed
+                return True
+            self.lose(peer, f"{peer.name} is gone")
+        return False

@@ -5,34 +5,37 @@ and handed to an analyser second; it is never decompressed and its payload never
 it all: ZeroMQ's receive queue (`IngestConfig.receive_queue_frames`) is the buffer that rides out a stalling
 disk.
 
-Memory: at most that many messages in the queue, as many more frames as `queue_capacity` allows on their way
-to the analysers, `RecordConfig.flush_frames` results, and half a megabyte of ledger for each open series.
+Memory: at most that many messages in the queue, as many more frames as the analysers may hold
+(`streamer.handon`), `RecordConfig.look_back_MiB` of frames that an event may ask for,
+`RecordConfig.flush_frames` results, and half a megabyte of ledger for each open series.
 """
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
 import zmq
 
+from streamer.analyser_desk import AnalyserDesk
+from streamer.analysers import Analysers, Origin, set_analyser_options
 from streamer.channels import ChannelDesk
 from streamer.clock import RunClock
 from streamer.commands import CommandDesk
 from streamer.config import RunConfig
 from streamer.control import Remote
 from streamer.counters import series_line
+from streamer.curve import Guard
 from streamer.errors import MessageError, RunError
-from streamer.handon import HandOn, Offer, queue_capacity
-from streamer.link import decode_result, encode_status
+from streamer.handon import HandOn, Offer
+from streamer.link import VIEW_TOPIC, Answer, decode_result, encode_status
 from streamer.notes import Notes
 from streamer.receiver import open_source
 from streamer.recorder import RunContext, SeriesRecorder
 from streamer.records import (
     AnalyserInfo,
-    AnalyserLost,
     Frame,
     FrameFailure,
     FrameResult,
@@ -53,6 +56,7 @@ _BURST_S = 0.1
 _STATUS_INTERVAL_S = 0.5
 _POLL_MS = 20
 _COMMAND_INTERVAL_S = 0.005  # to ask for commands costs microseconds, too many to pay for each frame
+_WRITE_BACK_S = 0.005  # in each round, between two bursts of frames
 _STATUS_QUEUE = 4
 _LINGER_MS = 500
 
@@ -71,7 +75,7 @@ def run_ingest(
     Parameters
     ----------
     control : Control
-        ``ready`` is given the addresses ``tasks`` and ``results``, ``finished`` the summary's fields.
+        ``ready`` is given the addresses ``analysers`` and ``remote``, ``finished`` the summary's fields.
     config : RunConfig
     clock : RunClock
     view_address : str
@@ -96,9 +100,9 @@ def run_ingest(
     source = parse_source(config.source.address)
     parser = make_parser(source, config.source.channel, config.ingest)
     with IngestSockets(config, view_address, remote) as sockets:
-        ingest = Ingest(config, clock, sockets, parser, ResultFiles(path), remote.control)
+        ingest = Ingest(config, clock, sockets, parser, ResultFiles(path), remote.control, control.inform)
         sockets.receiver.expect_admitted(control.stopping)
-        control.ready(tasks=sockets.tasks_address, results=sockets.results_address)
+        control.ready(analysers=sockets.inner_address, remote=sockets.outer_address)
         ingest.run(control)
         control.finished(ingest.summary())
         if sockets.receiver.error is not None:
@@ -112,10 +116,12 @@ class IngestSockets:
     ----------
     receiver : Receiver or BridgedReceiver
         From the source.
-    tasks, results, status, commands : zmq.Socket
-        PUSH to and PULL from the analysers, PUB to the windows, and DEALER to the supervisor.
-    tasks_address, results_address : str
-        What analysers connect to.
+    inner, outer : zmq.Socket
+        ROUTER to the analysers of this machine, and (or None) to those of others.
+    status, commands : zmq.Socket
+        XPUB to the windows, and DEALER to the supervisor.
+    inner_address, outer_address : str
+        What analysers connect to; the outer one is empty where there is none.
     """
 
     def __init__(self, config: RunConfig, view_address: str, remote: Remote) -> None:
@@ -125,10 +131,14 @@ class IngestSockets:
         except BaseException:
             self._context.destroy(linger=0)
             raise
-        capacity = queue_capacity(config.analysis)
-        self.tasks, self.tasks_address = self._bind(zmq.PUSH, capacity)
-        self.results, self.results_address = self._bind(zmq.PULL, capacity)
-        self.status = self._context.socket(zmq.PUB)
+        self._guard: Guard | None = None
+        try:
+            self._open_to_analysers(config)
+        except BaseException:
+            self._close_guard()
+            self._context.destroy(linger=0)
+            raise
+        self.status = self._context.socket(zmq.XPUB)
         self.status.set(zmq.SNDHWM, _STATUS_QUEUE)
         self.status.set(zmq.LINGER, _LINGER_MS)
         if view_address:
@@ -145,17 +155,28 @@ class IngestSockets:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.receiver.close()
-        for socket in (self.tasks, self.results, self.status, self.commands):
-            socket.close()
+        for socket in (self.inner, self.outer, self.status, self.commands):
+            if socket is not None:
+                socket.close()
+        self._close_guard()
         self._context.term()
 
-    def _bind(self, kind: int, queue_frames: int) -> tuple["zmq.Socket[bytes]", str]:
-        socket = self._context.socket(kind)
-        socket.set(zmq.SNDHWM, queue_frames)
-        socket.set(zmq.RCVHWM, queue_frames)
-        socket.set(zmq.LINGER, 0)
-        socket.bind("tcp://127.0.0.1:0")
-        return socket, socket.getsockopt_string(zmq.LAST_ENDPOINT)
+    def _open_to_analysers(self, config: RunConfig) -> None:
+        limit, address = config.ingest.message_limit_bytes, config.analysis.remote
+        self.inner: Any = self._context.socket(zmq.ROUTER)
+        self.outer: Any = self._context.socket(zmq.ROUTER) if address else None
+        set_analyser_options(self.inner, limit)
+        self.inner.bind("tcp://127.0.0.1:0")
+        self.inner_address: str = self.inner.getsockopt_string(zmq.LAST_ENDPOINT)
+        self.outer_address = ""
+        if self.outer is not None:
+            set_analyser_options(self.outer, limit)
+            self._guard = Guard(self._context, config.security)
+            self.outer_address = self._guard.bind(self.outer, address)
+
+    def _close_guard(self) -> None:
+        if self._guard is not None:
+            self._guard.close()
 
 
 class Ingest:
@@ -170,6 +191,8 @@ class Ingest:
     files : ResultFiles
     control : str
         The address at which the run takes commands, to be announced.
+    inform : callable
+        Tells the supervisor, by keywords, what became of analysers on other machines.
     """
 
     def __init__(
@@ -180,19 +203,25 @@ class Ingest:
         parser: Parser,
         files: ResultFiles,
         control: str = "",
+        inform: Callable[..., None] = lambda **info: None,
     ) -> None:
         notes = Notes()
         self._analysis = config.analysis
         self._clock = clock
         self._sockets = sockets
         self._parser = parser
-        capacity = queue_capacity(config.analysis)
-        self._handon: HandOn[SeriesRecorder] = HandOn(sockets.tasks, config.analysis.policy, capacity)
+        self._analysers = Analysers(
+            sockets.inner, sockets.outer, config.analysis.policy, config.analysis.queue_frames
+        )
+        self._handon: HandOn[SeriesRecorder] = HandOn(self._analysers, config.analysis.policy)
         self._keeper = SeriesKeeper(RunContext(config, clock, notes, files.new), self._handon)
         self._board = StatusBoard(config, clock, notes, control)
         self._channels = ChannelDesk(sockets.status, notes, {c.name: c.unit for c in config.channel})
         self._desk = CommandDesk(sockets.commands, self._keeper, clock, self._channels, records=files.wanted)
         self._triggers = TriggerDesk(config.trigger, clock, sockets.status, sockets.commands)
+        self._analyser_desk = AnalyserDesk(
+            config, clock, self._analysers, self._handon, self._keeper, notes, sockets.status, inform
+        )
         self._notes = notes
         self._next_status = self._next_commands = 0.0
         self._split: deque[Sequence[memoryview]] = deque()  # of one ZeroMQ message that held several
@@ -212,10 +241,12 @@ class Ingest:
                 self._end(failed)
             n_results = self._take_results()
             self._handon.retry()
+            self._name_losses()
             self._tick()
             self._tell(control)
             if not n_messages and not n_results:
                 self._wait()
+        self._analyser_desk.end(self._keeper.ended_by)
         self._publish_status()
 
     def _tell(self, control: Control) -> None:
@@ -297,35 +328,45 @@ class Ingest:
 
     def _take_results(self) -> int:
         for n_taken in range(_BURST_MESSAGES):
-            parts = _receive(self._sockets.results)
-            if not parts:
+            received = self._analysers.receive()
+            if received is None:
                 return n_taken
+            origin, parts = received
+            if parts[0] == VIEW_TOPIC:
+                self._analyser_desk.pass_on(parts)
+                continue
             try:
-                self._take_answer(decode_result(parts))
+                self._take_answer(origin, decode_result(parts))
             except MessageError as error:
                 self._notes.add("bad result", f"an analyser sent what is not a result: {error}")
         return _BURST_MESSAGES
 
-    def _take_answer(self, answer: FrameResult | FrameFailure | AnalyserInfo | AnalyserLost) -> None:
-        if isinstance(answer, AnalyserLost):
-            for frame_id, owner in self._handon.abandon():
-                owner.lose_analysis(frame_id, answer.reason)
+    def _take_answer(self, origin: Origin, answer: Answer) -> None:
+        if not isinstance(answer, FrameResult | FrameFailure):
+            self._analyser_desk.take(origin, answer)
+            self._board.backend = self._analyser_desk.backend
+            if isinstance(answer, AnalyserInfo):
+                self._keeper.answered(self._clock.now())
             return
         self._keeper.answered(self._clock.now())
-        if isinstance(answer, AnalyserInfo):
-            self._board.backend = answer.backend
-            self._keeper.take_analyser(answer)
-            return
-        series = self._handon.answered(answer.key, answer.frame_id)
-        if series is None and (series := self._handon.regained(answer.key, answer.frame_id)) is not None:
+        name, peer = (answer.key, answer.frame_id), self._analysers.of(origin)
+        again = peer is not None and name in peer.held  # it was given to another meanwhile, who was faster
+        series = self._handon.answered(name, peer)
+        if series is None and (series := self._handon.regained(name)) is not None:
             series.regain_analysis(answer.frame_id)
-        if series is None:
+        if series is None and not again:
             self._notes.add("unexpected result", f"a result of frame {answer.frame_id} was not waited for")
-        elif isinstance(answer, FrameResult):
+        if series is None:
+            return
+        if isinstance(answer, FrameResult):
             series.take_result(answer)
             self._triggers.take_result(series, answer)
         else:
             series.take_failure(answer)
+
+    def _name_losses(self) -> None:
+        for frame_id, series, reason in self._handon.losses():
+            series.lose_analysis(frame_id, reason)
 
     def _take_commands(self) -> None:
         """Do what was asked for, and let the triggers look at losses and stimuli."""
@@ -343,14 +384,17 @@ class Ingest:
             self._next_commands = now + _COMMAND_INTERVAL_S
             self._take_commands()
         for series in self._keeper.open_series:
+            series.write_back(_WRITE_BACK_S)
             series.flush_if_due(now)
         if now >= self._next_status:
             self._next_status = now + _STATUS_INTERVAL_S
             if not self._heard:
                 self._sockets.receiver.expect_not_refused()
+            self._analyser_desk.tick(now)
             self._publish_status()
             self._channels.repeat()
             for series in self._keeper.open_series:
+                series.forget_old(now)
                 series.beat(now)
 
     def _publish_status(self) -> None:
@@ -363,13 +407,13 @@ class Ingest:
     def _wait(self) -> None:
         """Sleep until something can be done, at most some milliseconds."""
         poller = zmq.Poller()
-        poller.register(self._sockets.results, zmq.POLLIN)
+        for socket in self._analysers.sockets:
+            poller.register(socket, zmq.POLLIN)
         poller.register(self._sockets.commands, zmq.POLLIN)
         if not self._handon.blocked and self._keeper.accepting:
             poller.register(self._sockets.receiver.socket, zmq.POLLIN)
-        elif self._handon.blocked and not self._handon.full:
-            poller.register(self._sockets.tasks, zmq.POLLOUT)
-        poller.poll(_POLL_MS)
+        busy = any(series.look_back.n_wanted for series in self._keeper.open_series)
+        poller.poll(0 if busy else _POLL_MS)
 
 
 def _receive(socket: "zmq.Socket[bytes]") -> list[memoryview]:

@@ -8,6 +8,7 @@ result       analyser → ingest        `ResultHeader`, columns, denoised, atom 
 failure      analyser → ingest        `FailureHeader`
 analyser     analyser → ingest        `AnalyserHeader`, once, when its networks are loaded
 lost         supervisor → ingest      `LostHeader`, when an analyser has died
+joining      both ways                `streamer.joining`: how analysers come and go
 view         analyser → windows       ``b"view"``, `ViewHeader`, raw uint8, denoised uint8, columns
 status       ingest → windows         ``b"status"``, `RunStatus`
 samples      ingest → windows         ``b"channels"``, `streamer.stimuli.Batch`
@@ -28,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import MessageError, TruncatedMessageError, UnknownEncodingError
+from streamer.joining import FromAnalyser
 from streamer.records import (
     CHANGE_DTYPE,
     COLUMN_DTYPE,
@@ -46,6 +48,8 @@ __all__ = [
     "HEARTBEAT_TOPIC",
     "STATUS_TOPIC",
     "VIEW_TOPIC",
+    "Answer",
+    "Buffer",
     "RunStatus",
     "Task",
     "View",
@@ -67,6 +71,7 @@ STATUS_TOPIC = b"status"
 HEARTBEAT_TOPIC = b"heartbeat"  # pipeline.heartbeat
 
 Buffer = bytes | memoryview | NDArray[Any]
+Answer = FrameResult | FrameFailure | AnalyserInfo | AnalyserLost | FromAnalyser
 _DTYPES = {name: np.dtype(name) for name in ("|u1", "<u2", "<u4")}
 _encode = msgspec.msgpack.Encoder().encode
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -134,6 +139,7 @@ class LostHeader(msgspec.Struct, frozen=True, array_like=True, tag="lost"):
     """An `AnalyserLost`."""
 
     reason: str
+    worker: str = ""
 
 
 class ViewHeader(msgspec.Struct, frozen=True, array_like=True, tag="view"):
@@ -275,16 +281,17 @@ def encode_analyser(info: AnalyserInfo) -> list[Buffer]:
 
 def encode_lost(lost: AnalyserLost) -> list[Buffer]:
     """Make the part that tells ingest not to wait for a dead analyser's answers."""
-    return [_encode(LostHeader(lost.reason))]
+    return [_encode(LostHeader(lost.reason, lost.worker))]
 
 
-def decode_result(parts: Sequence[memoryview]) -> FrameResult | FrameFailure | AnalyserInfo | AnalyserLost:
+def decode_result(parts: Sequence[memoryview]) -> Answer:
     """Read what an analyser, or the supervisor for it, sends back; maps and columns are views into the parts.
 
     Raises
     ------
     MessageError
-        If the parts are neither a result, a failure, an introduction nor the news of a loss.
+        If the parts are neither a result, a failure, an introduction, the news of a loss, nor one of the
+        messages of `streamer.joining`.
     """
     if len(parts) == 1:
         return _decode_short(parts[0])
@@ -351,19 +358,21 @@ def decode_status(parts: Sequence[memoryview]) -> RunStatus:
     return _decode(parts[1], RunStatus)
 
 
-_short = msgspec.msgpack.Decoder(FailureHeader | AnalyserHeader | LostHeader)
+_short = msgspec.msgpack.Decoder(FailureHeader | AnalyserHeader | LostHeader | FromAnalyser)
 _Header = TypeVar("_Header", TaskHeader, ResultHeader, FailureHeader, ViewHeader, RunStatus)
 
 
-def _decode_short(part: memoryview) -> FrameFailure | AnalyserInfo | AnalyserLost:
+def _decode_short(part: memoryview) -> FrameFailure | AnalyserInfo | AnalyserLost | FromAnalyser:
     try:
         h = _short.decode(part)
     except _UNREADABLE as error:
         raise MessageError(f"neither a failure nor an introduction: {error}") from error
     if isinstance(h, FailureHeader):
         return FrameFailure(h.frame_id, SeriesKey(h.series_id, h.unique_id), h.reason)
+    if isinstance(h, FromAnalyser):
+        return h
     if isinstance(h, LostHeader):
-        return AnalyserLost(h.reason)
+        return AnalyserLost(h.reason, h.worker)
     return AnalyserInfo(h.backend, h.device, h.precision, h.version, h.networks, h.reason)
 
 

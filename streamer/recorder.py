@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isnan, nan
+from math import inf, isnan, nan
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from streamer.clock import RunClock
 from streamer.config import RunConfig, to_toml
 from streamer.errors import GeometryError, MessageError, RecordingError
 from streamer.file_layout import FileSpec
+from streamer.look_back import Held, LookBack
 from streamer.notes import Notes
 from streamer.records import (
     AnalyserInfo,
@@ -34,6 +35,8 @@ __all__ = ["ANOTHER_BEGAN", "RunContext", "SeriesRecorder"]
 
 ANOTHER_BEGAN = "another series began"
 """Why a series ends whose source starts the next one without ending it."""
+
+_THINNED = "not one of those to be kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +91,12 @@ class SeriesRecorder:
         self._file = SeriesFile(self._last_words, self._given_up)
         self._analyser: AnalyserInfo | None = None
         self._in_hand = 0  # id of the frame that is being written
-        self._pending = 0  # what a flush would show
+        self._pending_frames = self._pending_results = 0  # what the next flush will show
+        self._changed = False  # whether there is anything to show
+        self._flush_frames = context.config.record.flush_frames
         self._next_flush = 0.0
+        self.look_back = LookBack(context.config.record)
+        self._seen_until = -inf  # received, of the newest frame with a result: events come so late
         if announced and start.dtype is not None:
             self._make_file(_header_of(start))
 
@@ -143,18 +150,21 @@ class SeriesRecorder:
             return False
         try:
             self._expect_geometry(header)
-            stack_row = self._write(frame, t_received)
+            left_out = self._left_out(header.frame_id, t_received)
+            stack_row = -1 if left_out else self._write(frame, t_received)
         except MessageError as error:
             self.account.damage(error, header.frame_id, t_received)
             self._note_error(error)
             return False
-        if self.paused and self.has_file:
-            self.account.pause(header, t_received)
+        if left_out and self.path is not None:
+            self.account.leave_out(header, t_received, left_out)
+            if self.has_file:
+                self.look_back.add(frame, t_received)
         else:
             t_recorded = self._context.clock.now() if stack_row >= 0 else nan
             self.account.record(header, len(frame.payload), t_received, t_recorded, stack_row)
         self.t_last = t_received
-        self._pending += 1
+        self._pending_frames += 1
         return True
 
     def take_damaged(self, error: MessageError, t_received: float) -> None:
@@ -166,7 +176,8 @@ class SeriesRecorder:
         """Store a frame's result."""
         row = self._file.do(lambda writer: self._append_result(writer, result), -1)
         self.account.result(result, row, self._context.clock.now())
-        self._pending += 1
+        self._seen_until = max(self._seen_until, result.t_received)
+        self._pending_results += 1
 
     def take_failure(self, failure: FrameFailure) -> None:
         """Note that a frame could not be analysed."""
@@ -181,7 +192,7 @@ class SeriesRecorder:
     def skip(self, frame_id: int, reason: str) -> None:
         """Note that a recorded frame is deliberately not analysed."""
         self.account.skip(frame_id, reason)
-        self._pending += 1
+        self._changed = True
 
     def lose_analysis(self, frame_id: int, reason: str) -> None:
         """Note that a frame was handed to an analyser that never answered."""
@@ -199,6 +210,34 @@ class SeriesRecorder:
         self.paused = not on
         self.mark(now, f"recording was switched {'on' if on else 'off'}, from frame {self.next_id}", "run")
 
+    def keep(self, t: float, reason: str) -> None:
+        """Keep all frames from `look_back_s` before `t` [Unix s] to `look_ahead_s` after it.
+
+        What is held of them is written little by little (`write_back`).
+
+        Raises
+        ------
+        RecordingError
+            If there is no file, or the run has neither look-back nor look-ahead.
+        """
+        if not self.has_file:
+            raise RecordingError("there is no file that frames could be kept in")
+        if short_s := self.look_back.keep(t, reason):
+            self.note("look-back", f"{reason}: look_back_MiB was too little for the first {short_s:.2g} s")
+
+    def write_back(self, seconds: float = inf) -> None:
+        """Write frames that were left out and are to be kept after all, so long at most."""
+        latest = self._context.clock.now() + seconds
+        while (held := self.look_back.next_wanted()) is not None:
+            self._write_back(held)
+            if self._context.clock.now() > latest:
+                return
+
+    def forget_old(self, now: float) -> None:
+        """Let go of frames that no event can ask for any more."""
+        seen = self._seen_until if self._context.config.analysis.enabled else now
+        self.look_back.forget(seen)
+
     def mark(self, t: float, line: str, source: str) -> int:
         """Write a note into the file, with the frame of time `t` [Unix s]; return that frame's id (-1: none).
 
@@ -212,13 +251,13 @@ class SeriesRecorder:
             raise RecordingError(
                 "the file takes no more notes" if self.has_file else "there is no file to note it in"
             )
-        self._pending += 1
+        self._changed = True
         return frame_id
 
     def take_samples(self, name: str, samples: Sequence[Sample]) -> None:
         """Store samples of a stimulus channel."""
         self._file.do(lambda writer: writer.append_samples(name, samples), None)
-        self._pending += 1
+        self._changed = True
 
     def refuse_samples(self, refused: Mapping[str, int]) -> None:
         """Count samples that were refused, by kind."""
@@ -232,18 +271,19 @@ class SeriesRecorder:
         """Warn, in the run's log and in the file's."""
         if self._context.notes.add(kind, line):
             self._file.do(lambda writer: writer.note(self._context.clock.now(), line), None)
-        self._pending += 1
+        self._changed = True
 
     def flush_if_due(self, now: float) -> None:
         """Flush if enough frames, or enough time, came since the last time; cheap otherwise."""
-        limits = self._context.config.record
-        if self._pending >= limits.flush_frames or (self._pending and now >= self._next_flush):
+        n_pending = max(self._pending_frames, self._pending_results)
+        if n_pending >= self._flush_frames or (now >= self._next_flush and (n_pending or self._changed)):
             self.flush(now)
 
     def flush(self, now: float) -> None:
         """Show readers everything taken so far."""
         self._file.do(self._flush, None)
-        self._pending = 0
+        self._pending_frames = self._pending_results = 0
+        self._changed = False
         self._next_flush = now + self._context.config.record.flush_interval_s
 
     def beat(self, now: float) -> None:
@@ -261,6 +301,7 @@ class SeriesRecorder:
         stopped : bool
             Whether that was asked for here: planned frames that had not come by then are not missing.
         """
+        self.write_back()
         if self._first is None and self.announced:
             self._begin(_header_of(self.start), self._context.clock.now())
         why = f"planned, not here when {reason}" if reason == ANOTHER_BEGAN else "planned, never came"
@@ -316,12 +357,31 @@ class SeriesRecorder:
             got, expected = _geometry(header), _geometry(first)
             raise GeometryError(f"{got} in a series of {expected}", header.frame_id)
 
+    def _left_out(self, frame_id: int, t_received: float) -> str:
+        """Return why a frame is not to be kept; empty if it is."""
+        if t_received <= self.look_back.keep_until:
+            return ""
+        if self.paused:
+            return "recording was off"
+        return _THINNED if frame_id % self._context.config.record.every else ""
+
+    def _write_back(self, held: Held) -> None:
+        """Write a frame that was left out."""
+        header, n_bytes = held.frame.header, len(held.frame.payload)
+        time_s = self._time_s(header, held.t_received)
+        try:
+            row = self._file.do(lambda writer: writer.append_frame(held.frame, time_s), -1)
+        except MessageError as error:
+            self._note_error(error)
+            return
+        if row >= 0:
+            self.account.keep(header, n_bytes, self._context.clock.now(), row, self.look_back.reason)
+            self._pending_frames += 1
+
     def _write(self, frame: Frame, t_received: float) -> int:
         """Append the frame to the file and return its row; -1 if there is no file."""
         time_s = self._time_s(frame.header, t_received)
         self._in_hand = frame.header.frame_id
-        if self.paused:
-            return -1
         row = self._file.do(lambda writer: writer.append_frame(frame, time_s), -1)
         if row < 0 and self._file.error:
             self.account.counters.unrecorded += 1

@@ -259,6 +259,10 @@ class AnalyserInfo:
 
 @dataclass(frozen=True, slots=True)
 class AnalyserLost:
-    """An analyser has died: what was handed on and is not answered will not be, for this reason."""
+    """An analyser of this machine has died: what it was given it will not answer.
+
+    Without a name, `worker`: no analyser is left on this machine, and none will be started.
+    """
 
     reason: str
+    worker: str = ""

@@ -228,6 +228,7 @@ class SeriesKeeper:
         if series is None or not series.account.ledger.n_rows:
             raise RecordingError("no frame has come yet: the file that waits for the first one is new")
         rest = SeriesRecorder(series.start, self._context, series.announced, self.paused, series.next_id)
+        rest.look_back.keep_until = series.look_back.keep_until
         series.cut()
         end_at = self._end_at, self._end_reason
         self._close(NEXT_FILE, now, stopped=True)

@@ -74,6 +74,9 @@ class TriggerDesk:
             if config.mark:
                 with suppress(RecordingError):  # there is no file, or it is full of notes
                     series.mark(event.t_frame, f"{event.trigger}: {event.text}"[:250], "trigger")
+            if config.keep:
+                with suppress(RecordingError):  # recording has failed, and says so itself
+                    series.keep(event.t_frame, f"kept for trigger {event.trigger}")
 
     def _send(self, send: Callable[[], object]) -> None:
         with suppress(zmq.ZMQError):  # whoever does not take messages misses some

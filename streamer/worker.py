@@ -72,6 +72,10 @@ class Control:
         """Tell the parent something that the user should know now."""
         self._report(("told", line))
 
+    def inform(self, **info: Any) -> None:
+        """Add to what `ready` has told, or change it."""
+        self._report(("inform", info))
+
     def finished(self, summary: Mapping[str, Any]) -> None:
         """Hand the parent the summary of what was done."""
         self._report(("finished", dict(summary)))
@@ -194,6 +198,8 @@ class Worker:
     def _take(self, kind: str, value: Any) -> None:
         if kind == "told":
             self._told.append(value)
+        elif kind == "inform":
+            self.info = {**self.info, **value}
         elif kind == "ready":
             self.info, self.state = value, WorkerState.RUNNING
         elif kind == "finished":

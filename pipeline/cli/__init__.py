@@ -29,6 +29,7 @@ VERBS = (
     "check",
     "report",
     "gui",
+    "analyse",
     "tell",
     "tee",
     "keys",

@@ -64,7 +64,7 @@ def _sums(report: "CheckReport") -> Iterator[tuple[str, str]]:
     """Show how each number of frames is made up of the next ones."""
     ids = f"{report.received + report.missing:,} = received {report.received:,} + missing {report.missing:,}"
     yield "ids", ids + (f"   planned {report.planned:,}" if report.planned else "")
-    paused = f" + recording was off {report.paused:,}" if report.paused else ""
+    paused = f" + left out {report.paused:,}" if report.paused else ""
     yield (
         "received",
         f"{report.received:,} = recorded {report.recorded:,}"

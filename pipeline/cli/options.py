@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from streamer.errors import UsageError
 
 if TYPE_CHECKING:
-    from streamer.config import RunConfig
+    from streamer.config import AnalysisConfig, RunConfig
 
 __all__ = [
     "add_analysis",
@@ -48,6 +48,9 @@ _PLACES = {
     "max_wait_ms": ("analysis", "max_wait_ms"),
     "threads": ("analysis", "threads"),
     "analysers": ("analysis", "analysers"),
+    "remote_analysers": ("analysis", "remote"),
+    "remote_limit": ("analysis", "remote_limit"),
+    "join_timeout_s": ("analysis", "join_timeout_s"),
     "average": ("analysis", "average_frames"),
     "view": ("view", "bind"),
     "key": ("security", "key"),
@@ -70,6 +73,10 @@ _PLACES = {
     "stimuli": ("control", "stimuli"),
     "metrics": ("control", "metrics"),
     "paused": ("record", "paused"),
+    "record_every": ("record", "every"),
+    "look_back_s": ("record", "look_back_s"),
+    "look_ahead_s": ("record", "look_ahead_s"),
+    "look_back_MiB": ("record", "look_back_MiB"),
 }
 """Where the value of each option belongs in the configuration."""
 
@@ -138,7 +145,16 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--paused", action="store_const", const=True, help="begin with recording switched off"
     )
+    _add_events(parser)
     add_keys(parser)
+
+
+def _add_events(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is kept (docs/triggers.md)")
+    group.add_argument("--record-every", type=int, metavar="N", help="keep every n-th frame only")
+    group.add_argument("--look-back-s", type=float, metavar="S", help="an event keeps all frames so far back")
+    group.add_argument("--look-ahead-s", type=float, metavar="S", help="and so long after it")
+    group.add_argument("--look-back-MiB", type=int, metavar="MIB", help="in so much memory (default: 1024)")
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:
@@ -176,7 +192,14 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batch", type=int, metavar="N", help="frames that the networks take at once")
     group.add_argument("--max-wait-ms", type=float, metavar="MS", help="a batch waits this long to fill")
     group.add_argument("--threads", type=int, metavar="N", help="CPU threads of the networks")
-    group.add_argument("--analysers", type=int, metavar="N", help="analysing processes")
+    group.add_argument("--analysers", type=int, metavar="N", help="analysing processes on this machine")
+    group.add_argument(
+        "--remote-analysers", metavar="ADDRESS", help="where others may join, with atomstream analyse"
+    )
+    group.add_argument(
+        "--remote-limit", type=int, metavar="N", help="so many at a time (default: any number)"
+    )
+    group.add_argument("--join-timeout-s", type=float, metavar="S", help="how long frames wait for one")
     group.add_argument(
         "--average", type=int, metavar="N", help="give the networks the drift-corrected mean of N frames"
     )
@@ -231,10 +254,18 @@ def run_config(args: argparse.Namespace, **more: Any) -> "RunConfig":
         merged = msgspec.convert(values, RunConfig)
     except msgspec.ValidationError as error:
         raise UsageError(f"wrong option: {error}") from error
-    if merged.analysis.average_frames > 1 and merged.analysis.analysers > 1:
-        raise UsageError("several analysers see every other frame and cannot average: leave out --average")
+    _expect_analysers(merged.analysis)
     expect_secure(merged)
     return merged
+
+
+def _expect_analysers(analysis: "AnalysisConfig") -> None:
+    if analysis.enabled and not analysis.analysers and not analysis.remote:
+        raise UsageError(
+            "--analysers 0 leaves nobody to analyse: give --remote-analysers ADDRESS, where others may join"
+        )
+    if analysis.average_frames > 1 and not analysis.alone:
+        raise UsageError("several analysers see every other frame and cannot average: leave out --average")
 
 
 def run_file(verb: str, given: Path | None, configured: str = "") -> Path:

@@ -1,6 +1,7 @@
 """Send a command to a running analysis.
 
-Write a note into its file, switch recording off and on, go on in the next file, or end the run.
+Write a note into its file, switch recording off and on, go on in the next file, keep all frames around this
+moment, or end the run.
 """
 
 import argparse
@@ -13,9 +14,9 @@ from streamer.errors import RunError, UsageError
 if TYPE_CHECKING:
     from streamer.control import Request
 
-HELP = "note, recording on and off, next file, stop: commands to a running analysis"
+HELP = "note, recording on and off, next file, keep, stop: commands to a running analysis"
 
-_ACTIONS = ("note", "record", "pause", "next-file", "stop", "status")
+_ACTIONS = ("note", "record", "pause", "next-file", "keep", "stop", "status")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("address", metavar="tcp://HOST:PORT", help="as the run has printed it")
     parser.add_argument(
         "action", metavar="ACTION",
-        help="note TEXT: write it into the file; record, pause: recording on, off; next-file; stop; status",
+        help="note TEXT: write it into the file; record, pause: recording on, off; next-file;"
+        " keep: all frames around now; stop; status",
     )  # fmt: skip
     parser.add_argument("text", nargs="*", metavar="TEXT", help="of a note")
     parser.add_argument("--age-s", type=float, default=0.0, metavar="S", help="how long ago it was")
@@ -55,12 +57,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _request(args: argparse.Namespace) -> "Request":
-    from streamer.control import NextFile, Note, Query, Record, Stop, decode_request, encode
+    from streamer.control import Keep, NextFile, Note, Query, Record, Stop, decode_request, encode
     from streamer.errors import MessageError
 
     simple: dict[str, Request] = {
-        "record": Record(True), "pause": Record(False), "next-file": NextFile(), "stop": Stop(),
-        "status": Query(),
+        "record": Record(True), "pause": Record(False), "next-file": NextFile(), "keep": Keep(),
+        "stop": Stop(), "status": Query(),
     }  # fmt: skip
     if args.action in simple and not args.text:
         return simple[args.action]

@@ -16,6 +16,7 @@ from streamer import link
 from streamer.clock import RunClock
 from streamer.compression import encode
 from streamer.config import AnalysisConfig, RunConfig
+from streamer.joining import Join
 from streamer.records import (
     AnalyserInfo,
     Compression,
@@ -41,8 +42,8 @@ def config_for(folder: Any, **analysis: Any) -> RunConfig:
 class AnalyserRun:
     """The other ends of the analyser's sockets."""
 
-    tasks: Any
-    results: Any
+    ingest: Any
+    route: bytes
     views: Any
     control: Control
     said: "queue.Queue[tuple[str, Any]]"
@@ -64,15 +65,32 @@ class AnalyserRun:
         payload = encode(image, Compression.BSLZ4) if payload is None else payload
         start = SeriesStart(key, 0, header.shape, header.dtype, pixel_size_A=pixel_size_A)
         frame = Frame(header, memoryview(payload))
-        self.tasks.send_multipart(link.encode_task(frame, start, CLOCK.now()))
+        self.send_parts(link.encode_task(frame, start, CLOCK.now()))
+
+    def send_parts(self, parts: list[Any]) -> None:
+        """Send a message as ingest does, once the analyser has joined."""
+        while not self.route:
+            self.hear()
+        self.ingest.send_multipart([self.route, *parts])
+
+    def hear(self) -> FrameResult | FrameFailure | None:
+        """Wait for the analyser's next message; its introduction is kept in `info`, its name in `route`."""
+        route, *parts = self._receive(self.ingest)
+        got = link.decode_result([part.buffer for part in parts])
+        if isinstance(got, AnalyserInfo):
+            self.info = got
+        elif isinstance(got, Join):
+            self.route = bytes(route)
+        else:
+            assert isinstance(got, FrameResult | FrameFailure), got
+            return got
+        return None
 
     def answer(self) -> FrameResult | FrameFailure:
-        """Wait for the next result or failure; the introduction before them is kept in `info`."""
-        while True:
-            got = link.decode_result([part.buffer for part in self._receive(self.results)])
-            if not isinstance(got, AnalyserInfo):
-                return got
-            self.info = got
+        """Wait for the next result or failure."""
+        while (got := self.hear()) is None:
+            pass
+        return got
 
     def result(self) -> FrameResult:
         """Wait for the next result."""
@@ -114,10 +132,10 @@ class AnalyserRun:
 def analyser_run(config: RunConfig, sound: bool = True) -> Iterator[AnalyserRun]:
     """Run an analyser until the block ends; its error, if it had one, is raised here (not if not `sound`)."""
     with zmq.Context() as context:
-        tasks, results, views = (context.socket(kind) for kind in (zmq.PUSH, zmq.PULL, zmq.SUB))
-        with tasks, results, views:
+        ingest, views = (context.socket(kind) for kind in (zmq.ROUTER, zmq.SUB))
+        with ingest, views:
             views.subscribe(b"")
-            addresses = [_bind(socket) for socket in (tasks, results, views)]
+            addresses = [_bind(socket) for socket in (ingest, views)]
             said: queue.Queue[tuple[str, Any]] = queue.Queue()
             errors: list[BaseException] = []
             control = Control(threading.Event(), said.put)
@@ -131,7 +149,7 @@ def analyser_run(config: RunConfig, sound: bool = True) -> Iterator[AnalyserRun]
             thread = threading.Thread(target=work)
             thread.start()
             try:
-                yield AnalyserRun(tasks, results, views, control, said, errors, thread)
+                yield AnalyserRun(ingest, b"", views, control, said, errors, thread)
             finally:
                 control.request_stop()
                 thread.join(PATIENCE_S)

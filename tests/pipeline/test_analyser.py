@@ -101,8 +101,8 @@ def test_a_damaged_payload_is_named_and_the_next_frame_analysed(tiny_folder: Pat
 
 def test_garbage_instead_of_a_task_is_passed_over(tiny_folder: Path) -> None:
     with analyser_run(config_for(tiny_folder)) as run:
-        run.tasks.send_multipart([b"garbage"])
-        run.tasks.send_multipart([b"garbage", b"garbage"])
+        run.send_parts([b"garbage"])
+        run.send_parts([b"garbage", b"garbage"])
         run.send(image(), 1)
         assert run.result().frame_id == 1
 

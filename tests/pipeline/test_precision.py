@@ -27,22 +27,27 @@ def shipped() -> Networks:
     return find_networks(None, "ceria")
 
 
-def movie(dose_e_per_A2: float) -> list[NDArray[Any]]:
-    """The first frames of the demonstration's movie, a hundred columns each."""
-    settings = MovieSettings(size_px=256, dose_e_per_A2=dose_e_per_A2)
+SEEDS = (1, 2, 3)  # of the movies: a difference of one count in a thousand takes thousands of columns to see
+
+
+def movie(dose_e_per_A2: float, seed: int) -> list[NDArray[Any]]:
+    """The first frames of a demonstration's movie, a hundred columns each."""
+    settings = MovieSettings(size_px=256, dose_e_per_A2=dose_e_per_A2, seed=seed)
     return [frame.image for frame in islice(Movie(settings, load_states()), 4)]
 
 
 @pytest.fixture(scope="module")
 def frames() -> NDArray[np.float32]:
     """The frames at three doses."""
-    return normalise(np.stack([image for dose in (100.0, 300.0, 3000.0) for image in movie(dose)])).frames
+    doses = (100.0, 300.0, 3000.0)
+    images = [image for dose in doses for seed in SEEDS for image in movie(dose, seed)]
+    return normalise(np.stack(images)).frames
 
 
 @pytest.fixture(scope="module")
 def truth() -> NDArray[np.float32]:
     """The same frames all but free of noise, in units of the vacuum level."""
-    images = np.stack(movie(1e6)).astype(np.float32)
+    images = np.stack([image for seed in SEEDS for image in movie(1e6, seed)]).astype(np.float32)
     return np.tile(images / np.median(images.mean(-1), axis=-1)[:, None, None], (3, 1, 1))
 
 
@@ -71,7 +76,7 @@ ENGINES = {"f16": on_onnxruntime, "bf16": on_openvino}  # ONNX Runtime has no bf
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("precision", "share"), [("f16", 0.998), ("bf16", 0.99)])
+@pytest.mark.parametrize(("precision", "share"), [("f16", 0.999), ("bf16", 0.99)])
 def test_the_shipped_networks_say_the_same(
     precision: str,
     share: float,
@@ -96,7 +101,7 @@ def test_the_shipped_networks_say_the_same(
     ]
     same, total = equal_counts(*tables)
     print(f"{precision}: {lost_dB:.3f} dB, {same} of {total} counts")
-    assert total > 1000
+    assert total > 4000
     assert same / total >= share
 
 

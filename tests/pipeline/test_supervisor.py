@@ -163,8 +163,7 @@ def test_a_killed_analyser_is_named_and_replaced(tmp_path: Path) -> None:
         outcome = supervise(plan_of(out, frames(600), say=said.append))
     summary = summarise("demo", outcome)
     assert summary["recorded"] == 600
-    assert summary["analysed"] + summary["analysis_lost"] == 600
-    assert summary["analysed"] > 550
+    assert (summary["analysed"], summary["analysis_lost"]) == (600, 0), "another has taken what it had"
     assert not summary["ok"]
     assert summary["problems"][0].startswith("analyser-1: the process ended unexpectedly")
     assert "starting another analyser in its place" in said
@@ -182,8 +181,7 @@ def test_an_analyser_that_was_told_to_go_is_replaced_too(tmp_path: Path) -> None
     with meanwhile(terminate_the_analyser):
         outcome = supervise(plan_of(out, frames(600)))
     summary = summarise("demo", outcome)
-    assert summary["recorded"] == 600
-    assert summary["analysed"] > 550
+    assert (summary["recorded"], summary["analysed"]) == (600, 600)
     assert summary["problems"][0].startswith("analyser-1: ended before the run did")
 
 

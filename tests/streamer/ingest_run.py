@@ -14,11 +14,21 @@ import numpy as np
 import zmq
 from zmq.utils import garbage
 
+from streamer import joining
 from streamer.clock import RunClock
 from streamer.compression import encode
-from streamer.config import AnalysisConfig, ChannelConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
+from streamer.config import (
+    AnalysisConfig,
+    ChannelConfig,
+    IngestConfig,
+    RecordConfig,
+    RunConfig,
+    SourceConfig,
+    TriggerConfig,
+)
 from streamer.control import Remote
 from streamer.ingest import run_ingest
+from streamer.joining import FromIngest, Join, decode_from_ingest
 from streamer.link import Task, decode_task, encode_analyser, encode_failure, encode_lost, encode_result
 from streamer.records import (
     CHANGE_DTYPE,
@@ -109,33 +119,70 @@ class Detector:
 class Analyser:
     """The analysing end: takes tasks and answers them as the test wishes."""
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", tasks: str, results: str) -> None:
-        self._tasks, self._results = context.socket(zmq.PULL), context.socket(zmq.PUSH)
-        self._tasks.set(zmq.RCVHWM, 2)
-        self._tasks.set(zmq.RCVTIMEO, int(1000 * TIMEOUT_S))
-        self._results.set(zmq.LINGER, 1000)
-        self._tasks.connect(tasks)
-        self._results.connect(results)
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        address: str,
+        name: str = "analyser-1",
+        room: int = 2,
+        info: AnalyserInfo | None = None,
+    ) -> None:
+        self.name = name
+        self._socket = context.socket(zmq.DEALER)
+        self._socket.set(zmq.LINGER, 1000)
+        self._socket.connect(address)
+        if info is not None:
+            self.introduce(info)
+        self._socket.send(joining.encode(Join(name, room)))
+        self._tasks: list[Task] = []
+        self.heard: list[FromIngest] = []
 
     def next_task(self) -> Task:
-        return decode_task([part.buffer for part in self._tasks.recv_multipart(copy=False)])
+        assert self.has_task(int(1000 * TIMEOUT_S)), f"{self.name} got no task"
+        return self._tasks.pop(0)
 
     def has_task(self, wait_ms: int) -> bool:
-        return bool(self._tasks.poll(wait_ms))
+        """Whether a task is there, or comes within this time."""
+        deadline = time.monotonic() + wait_ms / 1000
+        while not self._tasks and self._read(max(0, round(1000 * (deadline - time.monotonic())))):
+            pass
+        return bool(self._tasks)
+
+    def _read(self, wait_ms: int) -> bool:
+        """Take one message in; False if none has come in time."""
+        if not self._socket.poll(wait_ms):
+            return False
+        parts = [part.buffer for part in self._socket.recv_multipart(copy=False)]
+        if len(parts) > 1:
+            self._tasks.append(decode_task(parts))
+        else:
+            self.heard.append(decode_from_ingest(parts[0]))
+        return True
 
     def introduce(self, info: AnalyserInfo) -> None:
-        self._results.send_multipart(encode_analyser(info))
+        self._socket.send_multipart(encode_analyser(info))
 
-    def report_loss(self, reason: str) -> None:
-        self._results.send_multipart(encode_lost(AnalyserLost(reason)))
+    def hears(self, kind: type[Any]) -> Any:
+        """Wait until ingest says something of a kind, other than tasks, and return it."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while not (found := [message for message in self.heard if isinstance(message, kind)]):
+            assert time.monotonic() < deadline, f"only {self.heard} was heard"
+            self._read(20)
+        return found[-1]
+
+    def say(self, message: Any) -> None:
+        self._socket.send(joining.encode(message))
+
+    def report_loss(self, reason: str, of: str = "") -> None:
+        """Say, in the place of the supervisor, that an analyser has died, or that none is left."""
+        self._socket.send_multipart(encode_lost(AnalyserLost(reason, of)))
 
     def answer(self, result: FrameResult | FrameFailure) -> None:
         parts = encode_result(result) if isinstance(result, FrameResult) else encode_failure(result)
-        self._results.send_multipart(parts)
+        self._socket.send_multipart(parts)
 
     def close(self) -> None:
-        self._tasks.close()
-        self._results.close()
+        self._socket.close()
 
 
 def result_of(task: Task, **changes: Any) -> FrameResult:
@@ -165,6 +212,7 @@ class IngestRun:
         self._remote = remote or Remote()
         self.summary: dict[str, Any] = {}
         self.told: list[str] = []
+        self.informed: dict[str, Any] = {}
         self.error: BaseException | None = None
         self._ready = threading.Event()
         self._addresses: dict[str, str] = {}
@@ -173,11 +221,11 @@ class IngestRun:
         self._thread = threading.Thread(target=self._run, args=(config,))
         self._thread.start()
 
-    def addresses(self) -> tuple[str, str]:
+    def address(self, which: str = "analysers") -> str:
         assert self._ready.wait(TIMEOUT_S)
         if self.error is not None:
             raise self.error
-        return self._addresses["tasks"], self._addresses["results"]
+        return self._addresses[which]
 
     def finish(self) -> dict[str, Any]:
         """Wait for the run's own end."""
@@ -195,6 +243,8 @@ class IngestRun:
         kind, value = message
         if kind == "told":
             self.told.append(value)
+        elif kind == "inform":
+            self.informed.update(value)
         elif kind == "ready":
             self._addresses = value
             self._ready.set()
@@ -217,9 +267,10 @@ def running(
     record: RecordConfig | None = None,
     remote: Remote | None = None,
     channel: tuple[ChannelConfig, ...] = (),
+    trigger: tuple[TriggerConfig, ...] = (),
     **limits: Any,
-) -> Iterator[tuple[Detector, IngestRun, Callable[[], Analyser]]]:
-    """Start a detector and ingest; the third value makes analysers."""
+) -> Iterator[tuple[Detector, IngestRun, Callable[..., Analyser]]]:
+    """Start a detector and ingest; the third value makes analysers, of this machine if not `remote`."""
     with zmq.Context() as context:
         detector = Detector(context, scheme)
         config = RunConfig(
@@ -228,16 +279,19 @@ def running(
             record=msgspec.structs.replace(record or RecordConfig(), path=str(path)),
             analysis=analysis,
             channel=channel,
+            trigger=trigger,
         )
         run = IngestRun(config, remote)
         analysers: list[Analyser] = []
 
-        def analyser() -> Analyser:
-            analysers.append(Analyser(context, *run.addresses()))
+        def analyser(remote: bool = False, **options: Any) -> Analyser:
+            name = options.pop("name", f"analyser-{len(analysers) + 1}")
+            address = run.address("remote" if remote else "analysers")
+            analysers.append(Analyser(context, address, name, **options))
             return analysers[-1]
 
         try:
-            run.addresses()
+            run.address()
             yield detector, run, analyser
         finally:
             run.control.request_stop()

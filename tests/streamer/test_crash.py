@@ -53,7 +53,7 @@ def _ingest_process(
         worker = Worker("ingest", run_ingest, config, RunClock.start(), "")
         try:
             info = worker.wait_ready(TIMEOUT_S)
-            analyser = Analyser(context, info["tasks"], info["results"])
+            analyser = Analyser(context, info["analysers"])
             try:
                 yield detector, analyser, worker
             finally:

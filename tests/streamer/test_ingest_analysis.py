@@ -297,21 +297,75 @@ def test_every_stage_is_timed_and_stored(tmp_path: Path) -> None:
     assert "detector_to_received" in summary["stages_ms"], "the detector's times lie in the past"
 
 
-def test_a_dead_analyser_holds_nothing_up_and_late_answers_count(tmp_path: Path) -> None:
+def test_what_a_dead_analyser_had_is_given_to_another(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with running(path, WAIT) as (detector, run, analyser):
+        first = analyser()
+        detector.send(*series_of(range(8), 8))
+        held = [first.next_task() for _ in range(4)]
+        first.report_loss("analyser-1 died", "analyser-1")
+        second = analyser()
+        for frame_id in range(8):
+            task = second.next_task()
+            assert task.frame.header.frame_id == frame_id, "the oldest first"
+            np.testing.assert_array_equal(decode(task.frame), image_of(frame_id))
+            second.answer(result_of(task))
+            if frame_id == 2:
+                first.answer(result_of(held[2]))  # it was not dead, and answers what another has answered
+        summary = run.finish()
+    assert (summary["analysed"], summary["analysis_lost"], summary["lost"]) == (8, 0, 0)
+    with h5py.File(path) as file:
+        assert sorted(file["entry/summary/frame_id"][:]) == list(range(8)), "each once"
+    assert check_file(path).ok
+
+
+def test_a_frame_that_kills_analysers_is_given_up_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with running(path, AnalysisConfig(queue_frames=1)) as (detector, run, analyser):
+        detector.send(*series_of(range(3), 3))
+        for number in (1, 2, 3):
+            end = analyser(room=1)
+            assert end.next_task().frame.header.frame_id == 0
+            end.report_loss(f"analyser-{number} died", f"analyser-{number}")
+        _answer_one_by_one(analyser(room=1), 2)
+        summary = run.finish()
+    assert (summary["analysed"], summary["analysis_lost"]) == (2, 1)
+    assert "1 recorded (analyser-3 died): 0" in map(str, check_file(path).losses)
+
+
+def test_under_latest_what_a_dead_analyser_had_is_named_and_late_answers_count(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with running(path, LATEST) as (detector, run, analyser):
+        end = analyser()
+        *frames, last = series_of(range(2), 2)
+        wait_until_joined(end)
+        detector.send(*frames)
+        held = [end.next_task() for _ in range(2)]
+        end.report_loss("analyser-1 died", "analyser-1")
+        end.answer(result_of(held[1]))
+        detector.send(last)
+        summary = run.finish()
+    assert (summary["analysed"], summary["analysis_lost"], summary["lost"]) == (1, 1, 1)
+    assert "1 recorded (analyser-1 died): 0" in map(str, check_file(path).losses)
+
+
+def test_without_any_analyser_left_frames_are_recorded_and_named(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
     with running(path, WAIT) as (detector, run, analyser):
         end = analyser()
-        detector.send(*series_of(range(8), 8))
-        held = [end.next_task() for _ in range(4)]
-        end.report_loss("analyser 1 has died")
-        later = [end.next_task() for _ in range(4)]
-        for task in (held[2], *later):
-            end.answer(result_of(task))
+        detector.send(*series_of(range(40), 40))
+        end.answer(result_of(end.next_task()))
+        end.report_loss("analyser-1 died", "analyser-1")
+        end.report_loss("no analyser is left")
         summary = run.finish()
-    assert (summary["analysed"], summary["analysis_lost"], summary["lost"]) == (5, 3, 3)
-    report = check_file(path)
-    assert [str(loss) for loss in report.losses] == ["3 recorded (analyser 1 has died): 0-1, 3"]
-    assert (report.ok, report.analysis_lost, report.lost) == (False, 3, 3)
+    assert (summary["recorded"], summary["analysed"], summary["analysis_lost"]) == (40, 1, 39)
+    assert "39 recorded (no analyser is left): 1-39" in map(str, check_file(path).losses)
+
+
+def wait_until_joined(end: Analyser) -> None:
+    """Wait for the first greeting: from then on tasks come."""
+    while not end.heard:
+        assert not end.has_task(100)
 
 
 def test_results_of_a_series_that_was_replaced_go_to_its_own_file(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from streamer.config import (
 from streamer.control import Remote
 from streamer.errors import UsageError
 from streamer.ingest import run_ingest
+from streamer.link import STATUS_TOPIC
 from streamer.records import COLUMN_DTYPE, FrameResult, SeriesEnd, SeriesKey
 from streamer.triggers import EVENT_TOPIC, Event, Rule, Rules, decode_event
 from streamer.worker import Control
@@ -178,6 +179,7 @@ def test_what_fires_is_noted_published_and_called(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
     with hook() as server, zmq.Context() as context, context.socket(zmq.SUB) as windows:
         windows.subscribe(EVENT_TOPIC)
+        windows.subscribe(STATUS_TOPIC)
         port_number = windows.bind_to_random_port("tcp://127.0.0.1")
         triggers = (
             TriggerConfig(name="high", when="total_atoms", above=15.0, webhook=server.address),
@@ -236,12 +238,13 @@ def run_of(
     thread = threading.Thread(target=run_ingest, args=arguments)
     thread.start()
     assert ready.wait(TIMEOUT_S)
-    analyser = Analyser(context, addresses["tasks"], addresses["results"])
+    analyser = Analyser(context, addresses["analysers"])
     device = context.socket(zmq.PUSH)
     device.set(zmq.LINGER, 0)
     device.connect(remote.stimuli)
     events: list[Event] = []
     try:
+        assert windows.poll(1000 * TIMEOUT_S), "no status came: the subscription is not there yet"
         detector.send(start_of(4), *(frame_of(i) for i in (0, 1, 2)))
         for _ in range(3):
             analyser.answer(result_of(analyser.next_task()))
@@ -249,7 +252,8 @@ def run_of(
         for wanted in (2, 3):
             while len(events) < wanted:
                 assert windows.poll(1000 * TIMEOUT_S), f"only {events} came"
-                events.append(decode_event(windows.recv_multipart()[1]))
+                topic, body = windows.recv_multipart()
+                events += [decode_event(body)] if topic == EVENT_TOPIC else []
             if wanted == 2:  # frame 3 is lost, frame 4 shows it
                 detector.send(frame_of(4))
                 analyser.answer(result_of(analyser.next_task(), total_atoms=0.0))
