@@ -39,8 +39,8 @@ LENS = DrawConfig(
 class GoldDraw:
     """Ranges from which pictures are drawn.
 
-    ``lens`` as for ceria, with a little more focus and Cs nearer to zero; ``bare_share`` of the pictures are without a
-    membrane, ``empty_share`` without a particle, ``carbon_A`` are the thicknesses used.
+    ``lens`` as for ceria, with a little more focus and Cs nearer to zero; ``bare_share`` of the pictures are
+    without a membrane, ``empty_share`` without a particle, ``carbon_A`` are the thicknesses used.
     """
 
     lens: DrawConfig = field(default_factory=lambda: LENS)
