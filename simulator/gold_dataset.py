@@ -63,7 +63,7 @@ class GoldDatasetConfig:
     """What to compute: numbers of particles and membranes, seed, where to, and with how many processes."""
 
     out: str = "data/gold.h5"
-    particles: int = 1200
+    particles: int = 2400
     membranes: int = 44
     seed: int = 21
     workers: int = 1

@@ -31,7 +31,7 @@ PEDESTAL_PER_A = 0.01
 """By how much an ångström of gold raises the target, in units of the vacuum level."""
 
 LENS = DrawConfig(
-    dose_e_per_A2=(100.0, 10000.0), overfocus_A=(-20.0, 120.0), cs_A=(-1.8e5, -0.4e5), vacuum_share=0.0
+    dose_e_per_A2=(100.0, 10000.0), overfocus_A=(20.0, 110.0), cs_A=(-1.8e5, -0.4e5), vacuum_share=0.0
 )
 
 
@@ -39,8 +39,8 @@ LENS = DrawConfig(
 class GoldDraw:
     """Ranges from which pictures are drawn.
 
-    ``lens`` as for ceria, but with more focus on both sides; ``bare_share`` of the pictures are without a
-    membrane, ``empty_share`` without a particle, ``carbon_A`` are the thicknesses used.
+    ``lens`` as for ceria, with a little more focus and Cs nearer to zero; ``bare_share`` of the pictures are
+    without a membrane, ``empty_share`` without a particle, ``carbon_A`` are the thicknesses used.
     """
 
     lens: DrawConfig = field(default_factory=lambda: LENS)

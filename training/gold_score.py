@@ -70,6 +70,7 @@ def open_shapes(path: Path, metadata: dict[str, str]) -> ShapeNetwork:
 
 def score(
     store: GoldStore,
+    particles: range,
     restore: Restorer,
     classify: ShapeNetwork,
     draw: GoldDraw,
@@ -77,9 +78,9 @@ def score(
     views: int,
     rng: np.random.Generator,
 ) -> NDArray[np.void]:
-    """Look at every particle some times at every dose; returns rows of :data:`ROW_DTYPE`."""
+    """Look at some particles some times at every dose; returns rows of :data:`ROW_DTYPE`."""
     rows = []
-    for particle in tqdm(range(len(store.waves)), unit="particle", disable=None):
+    for particle in tqdm(particles, unit="particle", disable=None):
         for _ in range(views):
             picture = make_picture(store, particle, fixed_dose(draw, 1.0), rng)
             rows += [

@@ -30,7 +30,7 @@ from training.train import TrainConfig, Verdict, denoise_loss, outputs_of
 DOSES_E_PER_A2 = (300.0, 1000.0, 3000.0)
 PICTURES = 12
 """Pictures a dose on which the restoration is judged."""
-PATCHES_A_PARTICLE = 2
+PATCHES_A_PARTICLE = 1
 RIGHT_WHEN_SURE = 0.95
 """Share of the answers that have to be right among those that are not called unsure."""
 
@@ -141,7 +141,7 @@ class ShapeCourse:
     def pool(self, rng: np.random.Generator) -> PatchPool:
         """Read the training split and form the first patches."""
         store = load_gold(self.data, "train")
-        return PatchPool(store, self.restore, self.config.pool, 384, self.draw, rng)
+        return PatchPool(store, self.restore, self.config.pool, 256, self.draw, rng)
 
     def loss(self, network: Network, batch: Patches, precision: str) -> Tensor:
         """Return the cross-entropy; a twentieth of each label is spread over all classes."""

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_keys(parser)
     data = parser.add_argument_group("data set")
     data.add_argument("--material", choices=("ceria", "gold"), default="ceria", help="default: ceria")
-    data.add_argument("--particles", type=int, metavar="N", help="default: 1100 of ceria, 1200 of gold")
+    data.add_argument("--particles", type=int, metavar="N", help="default: 1100 of ceria, 2400 of gold")
     data.add_argument("--workers", type=int, default=2, metavar="N", help="processes that compute")
 
 

@@ -51,7 +51,7 @@ def test_generates_resumes_and_refuses_another_configuration(tmp_path: Path) -> 
 
 
 def test_whole_groups_of_shapes_go_to_one_split() -> None:
-    config = GoldDatasetConfig()
+    config = GoldDatasetConfig(particles=1200)
     groups = np.arange(config.particles) // len(SHAPES)
     split = split_of(groups, config)
     assert np.array_equal(split[:600], split_of(groups[:600], replace(config, particles=600)))
