@@ -31,6 +31,7 @@ ACTIONS = (
     ActionSpec("zoom_in", "Zoom in", ("+", "="), "Pictures"),
     ActionSpec("zoom_out", "Zoom out", ("-",), "Pictures"),
     ActionSpec("toggle_columns", "Columns on or off", ("C",), "Pictures"),
+    ActionSpec("next_counts", "Counts of this frame, or fused over all", ("S",), "Pictures"),
     ActionSpec("next_backdrop", "What lies beneath the columns", ("B",), "Pictures"),
     ActionSpec("next_contrast", "Contrast: automatic, percentile, manual", ("X",), "Pictures"),
     ActionSpec("next_average", "Average raw frames for display", ("V",), "Pictures"),

@@ -106,6 +106,6 @@ def _plot(
     if last <= first:
         return None
     x, y = decimated(t[first:last] - t_zero, value[first:last], max(4, n_points // 2))
-    curve = Curve("", np.append(np.repeat(x, 2)[1:], span[1] - t_zero), np.repeat(y, 2))
     reading = f"{value_text(float(value[at]), _DIGITS)} {channel.unit}".strip() if at >= 0 else ""
-    return Plot(f"channel {name}", name, reading, (curve,))
+    x, y = np.append(np.repeat(x, 2)[1:], span[1] - t_zero), np.repeat(y, 2)
+    return Plot(f"channel {name}", name, (Curve("", x, y, reading=reading),))

@@ -5,7 +5,7 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from gui.colours import count_colours, text_on
-from gui.resolve import Markers
+from gui.markers import Markers
 from gui.theme import THEMES, Theme, number_font
 
 __all__ = ["ColourBar"]
@@ -41,7 +41,7 @@ class ColourBar(QWidget):
         """Show the scale and the histogram of `markers`; without any, the scale as it was."""
         n = self._n if markers is None else markers.n_colours
         histogram = [0] * n if markers is None else markers.histogram.tolist()
-        unsure = 0 if markers is None else int((~markers.sure).sum())
+        unsure = 0 if markers is None else markers.n_unsure
         if (n, histogram, unsure) != (self._n, self._histogram, self._unsure):
             self._n, self._histogram, self._unsure = n, histogram, unsure
             self.update()

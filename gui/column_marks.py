@@ -15,7 +15,7 @@ from PySide6.QtGui import QColor, QFont, QPaintEngine, QPainter, QPen, QPixmap, 
 from PySide6.QtWidgets import QGraphicsObject, QStyleOptionGraphicsItem, QWidget
 
 from gui.colours import count_colours, text_on
-from gui.resolve import Markers
+from gui.markers import Markers
 
 __all__ = ["ColumnMarks", "disc_size_px"]
 
@@ -89,7 +89,7 @@ class ColumnMarks(QGraphicsObject):
         (x0, x1), (y0, y1) = self._box.viewRange()
         y, x = markers.columns["y"], markers.columns["x"]
         visible = ((x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)).sum()
-        return [str(count) for count in markers.columns["count"]] if visible <= _MOST_NUMBERS else []
+        return markers.texts() if visible <= _MOST_NUMBERS else []
 
     def boundingRect(self) -> QRectF:
         """See Qt."""

@@ -15,6 +15,7 @@ from gui.settings import (
     Backdrop,
     ContrastMode,
     Corners,
+    CountsFrom,
     Model,
     Region,
     Settings,
@@ -51,6 +52,7 @@ class Commands:
         self.state = state
         self._history = history
         self._remote = remote
+        self._kept_in_view: View | None = None
 
     def go_live(self) -> None:
         """Show the newest frame again."""
@@ -103,12 +105,14 @@ class Commands:
     def show_particle(self) -> None:
         """Zoom to the particle and keep it in view."""
         self.state.change(region=None, following=True)
+        self._kept_in_view = None
         self.keep_particle_in_view()
 
     def keep_particle_in_view(self) -> None:
         """Move the zoom after the particle, if that was asked for; called for each frame drawn."""
         view = self._shown()
-        if self.state.value.following and view is not None:
+        if self.state.value.following and view is not None and view is not self._kept_in_view:
+            self._kept_in_view = view
             whole = whole_frame(view.header.height, view.header.width)
             self.state.change(region=particle_region(view.columns, whole, self.state.value.region))
 
@@ -127,6 +131,14 @@ class Commands:
     def toggle_columns(self) -> None:
         """Show or hide the columns."""
         self.settings.change(show_columns=not self.settings.value.show_columns)
+
+    def next_counts(self) -> None:
+        """Show the counts of single frames, or those of all frames so far."""
+        self.choose_counts(_next(tuple(CountsFrom), self.settings.value.counts))
+
+    def choose_counts(self, counts: CountsFrom) -> None:
+        """Show these counts."""
+        self.settings.change(counts=counts)
 
     def next_backdrop(self) -> None:
         """Take the next picture beneath the columns."""

@@ -57,9 +57,9 @@ def series_table(
     Parameters
     ----------
     rows : numpy.ndarray of gui.history.SERIES_DTYPE
-    column : numpy.ndarray of float64, shape (n, 3)
+    column : numpy.ndarray of float64, shape (n, 5)
         From `gui.following.ColumnFollower`; may be empty.
-    region : numpy.ndarray of float64, shape (m, 3)
+    region : numpy.ndarray of float64, shape (m, 4)
         From `gui.following.RegionFollower`; may be empty.
 
     Returns
@@ -69,8 +69,11 @@ def series_table(
     """
     names = list(rows.dtype.names or ())
     names[names.index("t")] = "t_received_unix_s"
-    extra = {"column_count": (column, 1), "column_probability": (column, 2), "region_atoms": (region, 1),
-             "region_columns": (region, 2)}  # fmt: skip
+    extra = {
+        "column_count": (column, 1), "column_probability": (column, 2), "column_fused_count": (column, 3),
+        "column_fused_probability": (column, 4), "region_atoms": (region, 1), "region_columns": (region, 2),
+        "region_fused_atoms": (region, 3),
+    }  # fmt: skip
     followed = {name: _by_time(values, index) for name, (values, index) in extra.items() if len(values)}
     table: list[list[object]] = []
     for row in rows:

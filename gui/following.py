@@ -1,15 +1,15 @@
 """A chosen column, or a region, followed through the frames a window remembers. No Qt."""
 
 import math
-from dataclasses import dataclass, field
+import time
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gui.format import NOTHING, number_text, value_text
+from gui.counting import any_fused, fused_or_nan
 from gui.geometry import inside, nearest_column
 from gui.past import Past
-from gui.series import Curve, Plot
 from gui.settings import Chosen, Corners
 from streamer.link import ViewHeader
 
@@ -17,14 +17,15 @@ __all__ = [
     "ColumnFollower",
     "RegionFollower",
     "chosen_column",
-    "column_plots",
     "expected_place",
     "find_chosen",
-    "region_plots",
 ]
 
 _SAME_COLUMN_A = 1.0  # farther from its place than this, it is another column
 _SAME_COLUMN_PX = 8.0  # the same where the pixel size is unknown
+_MOST_ROWS = 131_072
+
+_What = TypeVar("_What")
 
 
 def chosen_column(header: ViewHeader, column: np.void) -> Chosen:
@@ -51,97 +52,79 @@ def find_chosen(chosen: Chosen, header: ViewHeader, columns: NDArray[np.void]) -
     return nearest_column(columns, *expected_place(chosen, header), within_px)
 
 
-@dataclass(slots=True)
-class _Followed:
-    """Values of the frames gone through so far; each call of a follower adds only the new ones."""
+class _Follower(Generic[_What]):
+    """Rows of numbers, one a remembered frame, of something that may be chosen anew.
 
-    last_t: float = -math.inf
-    values: list[tuple[float, ...]] = field(default_factory=list)
+    Each call takes in only frames that are new, and no more of them than fit into a time; the rest waits for
+    the next call. Of too many rows every second one of the older half is forgotten.
+    """
 
-    def array(self, n_fields: int) -> NDArray[np.float64]:
-        return np.array(self.values, np.float64).reshape(-1, n_fields)
-
-
-class ColumnFollower:
-    """The chosen column's count and its probability in every frame remembered."""
+    n_fields: int
 
     def __init__(self) -> None:
-        self._chosen: Chosen | None = None
-        self._followed = _Followed()
+        self._chosen: _What | None = None
+        self._clear()
 
-    def follow(self, chosen: Chosen | None, history: Past) -> NDArray[np.float64]:
-        """Return rows of (t [Unix s], count, probability); a frame without the column counts 0, NaN."""
-        if chosen != self._chosen or history.t_first > self._followed.last_t:
-            self._chosen, self._followed = chosen, _Followed()
+    def _clear(self) -> None:
+        self._rows = np.empty((256, self.n_fields))
+        self._n = 0
+        self._last_t = -math.inf
+
+    def follow(self, chosen: _What | None, history: Past, budget_s: float = math.inf) -> NDArray[np.float64]:
+        """Return rows of `n_fields` values, the first of them t [Unix s]; valid until the next call."""
+        if chosen != self._chosen or history.t_first > self._last_t:
+            self._chosen = chosen
+            self._clear()
         if chosen is not None:
-            for header, columns in history.columns(self._followed.last_t):
-                index = find_chosen(chosen, header, columns)
-                found = (0.0, math.nan) if index is None else columns[["count", "probability"]][index].item()
-                self._followed.values.append((header.t_received, *found))
-                self._followed.last_t = header.t_received
-        return self._followed.array(3)
+            deadline = time.perf_counter() + budget_s
+            for header, columns in history.columns(self._last_t):
+                self._add((header.t_received, *self._values(chosen, header, columns)))
+                if time.perf_counter() > deadline:
+                    break
+        return self._rows[: self._n]
+
+    def _values(self, chosen: _What, header: ViewHeader, columns: NDArray[np.void]) -> tuple[float, ...]:
+        raise NotImplementedError
+
+    def _add(self, row: tuple[float, ...]) -> None:
+        if self._n == len(self._rows):
+            self._make_room()
+        self._rows[self._n] = row
+        self._n += 1
+        self._last_t = row[0]
+
+    def _make_room(self) -> None:
+        if self._n < _MOST_ROWS:
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+            return
+        half = self._n // 2
+        kept = np.r_[0:half:2, half : self._n]
+        self._rows[: len(kept)] = self._rows[kept]
+        self._n = len(kept)
 
 
-class RegionFollower:
-    """Columns and atoms inside a polygon, in every frame remembered."""
+class ColumnFollower(_Follower[Chosen]):
+    """(t [Unix s], count, probability, fused count, its probability) of the chosen column in each frame.
 
-    def __init__(self) -> None:
-        self._corners: Corners | None = None
-        self._followed = _Followed()
+    A frame without the column counts 0, NaN, and says nothing of the fused count: NaN, NaN.
+    """
 
-    def follow(self, corners: Corners | None, history: Past) -> NDArray[np.float64]:
-        """Return rows of (t [Unix s], atoms, columns)."""
-        if corners != self._corners or history.t_first > self._followed.last_t:
-            self._corners, self._followed = corners, _Followed()
-        if corners is not None:
-            for header, columns in history.columns(self._followed.last_t):
-                within = inside(corners, columns["y"], columns["x"])
-                atoms = float(columns["count"][within].sum(dtype=np.int64))
-                self._followed.values.append((header.t_received, atoms, float(within.sum())))
-                self._followed.last_t = header.t_received
-        return self._followed.array(3)
+    n_fields = 5
+
+    def _values(self, chosen: Chosen, header: ViewHeader, columns: NDArray[np.void]) -> tuple[float, ...]:
+        index = find_chosen(chosen, header, columns)
+        if index is None:
+            return 0.0, math.nan, math.nan, math.nan
+        column = columns[index]
+        return float(column["count"]), float(column["probability"]), *fused_or_nan(column)
 
 
-def column_plots(rows: NDArray[np.float64], t_zero: float, t_cursor: float | None) -> tuple[Plot, ...]:
-    """Make the plots of a `ColumnFollower`'s rows."""
-    if not len(rows):
-        return ()
-    x = rows[:, 0] - t_zero
-    _, count, probability = _at(rows, t_cursor)
-    reading = f"{count:.0f} atoms" if count else "gone"
-    return (
-        Plot("column count", "Chosen column", reading, (_steps(x, rows[:, 1]),), _around(rows[:, 1]), 2),
-        Plot(
-            "column probability",
-            "Probability of the count",
-            value_text(probability, 2) if math.isfinite(probability) else NOTHING,
-            (Curve("", x, rows[:, 2]),),
-            (0.0, 1.0),
-        ),
-    )
+class RegionFollower(_Follower[Corners]):
+    """(t [Unix s], atoms, columns, atoms by fused counts) inside a polygon; the last NaN where unknown."""
 
+    n_fields = 4
 
-def region_plots(rows: NDArray[np.float64], t_zero: float, t_cursor: float | None) -> tuple[Plot, ...]:
-    """Make the plots of a `RegionFollower`'s rows."""
-    if not len(rows):
-        return ()
-    x = rows[:, 0] - t_zero
-    _, atoms, columns = _at(rows, t_cursor)
-    return (
-        Plot("region atoms", "Atoms in the region", number_text(round(atoms)), (_steps(x, rows[:, 1]),)),
-        Plot("region columns", "Columns in it", number_text(round(columns)), (_steps(x, rows[:, 2]),)),
-    )
-
-
-def _around(counts: NDArray[np.float64]) -> tuple[float, float]:
-    return float(counts.min()) - 1.0, float(counts.max()) + 1.0
-
-
-def _steps(x: NDArray[np.float64], y: NDArray[np.float64]) -> Curve:
-    """Whole numbers change from one frame to the next, not in between."""
-    return Curve("", np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1])
-
-
-def _at(rows: NDArray[np.float64], t: float | None) -> tuple[float, ...]:
-    index = -1 if t is None else int(np.argmin(np.abs(rows[:, 0] - t)))
-    return tuple(rows[index].tolist())
+    def _values(self, chosen: Corners, header: ViewHeader, columns: NDArray[np.void]) -> tuple[float, ...]:
+        within = inside(chosen, columns["y"], columns["x"])
+        atoms, fused = (float(columns[k][within].sum(dtype=np.int64)) for k in ("count", "fused_count"))
+        return atoms, float(within.sum()), fused if any_fused(columns) else math.nan

@@ -2,10 +2,10 @@
 
 from PySide6.QtCore import QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
+from gui.figures import Headline
 from gui.labels import plain_label, set_severity, set_text
-from gui.resolve import Headline
 from gui.theme import THEMES, Theme, number_font
 
 __all__ = ["HeadlinePanel"]
@@ -32,9 +32,10 @@ class HeadlinePanel(QWidget):
         row = QHBoxLayout(self)
         row.setContentsMargins(14, 8, 14, 8)
         row.setSpacing(18)
-        row.addLayout(_stack("TOTAL ATOMS", _beside(self.atoms, self.atoms_std)), 5)
-        row.addLayout(_stack("COLUMNS", _above(self.columns, self.uncertain)), 3)
-        row.addLayout(_stack("UNLIKE TRAINING", _above(self.foreign, self.gauge)), 3)
+        self.caption = _caption("TOTAL ATOMS")
+        row.addLayout(_stack(self.caption, _beside(self.atoms, self.atoms_std)), 5)
+        row.addLayout(_stack(_caption("COLUMNS"), _above(self.columns, self.uncertain)), 3)
+        row.addLayout(_stack(_caption("UNLIKE TRAINING"), _above(self.foreign, self.gauge)), 3)
 
     def apply_theme(self, theme: Theme) -> None:
         """Hand the gauge its colours."""
@@ -43,6 +44,7 @@ class HeadlinePanel(QWidget):
     def draw(self, headline: Headline) -> None:
         """Show the figures."""
         for label, text in (
+            (self.caption, headline.caption),
             (self.atoms, headline.atoms),
             (self.atoms_std, headline.atoms_std),
             (self.columns, headline.columns),
@@ -92,12 +94,16 @@ class _Gauge(QWidget):
         painter.end()
 
 
-def _stack(caption: str, content: QHBoxLayout | QVBoxLayout) -> QVBoxLayout:
+def _caption(text: str) -> QLabel:
+    label = plain_label(text, "caption")
+    label.setFont(number_font(label.font(), 7.0))
+    return label
+
+
+def _stack(caption: QLabel, content: QHBoxLayout | QVBoxLayout) -> QVBoxLayout:
     column = QVBoxLayout()
     column.setSpacing(0)
-    label = plain_label(caption, "caption")
-    label.setFont(number_font(label.font(), 7.0))
-    column.addWidget(label)
+    column.addWidget(caption)
     column.addLayout(content)
     column.addStretch(1)
     return column

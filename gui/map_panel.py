@@ -5,6 +5,7 @@ from PySide6.QtWidgets import QWidget
 
 from gui.colour_bar import ColourBar
 from gui.column_marks import ColumnMarks
+from gui.counts_switch import CountsSwitch
 from gui.labels import plain_label
 from gui.picture_panel import PicturePanel
 from gui.resolve import Drawing
@@ -32,6 +33,8 @@ class MapPanel(PicturePanel):
         self.image.setOpacity(_DIMMED)
         self.marks = ColumnMarks(self.box)
         self.roi = RoiItem(self.box, self.roi_moved.emit)
+        self.counts = CountsSwitch()
+        self.header.insertWidget(1, self.counts)
         self.bar = ColourBar()
         self.content.addWidget(self.bar)
         self.badge = plain_label("", "badge")
@@ -57,6 +60,7 @@ class MapPanel(PicturePanel):
         self.draw(drawing.frame.backdrop, drawing.region, drawing.pixel_size_A)
         self.marks.draw(drawing.frame.markers, self.magnification(), drawing.selected, self._mark)
         self.bar.draw(drawing.frame.markers)
+        self.counts.draw(drawing.counts)
         self.roi.draw(drawing.roi, self._mark)
         self._overlay(drawing)
 

@@ -3,6 +3,7 @@
 from PySide6.QtCore import QSettings, Qt
 from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
 
+from gui.column_marks import ColumnMarks
 from gui.header import Header
 from gui.headline import HeadlinePanel
 from gui.labels import set_text
@@ -31,6 +32,7 @@ class Panels(QWidget):
         super().__init__(parent)
         self.header, self.alarm, self.strip = Header(), AlarmBar(), StatusStrip()
         self.raw, self.denoised, self.map = PicturePanel("Raw"), PicturePanel("Denoised"), MapPanel()
+        self.rings = ColumnMarks(self.denoised.box, filled=False)
         self.play_bar = PlayBar()
         self.headline, self.timeline, self.tabs = HeadlinePanel(), Timeline(), SideTabs()
         pictures = _splitter(Qt.Orientation.Vertical, (self.raw, 1), (self.denoised, 1))
@@ -41,6 +43,7 @@ class Panels(QWidget):
         middle = _splitter(Qt.Orientation.Horizontal, (pictures, 27), (self.map, 46), (side, 32))
         middle.setSizes(_MIDDLE_SIZES)
         _column(self, self.header, self.alarm, middle, self.play_bar, self.strip, margin_px=_GAP_PX)
+        self._mark = ""
         self._splitters = {"pictures": pictures, "plots": plots, "middle": middle}
 
     @property
@@ -50,6 +53,7 @@ class Panels(QWidget):
 
     def apply_theme(self, theme: Theme) -> None:
         """Hand every part its colours."""
+        self._mark = theme.mark
         for panel in self.picture_panels:
             panel.apply_theme(theme)
         for part in (self.header, self.headline, self.timeline, self.tabs):
@@ -61,6 +65,7 @@ class Panels(QWidget):
         self.alarm.draw(drawing.alarm)
         self.raw.draw(drawing.frame.raw, drawing.region, drawing.pixel_size_A)
         self.denoised.draw(drawing.frame.denoised, drawing.region, drawing.pixel_size_A)
+        self._draw_rings(drawing)
         self.map.draw_map(drawing)
         self.headline.draw(drawing.frame.headline)
         self.strip.draw(drawing.cells)
@@ -68,6 +73,11 @@ class Panels(QWidget):
             self.picture_panels, (pointer.raw, pointer.denoised, pointer.map), strict=True
         ):
             set_text(panel.detail, text)
+
+    def _draw_rings(self, drawing: Drawing) -> None:
+        markers = drawing.frame.markers if drawing.markers_on_denoised else None
+        selected = drawing.selected if drawing.markers_on_denoised else None
+        self.rings.draw(markers, self.denoised.magnification(), selected, self._mark)
 
     def restore(self, ini: QSettings) -> None:
         """Put the borders where they were."""

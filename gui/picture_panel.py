@@ -11,8 +11,8 @@ from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 from gui.colours import lookup_table
 from gui.geometry import fitting_rectangle, scale_bar
 from gui.labels import plain_label
+from gui.picture import Picture
 from gui.pixels import binned, display_bin
-from gui.resolve import Picture
 from gui.scale_bar_item import ScaleBarItem
 from gui.settings import Region
 from gui.theme import Theme

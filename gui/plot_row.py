@@ -6,10 +6,11 @@ from typing import Any
 import pyqtgraph as pg
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QApplication, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from gui.band_item import BandItem
 from gui.labels import plain_label, set_text
-from gui.series import Curve, Plot
+from gui.series import Curve, Plot, named_readings
 from gui.theme import Theme, number_font
 
 __all__ = ["PlotRow"]
@@ -33,26 +34,28 @@ class PlotRow(QWidget):
 
     def __init__(
         self,
-        shape: tuple[str, int, bool, int],
+        shape: tuple[str, tuple[bool, ...], int],
         theme: Theme,
         scrubbed: Callable[[float], None],
         *,
         is_last: bool,
     ) -> None:
         super().__init__()
-        _, n_curves, has_band, _ = shape
+        _, has_band, _ = shape
         self._scrubbed = scrubbed
-        self.title, self.reading = plain_label("", "muted"), plain_label()
+        self.title = plain_label("", "muted")
         self.title.setFont(number_font(self.font(), 8.5))
-        self.reading.setFont(number_font(self.font(), 8.5, bold=True))
+        colours = (theme.accent, theme.second)
+        self.readings = [
+            _reading(self, colours[k] if len(has_band) > 1 else "") for k in range(len(has_band))
+        ]
         self.box = pg.ViewBox(enableMenu=False, enableMouse=False, defaultPadding=0)
         self.canvas = _canvas(self.box, theme, is_last=is_last)
         self.box.mouseDragEvent = self._mouse
         self.box.mouseClickEvent = self._mouse
-        self._band = _new_band(self.box, theme) if has_band else None
-        colours = (theme.accent, theme.second)
-        width = 1.6 * self.devicePixelRatioF()  # pyqtgraph's pens are in physical pixels
-        self._curves = [pg.PlotDataItem(pen=pg.mkPen(colours[k], width=width)) for k in range(n_curves)]
+        self._bands = [BandItem(self.box, colours[k]) if has else None for k, has in enumerate(has_band)]
+        width = 1.0 * self.devicePixelRatioF()  # in physical pixels; above one, lines take ten times as long
+        self._curves = [pg.PlotDataItem(pen=pg.mkPen(colours[k], width=width)) for k in range(len(has_band))]
         self.line = pg.InfiniteLine(angle=90, pen=pg.mkPen(theme.mark, width=width))
         for item in (*self._curves, self.line):
             self.box.addItem(item, ignoreBounds=True)
@@ -61,9 +64,11 @@ class PlotRow(QWidget):
     def _lay_out(self) -> None:
         row = QHBoxLayout()
         row.setContentsMargins(10, 0, 12, 0)
+        row.setSpacing(12)
         row.addWidget(self.title)
         row.addStretch(1)
-        row.addWidget(self.reading)
+        for reading in self.readings:
+            row.addWidget(reading)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(1)
@@ -73,13 +78,13 @@ class PlotRow(QWidget):
     def draw(self, plot: Plot, x_range: tuple[float, float], cursor_s: float | None) -> None:
         """Show `plot` over `x_range` [s]; the cursor line only where there is a `cursor_s`."""
         set_text(self.title, plot.title)
-        set_text(self.reading, plot.reading)
+        for label, text in zip(self.readings, named_readings(plot.curves), strict=True):
+            set_text(label, text)
         for item, curve in zip(self._curves, plot.curves, strict=True):
             item.setData(curve.x, curve.y, connect="finite")
-        if self._band is not None:
-            low, high = self._band
-            low.setData(plot.curves[0].x, plot.curves[0].low)
-            high.setData(plot.curves[0].x, plot.curves[0].high)
+        for band, curve in zip(self._bands, plot.curves, strict=True):
+            if band is not None and curve.low is not None and curve.high is not None:
+                band.draw(curve.x, curve.low, curve.high)
         low_y, high_y = plot.limits or _y_range(plot.curves)
         margin = 0.08 * (high_y - low_y)
         self.box.setRange(xRange=x_range, yRange=(low_y - margin, high_y + margin), padding=0)
@@ -100,6 +105,7 @@ def _canvas(box: Any, theme: Theme, *, is_last: bool) -> Any:
     left, bottom = pg.AxisItem("left"), pg.AxisItem("bottom")
     left.setWidth(_AXIS_WIDTH_PX)
     left.setGrid(26)
+    left.setTickDensity(0.7)
     bottom.setHeight(_AXIS_HEIGHT_PX if is_last else 3)
     bottom.tickStrings = lambda values, scale, spacing: [f"{value:g} s" for value in values]
     for axis in (left, bottom):
@@ -122,13 +128,13 @@ def _canvas(box: Any, theme: Theme, *, is_last: bool) -> Any:
     return canvas
 
 
-def _new_band(box: Any, theme: Theme) -> tuple[Any, Any]:
-    low, high = pg.PlotDataItem(pen=None), pg.PlotDataItem(pen=None)
-    colour = QColor(theme.accent)
-    colour.setAlpha(70)
-    for item in (low, high, pg.FillBetweenItem(low, high, brush=pg.mkBrush(colour))):
-        box.addItem(item, ignoreBounds=True)
-    return low, high
+def _reading(row: QWidget, colour: str) -> QLabel:
+    """Make the label of a value; where there are several curves, in its curve's colour."""
+    label = plain_label()
+    label.setFont(number_font(row.font(), 8.5, bold=True))
+    if colour:
+        label.setStyleSheet(f"color: {colour};")
+    return label
 
 
 def _y_range(curves: tuple[Curve, ...]) -> tuple[float, float]:

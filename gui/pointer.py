@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from gui.format import value_text
 from gui.geometry import nearest_column
-from gui.resolve import FrameDrawing, Picture
+from gui.picture import Picture
+from gui.resolve import FrameDrawing
 from gui.settings import ContrastMode, Settings
 
 __all__ = ["PointerTexts", "pointer_texts"]
@@ -68,4 +69,7 @@ def _column(frame: FrameDrawing, place: tuple[float, float]) -> str:
         return ""
     column = markers.columns[index]
     plural = "" if column["count"] == 1 else "s"
-    return f"  ·  {column['count']} atom{plural}, p {column['probability']:.2f}"
+    text = f"  ·  {column['count']} atom{plural}, p {column['probability']:.2f}"
+    if column["fused_probability"] == column["fused_probability"]:
+        text += f"  ·  fused {column['fused_count']}, p {column['fused_probability']:.2f}"
+    return text

@@ -68,7 +68,8 @@ class RecordedPast:
     @property
     def largest_count(self) -> int:
         """See `gui.past.Past`."""
-        return int(self.tables.columns["count"].max(initial=0))
+        counts = (self.tables.columns.get(name) for name in ("count", "fused_count"))
+        return max(int(count.max(initial=0)) for count in counts if count is not None)
 
     def between(self, start: float, end: float) -> NDArray[np.void]:
         """See `gui.past.Past`."""
@@ -110,6 +111,7 @@ class RecordedPast:
         n = int(self.tables.summary["n_columns"][row])
         table = self.tables.columns
         columns = np.zeros(max(0, min(n, len(table["y"]) - first)), COLUMN_DTYPE)
+        columns["track_id"], columns["fused_probability"] = -1, math.nan  # files of earlier versions
         for name in (name for name in COLUMN_DTYPE.names or () if name in table):
             columns[name] = table[name][first : first + len(columns)]
         return columns
@@ -156,7 +158,8 @@ class RecordedPast:
             raw_low=raw_levels[0], raw_high=raw_levels[1], denoised_low=denoised_levels[0],
             denoised_high=denoised_levels[1], pixel_size_A=self._pixel_size_A, t_detector=t, t_received=t,
             t_published=t, total_atoms=float(row["total_atoms"]),
-            total_atoms_std=float(row["total_atoms_std"]), drift_y_px=float(row["drift_y_px"]),
+            total_atoms_std=float(row["total_atoms_std"]), fused_atoms=float(row["fused_atoms"]),
+            fused_atoms_std=float(row["fused_atoms_std"]), drift_y_px=float(row["drift_y_px"]),
             drift_x_px=float(row["drift_x_px"]), ood_score=float(row["ood_score"]), mean_counts=mean_counts,
         )  # fmt: skip
 
@@ -169,9 +172,9 @@ def _series(tables: Tables, ledger_rows: NDArray[np.intp]) -> NDArray[np.void]:
     result = tables.ledger["result_row"][ledger_rows]
     known = (result >= 0) & (result < len(tables.summary["frame_id"]))
     from_summary = result[known]
-    for name in ("total_atoms", "total_atoms_std", "ood_score", "drift_y_px", "drift_x_px", "mean_counts"):
+    for name in (name for name in SERIES_DTYPE.names or () if SERIES_DTYPE[name].kind == "f" and name != "t"):
         rows[name] = math.nan
-    for name in ("total_atoms", "total_atoms_std", "n_columns", "ood_score"):
+    for name in set(SERIES_DTYPE.names or ()) & set(tables.summary) - {"frame_id"}:
         rows[name][known] = tables.summary[name][from_summary]
     rows["drift_y_px"][known] = tables.summary["drift"][from_summary, 0]
     rows["drift_x_px"][known] = tables.summary["drift"][from_summary, 1]

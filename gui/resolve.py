@@ -2,26 +2,16 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from gui.colours import count_scale_length
-from gui.contrast import contrast_of
+from gui.counting import any_fused
+from gui.figures import Headline, headline_of
 from gui.following import expected_place, find_chosen
-from gui.format import NOTHING, duration_text, number_text, value_text
-from gui.geometry import neighbour_distance_px, whole_frame
-from gui.pixels import average
+from gui.format import duration_text, number_text
+from gui.geometry import whole_frame
+from gui.markers import Markers, resolve_markers
+from gui.picture import Picture, denoised_picture, raw_picture
 from gui.remote import why_not
-from gui.settings import Backdrop, Corners, Region, Settings, ViewState
-from gui.status_text import (
-    HIGH_UNFAMILIARITY,
-    Alarm,
-    Cell,
-    Severity,
-    alarm,
-    recording_light,
-    status_cells,
-)
+from gui.settings import Backdrop, Corners, CountsFrom, Region, Settings, ViewState
+from gui.status_text import Alarm, Cell, alarm, recording_light, status_cells
 from streamer.link import RunStatus, View
 
 __all__ = [
@@ -73,76 +63,6 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
-    """An image to be drawn over `height` x `width` recorded pixels.
-
-    Attributes
-    ----------
-    pixels : numpy.ndarray of uint8, shape (h, w)
-    levels : tuple of float
-        Values drawn with the first and the last entry of the lookup table.
-    colour_map : str
-        See `gui.colours.lookup_table`.
-    bin_px : int
-        Recorded pixels per picture pixel.
-    low, high : float
-        What uint8 0 and 255 stand for.
-    """
-
-    pixels: NDArray[np.uint8]
-    levels: tuple[float, float]
-    colour_map: str
-    bin_px: int
-    low: float
-    high: float
-
-    def value_at(self, y: float, x: float) -> float | None:
-        """Return the value at recorded pixel (y, x), None outside."""
-        row, column = (int(np.floor((v + 0.5) / self.bin_px)) for v in (y, x))
-        if not (0 <= row < self.pixels.shape[0] and 0 <= column < self.pixels.shape[1]):
-            return None
-        return self.low + float(self.pixels[row, column]) / 255 * (self.high - self.low)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Markers:
-    """Columns as they are drawn.
-
-    Attributes
-    ----------
-    columns : numpy.ndarray of COLUMN_DTYPE
-    colour : numpy.ndarray of intp, shape (n,)
-        Row of `gui.colours.count_colours(n_colours)`; -1 for a column of no atoms.
-    sure : numpy.ndarray of bool, shape (n,)
-        Whether the count is probable enough for a filled disc.
-    histogram : numpy.ndarray of intp, shape (n_colours,)
-        Columns of each count.
-    spacing_px : float
-        Median distance of neighbours; NaN if unknown.
-    """
-
-    columns: NDArray[np.void]
-    colour: NDArray[np.intp]
-    sure: NDArray[np.bool_]
-    n_colours: int
-    histogram: NDArray[np.intp]
-    spacing_px: float
-
-
-@dataclass(frozen=True, slots=True)
-class Headline:
-    """The large figures beside the map."""
-
-    atoms: str = NOTHING
-    atoms_std: str = ""
-    columns: str = NOTHING
-    uncertain: str = ""
-    unfamiliarity: float = float("nan")
-    unfamiliarity_text: str = NOTHING
-    unfamiliarity_severity: Severity = Severity.PLAIN
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class FrameDrawing:
     """The part of a drawing that changes with the frame or the settings only, and costs the most."""
 
@@ -150,7 +70,7 @@ class FrameDrawing:
     denoised: Picture | None = None
     backdrop: Picture | None = None
     markers: Markers | None = None
-    headline: Headline = field(default_factory=lambda: Headline())
+    headline: Headline = field(default_factory=Headline)
     text: str = ""
 
 
@@ -171,6 +91,7 @@ class Drawing:
     pixel_size_A: float
     region: Region | None
     markers_on_denoised: bool = False
+    counts: CountsFrom = CountsFrom.SINGLE
     selected: tuple[float, float] | None = None
     roi: Corners | None = None
     untold: str = ""
@@ -192,14 +113,14 @@ def resolve_frame(
     """
     if view is None:
         return FrameDrawing()
-    raw = _raw_picture(view, recent, settings)
-    denoised = _denoised_picture(view, settings)
+    raw = raw_picture(view, recent, settings)
+    denoised = denoised_picture(view, settings)
     return FrameDrawing(
         raw=raw,
         denoised=denoised,
         backdrop={Backdrop.DENOISED: denoised or raw, Backdrop.RAW: raw}.get(settings.backdrop),
         markers=resolve_markers(view.columns, settings, largest_count) if settings.show_columns else None,
-        headline=_headline(view, settings),
+        headline=headline_of(view, settings),
         text=_frame_text(view),
     )
 
@@ -219,26 +140,18 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
             refused=scene.refused,
             connected=scene.connected,
         ),
-        badge=_badge(scene, state),
+        badge="   ·   ".join(filter(None, (_past_text(scene, state), _no_fused_text(view, settings)))),
         placeholder=_placeholder(scene),
         pixel_size_A=float("nan") if view is None else view.header.pixel_size_A,
         region=state.region or (None if view is None else whole_frame(view.header.height, view.header.width)),
         markers_on_denoised=settings.columns_on_denoised,
+        counts=settings.counts,
         selected=_place_of(state, view),
         roi=state.roi,
         untold=why_not(scene.status, scene.address),
         recording=scene.status is not None and bool(scene.status.path) and scene.status.recording,
         said=scene.said,
     )
-
-
-def resolve_markers(columns: NDArray[np.void], settings: Settings, largest_count: int) -> Markers:
-    """Give each column its colour and decide whether its count is sure."""
-    counts = columns["count"].astype(np.intp)
-    n_colours = count_scale_length(max(largest_count, int(counts.max(initial=0))))
-    histogram = np.bincount(counts, minlength=n_colours + 1)[1:]
-    sure = columns["probability"] >= settings.sure_probability
-    return Markers(columns, counts - 1, sure, n_colours, histogram, neighbour_distance_px(columns))
 
 
 def time_range(
@@ -264,40 +177,6 @@ def time_range(
     return start, max(end, start + 1.0)
 
 
-def _raw_picture(view: View, recent: tuple[View, ...], settings: Settings) -> Picture:
-    h = view.header
-    pixels = average(recent) if settings.average_frames > 1 and recent else view.raw
-    levels = contrast_of(settings).levels(pixels)
-    return Picture(pixels, levels, settings.raw_colour_map, h.bin_px, h.raw_low, h.raw_high)
-
-
-def _denoised_picture(view: View, settings: Settings) -> Picture | None:
-    h = view.header
-    if not view.denoised.size:
-        return None
-    levels = contrast_of(settings).levels(view.denoised)
-    return Picture(
-        view.denoised, levels, settings.denoised_colour_map, h.bin_px, h.denoised_low, h.denoised_high
-    )
-
-
-def _headline(view: View, settings: Settings) -> Headline:
-    h = view.header
-    unsure = int((view.columns["probability"] < settings.sure_probability).sum())
-    severity = Severity.WARN if h.ood_score >= HIGH_UNFAMILIARITY else Severity.GOOD
-    if not np.isfinite(h.ood_score):
-        severity = Severity.PLAIN
-    return Headline(
-        atoms=number_text(round(h.total_atoms)) if np.isfinite(h.total_atoms) else NOTHING,
-        atoms_std=f"± {value_text(h.total_atoms_std, 1)}" if np.isfinite(h.total_atoms_std) else "",
-        columns=number_text(len(view.columns)),
-        uncertain=f"{number_text(unsure)} uncertain" if unsure else "all sure",
-        unfamiliarity=h.ood_score,
-        unfamiliarity_text=value_text(h.ood_score, 2),
-        unfamiliarity_severity=severity,
-    )
-
-
 def _place_of(state: ViewState, view: View | None) -> tuple[float, float] | None:
     """Find the chosen column in the frame shown; where it is gone, the place it should be."""
     if state.chosen is None or view is None:
@@ -321,11 +200,17 @@ def _frame_text(view: View) -> str:
     return f"frame {number_text(h.frame_id)}  ·  {h.height} × {h.width} px{binned}"
 
 
-def _badge(scene: Scene, state: ViewState) -> str:
+def _past_text(scene: Scene, state: ViewState) -> str:
     if state.live or scene.view is None or scene.recorded:
         return ""
     behind = scene.newest_t - scene.view.header.t_received
     return f"PAST  −{duration_text(behind)}   press L for live"
+
+
+def _no_fused_text(view: View | None, settings: Settings) -> str:
+    if settings.counts is CountsFrom.SINGLE or view is None or not len(view.columns):
+        return ""
+    return "" if any_fused(view.columns) else "No fused counts: columns are not followed here"
 
 
 def _placeholder(scene: Scene) -> str:

@@ -7,8 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gui.format import value_text
+from gui.settings import CountsFrom
 
-__all__ = ["PLOT_SPECS", "Curve", "Plot", "PlotSpec", "decimated", "resolve_plots"]
+__all__ = [
+    "PLOT_SPECS",
+    "Curve",
+    "Plot",
+    "PlotSpec",
+    "decimated",
+    "known_curves",
+    "named_readings",
+    "resolve_plots",
+]
 
 _NM_PER_A = 0.1
 Values = NDArray[np.float64]
@@ -16,7 +26,10 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class PlotSpec:
-    """What one plot shows: a row's fields turned into values, and how they are written."""
+    """What one plot shows: a row's fields turned into values, and how they are written.
+
+    `spreads` names, for each curve, the field of its standard deviation; empty: it has none.
+    """
 
     title: str
     unit: str
@@ -25,11 +38,11 @@ class PlotSpec:
     values: Callable[[NDArray[np.void], float], tuple[Values, ...]]
     stretch: int = 1
     limits: tuple[float, float] | None = None
-    spread: str = ""
+    spreads: tuple[str, ...] = ()
 
 
-def _field(name: str) -> Callable[[NDArray[np.void], float], tuple[Values, ...]]:
-    return lambda rows, pixel_size_A: (rows[name].astype(np.float64),)
+def _fields(*names: str) -> Callable[[NDArray[np.void], float], tuple[Values, ...]]:
+    return lambda rows, pixel_size_A: tuple(rows[name].astype(np.float64) for name in names)
 
 
 def _drift_nm(rows: NDArray[np.void], pixel_size_A: float) -> tuple[Values, ...]:
@@ -39,41 +52,50 @@ def _drift_nm(rows: NDArray[np.void], pixel_size_A: float) -> tuple[Values, ...]
 
 PLOT_SPECS = {
     "atoms": PlotSpec(
-        "Total atoms", "", 1, ("",), _field("total_atoms"), stretch=2, spread="total_atoms_std"
+        "Total atoms", "", 1, ("single", "fused"), _fields("total_atoms", "fused_atoms"), stretch=2,
+        spreads=("total_atoms_std", "fused_atoms_std"),
     ),
-    "columns": PlotSpec("Columns", "", 0, ("",), _field("n_columns")),
-    "unfamiliarity": PlotSpec("Unlike training data", "", 2, ("",), _field("ood_score"), limits=(0.0, 1.0)),
+    "columns": PlotSpec("Columns", "", 0, ("",), _fields("n_columns")),
+    "unfamiliarity": PlotSpec("Unlike training data", "", 2, ("",), _fields("ood_score"), limits=(0.0, 1.0)),
     "drift": PlotSpec("Drift", "nm", 2, ("y", "x"), _drift_nm),
-    "signal": PlotSpec("Mean signal", "counts/px", 3, ("",), _field("mean_counts")),
-}
+    "signal": PlotSpec("Mean signal", "counts/px", 3, ("",), _fields("mean_counts")),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """A line of a plot; `low` and `high` bound the band of one standard deviation, where there is one."""
+    """A line of a plot; `low` and `high` bound the band of one standard deviation, where there is one.
+
+    `reading` is the value at the cursor, in words.
+    """
 
     name: str
     x: Values
     y: Values
     low: Values | None = None
     high: Values | None = None
+    reading: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plot:
-    """One plot: title with the values at the cursor, and its curves against time [s]."""
+    """One plot: a title, and its curves against time [s]."""
 
     name: str
     title: str
-    reading: str
     curves: tuple[Curve, ...]
     limits: tuple[float, float] | None = None
     stretch: int = 1
 
     @property
-    def shape(self) -> tuple[str, int, bool, int]:
-        """What a widget must know to make room for the plot; data come and go without it changing."""
-        return self.name, len(self.curves), self.curves[0].low is not None, self.stretch
+    def shape(self) -> tuple[str, tuple[bool, ...], int]:
+        """Name, which curves have a band, stretch: what a widget must know; data come and go without it."""
+        return self.name, tuple(curve.low is not None for curve in self.curves), self.stretch
+
+    @property
+    def reading(self) -> str:
+        """The values at the cursor, with the curves' names where there are several."""
+        return "  ".join(named_readings(self.curves))
 
 
 def resolve_plots(
@@ -83,6 +105,7 @@ def resolve_plots(
     t_cursor: float | None,
     pixel_size_A: float,
     n_points: int,
+    counts: CountsFrom = CountsFrom.SINGLE,
 ) -> tuple[Plot, ...]:
     """Make the plots that `names` asks for, but none of values that are nowhere known.
 
@@ -96,11 +119,23 @@ def resolve_plots(
         Where values are read [Unix s]; None: at the end.
     n_points : int
         Points a curve may have; about the width of the plot on screen.
+    counts : CountsFrom
+        Which of the two totals has its band drawn.
     """
     cursor = _cursor_row(rows, t_cursor)
     x = rows["t"] - t_zero
-    plots = (_plot(name, PLOT_SPECS[name], rows, x, cursor, pixel_size_A, n_points) for name in names)
-    return tuple(plot for plot in plots if any(np.isfinite(curve.y).any() for curve in plot.curves))
+    plots = (_plot(name, PLOT_SPECS[name], rows, x, cursor, pixel_size_A, n_points, counts) for name in names)
+    return tuple(plot for plot in plots if plot.curves)
+
+
+def known_curves(*curves: Curve) -> tuple[Curve, ...]:
+    """Leave out what is nowhere known."""
+    return tuple(curve for curve in curves if np.isfinite(curve.y).any())
+
+
+def named_readings(curves: tuple[Curve, ...]) -> list[str]:
+    """Return each curve's value at the cursor, with its name where there are several."""
+    return [f"{c.name} {c.reading}".strip() if len(curves) > 1 else c.reading for c in curves]
 
 
 def _plot(
@@ -111,29 +146,45 @@ def _plot(
     cursor: int | None,
     pixel_size_A: float,
     n: int,
+    counts: CountsFrom,
 ) -> Plot:
-    values = spec.values(rows, pixel_size_A)
-    spread = rows[spec.spread].astype(np.float64) if spec.spread else None
-    curves = tuple(_curve(label, x, y, spread, n) for label, y in zip(spec.names, values, strict=True))
-    reading = "" if cursor is None else _reading(spec, [y[cursor] for y in values])
-    if cursor is not None and spread is not None:
-        reading += f" ± {value_text(float(spread[cursor]), spec.digits)}"
-    return Plot(name, spec.title, reading, curves, spec.limits, spec.stretch)
-
-
-def _reading(spec: PlotSpec, values: list[float]) -> str:
-    texts = [
-        f"{label} {value_text(float(v), spec.digits)}".strip()
-        for label, v in zip(spec.names, values, strict=True)
+    spreads: list[Values | None] = [rows[field].astype(np.float64) for field in spec.spreads]
+    spreads = spreads or [None] * len(spec.names)
+    banded = list(CountsFrom).index(counts)
+    curves = [
+        _curve(spec, label, x, y, spread, cursor, n, has_band=index == banded)
+        for index, (label, y, spread) in enumerate(
+            zip(spec.names, spec.values(rows, pixel_size_A), spreads, strict=True)
+        )
     ]
-    return "  ".join(texts) + (f" {spec.unit}" if spec.unit else "")
+    return Plot(name, spec.title, known_curves(*curves), spec.limits, spec.stretch)
 
 
-def _curve(name: str, x: Values, y: Values, spread: Values | None, n: int) -> Curve:
-    if spread is None:
-        return Curve(name, *decimated(x, y, n))
+def _reading(spec: PlotSpec, value: float, spread: float | None) -> str:
+    text = value_text(value, spec.digits)
+    if spread is not None and np.isfinite(spread):
+        text += f" ± {value_text(spread, spec.digits)}"
+    return f"{text} {spec.unit}".strip()
+
+
+def _curve(
+    spec: PlotSpec,
+    name: str,
+    x: Values,
+    y: Values,
+    spread: Values | None,
+    cursor: int | None,
+    n: int,
+    *,
+    has_band: bool,
+) -> Curve:
+    at = None if cursor is None or spread is None else float(spread[cursor])
+    reading = "" if cursor is None else _reading(spec, float(y[cursor]), at)
+    if spread is None or not has_band:
+        return Curve(name, *decimated(x, y, n), reading=reading)
     spread = np.nan_to_num(spread)
-    return Curve(name, *_means(x, y, n), *(_means(x, y + sign * spread, n)[1] for sign in (-1, 1)))
+    low, high = (_means(x, y + sign * spread, n)[1] for sign in (-1, 1))
+    return Curve(name, *_means(x, y, n), low, high, reading)
 
 
 def _cursor_row(rows: NDArray[np.void], t_cursor: float | None) -> int | None:

@@ -17,6 +17,7 @@ __all__ = [
     "Chosen",
     "ContrastMode",
     "Corners",
+    "CountsFrom",
     "Model",
     "Region",
     "Settings",
@@ -55,6 +56,13 @@ class Backdrop(StrEnum):
     NONE = "nothing"
 
 
+class CountsFrom(StrEnum):
+    """Whose counts are shown: the frame's own, or those that all frames so far give together."""
+
+    SINGLE = "single frame"
+    FUSED = "fused"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that is remembered from one day to the next.
@@ -83,6 +91,7 @@ class Settings:
     manual_levels: tuple[float, float] = (0.0, 1.0)
     average_frames: int = 1
     show_columns: bool = True
+    counts: CountsFrom = CountsFrom.SINGLE
     columns_on_denoised: bool = False
     backdrop: Backdrop = Backdrop.DENOISED
     sure_probability: float = 0.6

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from gui.pixels import block_sums
+
 __all__ = ["Spectrum", "spectrum"]
 
 _LARGEST_PX = 512
@@ -50,8 +52,7 @@ def spectrum(picture: NDArray[np.uint8], pixel_size_A: float) -> Spectrum:
     factor = -(-side // _LARGEST_PX)
     n = side // factor
     y0, x0 = (picture.shape[0] - n * factor) // 2, (picture.shape[1] - n * factor) // 2
-    square = picture[y0 : y0 + n * factor, x0 : x0 + n * factor].astype(np.float32)
-    square = square.reshape(n, factor, n, factor).mean(axis=(1, 3))
+    square = block_sums(picture[y0 : y0 + n * factor, x0 : x0 + n * factor], factor).astype(np.float32)
     windowed = (square - square.mean()) * _hann(n)
     power = np.log1p(np.abs(fft.fftshift(fft.fft2(windowed))))
     low, high = np.percentile(power[::4, ::4], 50), power.max()

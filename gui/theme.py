@@ -72,6 +72,7 @@ QFrame[role="alarm"] QPushButton {{
     color: {theme.on_bad}; background: transparent; border: 1px solid {theme.on_bad}; }}
 QPushButton, QToolButton, QComboBox {{
     background: {theme.raised}; border: 1px solid {theme.line}; border-radius: 5px; padding: 3px 9px; }}
+QPushButton[role="small"] {{ padding: 1px 8px; }}
 QPushButton:hover, QToolButton:hover, QComboBox:hover {{ border-color: {theme.accent}; }}
 QPushButton:focus, QToolButton:focus, QComboBox:focus {{ border-color: {theme.accent}; }}
 QPushButton:checked, QToolButton:checked {{ background: {theme.accent}; color: {theme.panel}; }}

@@ -29,7 +29,7 @@ class Timeline(QWidget):
         self._layout.setContentsMargins(1, 7, 1, 3)
         self._layout.setSpacing(5)
         self.rows: list[PlotRow] = []
-        self._shapes: tuple[tuple[str, int, bool, int], ...] = ()
+        self._shapes: tuple[tuple[str, tuple[bool, ...], int], ...] = ()
         self._theme: Theme | None = None
         self.plots: tuple[Plot, ...] = ()
         self._x_range = (0.0, 1.0)
@@ -66,5 +66,5 @@ class Timeline(QWidget):
         for index, shape in enumerate(self._shapes):
             is_last = index == len(self._shapes) - 1
             row = PlotRow(shape, self._theme, self.scrubbed.emit, is_last=is_last)
-            self._layout.addWidget(row, shape[3])
+            self._layout.addWidget(row, shape[2])
             self.rows.append(row)

@@ -10,16 +10,17 @@ from PySide6.QtWidgets import QMainWindow, QMenu
 
 from gui.actions import ACTIONS
 from gui.channels import channel_plots
+from gui.closer_plots import column_plots, region_plots
 from gui.commands import Commands
 from gui.dialogs import ask_for_address, ask_for_note, ask_for_result_file, save_as
 from gui.export import save_png, save_series, save_svg, series_table
 from gui.file_session import FileSession
-from gui.following import ColumnFollower, RegionFollower, column_plots, region_plots
+from gui.following import ColumnFollower, RegionFollower
 from gui.help_overlay import HelpOverlay
 from gui.menus import view_menu
 from gui.panels import Panels
 from gui.persist import load_bytes, save_bytes, save_settings
-from gui.player import Player
+from gui.playback import Playback
 from gui.pointer import pointer_texts
 from gui.resolve import FrameDrawing, resolve, resolve_frame, time_range
 from gui.roi_item import polygon_corners, rectangle_corners
@@ -32,7 +33,8 @@ from streamer.link import View
 __all__ = ["AnalysisWindow"]
 
 _TICK_MS = 33
-_TIMELINE_EVERY = 4
+_TIMELINE_EVERY = 6
+_FOLLOW_S = 0.05  # for following a column, or a region, through what is remembered; then the next frame
 _SIZE_PX = (1440, 900)
 
 
@@ -52,9 +54,12 @@ class AnalysisWindow(QMainWindow):
     -------
     open_wanted(str)
         An address or a file for a further window.
+    first_shown()
+        There is a picture for the first time.
     """
 
     open_wanted = Signal(str)
+    first_shown = Signal()
 
     def __init__(
         self, session: LiveSession | FileSession, settings: Model[Settings], ini: QSettings | None = None
@@ -79,8 +84,7 @@ class AnalysisWindow(QMainWindow):
         self._apply_theme()
         self._ini = ini
         self._restore()
-        if session.player is not None:
-            self._start_playing(session.player)
+        self._playback = self._start_playing()
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.tick)
         self._timer.start(_TICK_MS)
@@ -93,6 +97,7 @@ class AnalysisWindow(QMainWindow):
             panel.clicked.connect(commands.select)
             panel.hovered.connect(self._point)
         parts.map.roi_moved.connect(commands.set_roi)
+        parts.map.counts.chosen.connect(commands.choose_counts)
         for timeline in (parts.timeline, parts.tabs.column, parts.tabs.region):
             timeline.scrubbed.connect(self._scrub)
         parts.tabs.rectangle.clicked.connect(lambda: commands.propose_roi(rectangle_corners))
@@ -116,12 +121,20 @@ class AnalysisWindow(QMainWindow):
         found: Callable[[], None] = getattr(self, name, None) or getattr(self.commands, name)
         return found
 
+    def _start_playing(self) -> Playback | None:
+        player, parts = self.session.player, self.panels
+        if player is None:
+            return None
+        parts.header.show_file()
+        return Playback(player, parts.play_bar, self.commands, self.state, self.session.history)
+
     def tick(self) -> None:
         """Take in what has arrived and draw the newest; called by the timer."""
         if self.session.take():
             self.commands.new_series()
         self._ticks += 1
-        self._play()
+        if self._playback is not None:
+            self._playback.advance()
         self.commands.keep_particle_in_view()
         self.draw()
         if self._ticks % _TIMELINE_EVERY == 0:
@@ -144,6 +157,8 @@ class AnalysisWindow(QMainWindow):
     def _resolve_frame(self, view: View | None, settings: Settings) -> None:
         if self._frame_of is not None and self._frame_of[0] is view and self._frame_of[1] is settings:
             return
+        if view is not None and (self._frame_of is None or self._frame_of[0] is None):
+            self.first_shown.emit()
         self._frame_of = (view, settings)
         n = settings.average_frames
         recent = () if view is None or n == 1 else tuple(self.session.history.recent(view, n))
@@ -159,15 +174,17 @@ class AnalysisWindow(QMainWindow):
         start, end = time_range(zero, newest.t_received, window_s, state.t_end, state.t)
         shown = history.between(start - 1.0, end + 1.0)
         n_points = self.panels.timeline.width_px()
-        plots = resolve_plots(shown, settings.plots, zero, state.t, newest.pixel_size_A, n_points)
+        pixel_size_A, counts = newest.pixel_size_A, settings.counts
+        plots = resolve_plots(shown, settings.plots, zero, state.t, pixel_size_A, n_points, counts)
         channels = self.session.channels.channels
         plots += channel_plots(channels, (start, end), zero, state.t, n_points)
-        column = column_plots(self._column.follow(state.chosen, history), zero, state.t)
-        region = region_plots(self._region.follow(state.roi, history), zero, state.t)
+        shown_as = (start, end), zero, state.t, n_points
+        column = column_plots(self._column.follow(state.chosen, history, _FOLLOW_S), *shown_as)
+        region = region_plots(self._region.follow(state.roi, history, _FOLLOW_S), *shown_as)
         axes = (start - zero, end - zero), None if state.t is None else state.t - zero
         self.panels.timeline.draw(plots, *axes)
         self.panels.tabs.draw(column, region, *axes)
-        self.panels.tabs.spectrum.draw(self._frame, newest.pixel_size_A)
+        self.panels.tabs.spectrum.draw(self._frame, pixel_size_A)
 
     def _redraw(self, state: ViewState) -> None:
         self.draw()
@@ -187,37 +204,12 @@ class AnalysisWindow(QMainWindow):
         self.panels.apply_theme(THEMES[name])
         self.help.apply_theme(THEMES[name])
 
-    def _start_playing(self, player: Player) -> None:
-        bar = self.panels.play_bar
-        self.panels.header.show_file()
-        bar.show()
-        bar.play.clicked.connect(self.pause)
-        bar.back.clicked.connect(self.commands.step_back)
-        bar.forward.clicked.connect(self.commands.step_forward)
-        bar.moved.connect(self._move_to)
-        bar.speed_chosen.connect(player.choose_speed)
-        self.commands.go_to(self.session.history.t_first)
-
-    def _play(self) -> None:
-        player, t, rows = self.session.player, self.state.value.t, self.session.history.rows
-        if player is None or t is None or not len(rows):
-            return
-        first, last = float(rows["t"][0]), float(rows["t"][-1])
-        if player.playing:
-            self.commands.play_to(player.advance(t, time.monotonic(), last))
-            t = self.state.value.t or t
-        self.panels.play_bar.draw(t - first, last - first, playing=player.playing)
-
-    def _move_to(self, share: float) -> None:
-        times = self.session.history.rows["t"]
-        self.commands.go_to(float(times[0] + share * (times[-1] - times[0])))
-
     def pause(self) -> None:
         """Hold the live picture; or play and stop a file."""
-        if self.session.player is None:
+        if self._playback is None:
             self.commands.pause()
         else:
-            self.session.player.toggle(time.monotonic())
+            self._playback.toggle()
 
     def _scrub(self, seconds: float) -> None:
         self.commands.go_to(self.session.history.t_first + seconds)

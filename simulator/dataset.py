@@ -24,11 +24,12 @@ Attributes: ``pixel_size_A``, ``energy_eV``, ``config`` (JSON).
 import hashlib
 import json
 import multiprocessing
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any, TypeVar
 
 import abtem
 import h5py
@@ -39,6 +40,9 @@ from tqdm import tqdm
 from simulator.multislice import ENERGY_EV, MultisliceSettings, exit_waves
 from simulator.structures import COLUMN_DTYPE, Particle, build_particle, draw_settings
 from simulator.waves import pack
+
+ConfigT = TypeVar("ConfigT")
+SampleT = TypeVar("SampleT")
 
 SPLITS = ("train", "validation", "test")
 MAX_COLUMNS = 448
@@ -78,7 +82,7 @@ def generate(config: DatasetConfig) -> Path:
         missing = [int(i) for i in np.flatnonzero(~file["done"][:])]
         done = config.particles - len(missing)
         with tqdm(total=config.particles, initial=done, unit="particle", disable=None) as progress:
-            for sample in compute(missing, config):
+            for sample in compute(missing, compute_one, config, config.workers):
                 store(file, sample)
                 progress.update()
     return path
@@ -106,14 +110,14 @@ def split_of(indices: NDArray[np.intp], config: DatasetConfig) -> NDArray[np.uin
     return split
 
 
-def identity(config: DatasetConfig) -> str:
-    """Return what determines the file's content, as JSON: all settings but the path and the processes."""
+def identity(config: Any) -> str:
+    """Return what determines a file's content, as JSON: all settings but the path and the processes."""
     values = asdict(config)
     del values["out"], values["workers"]
     return json.dumps(values, sort_keys=True)
 
 
-def require_same_config(file: h5py.File, config: DatasetConfig) -> None:
+def require_same_config(file: h5py.File, config: Any) -> None:
     """Refuse to go on with a file of another configuration."""
     if file.attrs["config"] != identity(config):
         raise ValueError(
@@ -122,24 +126,21 @@ def require_same_config(file: h5py.File, config: DatasetConfig) -> None:
         )
 
 
-def compute(indices: list[int], config: DatasetConfig) -> Iterator[Sample]:
-    """Yield the samples of particles as they are computed, in any order."""
-    if config.workers <= 1:
-        yield from (compute_one(i, config) for i in indices)
+def compute(
+    indices: list[int], one: Callable[[int, ConfigT], SampleT], config: ConfigT, workers: int
+) -> Iterator[SampleT]:
+    """Yield what a function of the module's top level makes of each index, in any order."""
+    if workers <= 1:
+        yield from (one(i, config) for i in indices)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(config.workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
         queue = iter(indices)
-        pending = submit(pool, islice(queue, 4 * config.workers), config)
-        while pending:
+        pending = {pool.submit(one, index, config) for index in islice(queue, 4 * workers)}
+        while pending:  # few at a time, so that waiting results stay few
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            pending |= submit(pool, islice(queue, len(done)), config)
+            pending |= {pool.submit(one, index, config) for index in islice(queue, len(done))}
             yield from (future.result() for future in done)
-
-
-def submit(pool: ProcessPoolExecutor, indices: Iterable[int], config: DatasetConfig) -> set[Future[Sample]]:
-    """Hand particles to the pool; few at a time, so that waiting results stay few."""
-    return {pool.submit(compute_one, index, config) for index in indices}
 
 
 def compute_one(index: int, config: DatasetConfig) -> Sample:

@@ -6,7 +6,10 @@ wave). The incident wave is 1, so that an image's intensity is in units of the v
 
 Thermal motion: isotropic and independent, with B(Ce) = 0.25 Å² and B(O) = 0.45 Å², rounded values for ceria
 near room temperature; B(O) > B(Ce) at every temperature (neutron powder diffraction, Yashima et al., Chem.
-Phys. Lett. 372 (2003) 784). <u²> along one direction = B / 8π². Two treatments:
+Phys. Lett. 372 (2003) 784). B(Au) = 0.63 Å² at 293 K from the Debye temperature of 165 K (Kittel,
+Introduction to Solid State Physics, 8th ed., table 5.1) in the classical limit <u²> = 3 ħ² T / m k Θ².
+B(C) = 0.5 Å² is between graphite's along and across its planes; in amorphous carbon disorder exceeds it
+anyway. <u²> along one direction = B / 8π². Two treatments:
 
 - ``phonons = 0``: one wave through the thermally averaged potential (Debye-Waller factors). It leaves out
   thermal diffuse scattering; the intensity at tall columns comes out 2 % too high.
@@ -28,7 +31,7 @@ from numpy.typing import NDArray
 from simulator.waves import resample
 
 ENERGY_EV = 300e3
-DEBYE_WALLER_B_A2 = {"Ce": 0.25, "O": 0.45}
+DEBYE_WALLER_B_A2 = {"Ce": 0.25, "O": 0.45, "Au": 0.63, "C": 0.5}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ class Checkpoint:
     """State of a run.
 
     ``weights`` are those of the last step, ``average`` their exponential moving average, which is what is
-    judged and shipped. ``temperature`` divides the counts' logits; it is fitted on the validation split.
+    judged and shipped. ``temperature`` divides the classes' logits; it is fitted on the validation split, and
+    so is ``unsure_below``, the probability below which a shape is not to be believed.
     """
 
     model: ModelConfig
@@ -28,6 +29,8 @@ class Checkpoint:
     commit: str
     data_sha256: str
     temperature: float = 1.0
+    material: str = "ceria"
+    unsure_below: float = 0.0
 
     @property
     def task(self) -> str:

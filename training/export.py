@@ -5,6 +5,11 @@ The exported graph is what the pipeline relies on: one input ``frames`` (N, 2, H
 (N, 1, H, W) in units of the vacuum level. The height network gives ``column_probability`` (N, 1, H, W) in
 0..1 and ``count_logits`` (N, 12, H / 2, W / 2), class k for k + 1 atoms, divided by the calibration's
 temperature.
+
+Gold's denoiser is one more of the first kind: it gives the particle without carbon at best focus, on a
+pedestal of ``pedestal_per_A`` an ångström of gold. The shape network takes ``patches`` (N, 1, 128, 128) of
+restored pictures, binned to its own pixel of 0.8 Å, vacuum 1, and gives ``shape_logits`` (N, 6), divided by
+the temperature.
 """
 
 import json
@@ -17,11 +22,18 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.preprocess import PIXEL_SIZE_A
+from simulator.gold import SHAPES
 from training.checkpoint import Checkpoint, load_checkpoint
-from training.model import CLASSES, DenoiseNet, HeightNet, make_model
+from training.gold_data import PEDESTAL_PER_A
+from training.gold_pools import BINNING, PATCH_PX
+from training.model import CLASSES, HeightNet, Network, ShapeNet, make_model
 
 OPSET = 18
-OUTPUTS = {"heights": ["column_probability", "count_logits"], "denoise": ["denoised"]}
+OUTPUTS = {
+    "heights": ["column_probability", "count_logits"],
+    "denoise": ["denoised"],
+    "shapes": ["shape_logits"],
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +57,46 @@ class ShippedHeights(nn.Module):
         return column.sigmoid(), count / self.temperature
 
 
-def shipped(network: HeightNet | DenoiseNet, temperature: float) -> nn.Module:
+class ShippedShapes(nn.Module):
+    """The shape network with the temperature inside."""
+
+    def __init__(self, network: ShapeNet, temperature: float) -> None:
+        super().__init__()
+        self.network, self.temperature = network, temperature
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Compute calibrated logits."""
+        return self.network(patches) / self.temperature  # type: ignore[no-any-return]
+
+
+def shipped(network: Network, temperature: float) -> nn.Module:
     """Return the module whose outputs are those of the file."""
-    return ShippedHeights(network, temperature) if isinstance(network, HeightNet) else network
+    if isinstance(network, HeightNet):
+        return ShippedHeights(network, temperature)
+    return ShippedShapes(network, temperature) if isinstance(network, ShapeNet) else network
 
 
-def export(network: HeightNet | DenoiseNet, task: str, metadata: dict[str, str], out: Path) -> None:
+def example_of(task: str) -> tuple[str, Tensor, dict[int, str]]:
+    """Return the input's name, an example of it, and which of its axes are free."""
+    if task == "shapes":
+        return "patches", torch.ones(1, 1, PATCH_PX, PATCH_PX), {0: "N"}
+    return "frames", torch.zeros(1, 2, 64, 64), {0: "N", 2: "H", 3: "W"}
+
+
+def export(network: Network, task: str, metadata: dict[str, str], out: Path) -> None:
     """Write the ONNX file of a network with its metadata, and check it."""
     module = shipped(network, float(metadata.get("temperature", 1.0))).eval()
     names = OUTPUTS[task]
-    axes = {name: {0: "N", 2: "H", 3: "W"} for name in ["frames", *names]}
+    input_name, example, free = example_of(task)
+    axes = dict.fromkeys([input_name, *names], free)
     with warnings.catch_warnings():
         # The newer exporter fixes the folding's sizes; this one, which warns of its age, leaves them free.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             module,
-            (torch.zeros(1, 2, 64, 64),),
+            (example,),
             out,
-            input_names=["frames"],
+            input_names=[input_name],
             output_names=names,
             dynamic_axes=axes,
             opset_version=OPSET,
@@ -76,20 +110,37 @@ def export(network: HeightNet | DenoiseNet, task: str, metadata: dict[str, str],
 
 def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
     """Return what the file says about itself."""
+    gold = checkpoint.material == "gold"
+    draw = checkpoint.config["pictures"]["lens"] if gold else checkpoint.config["draw"]
     return {
         "task": checkpoint.task,
-        "material": "CeO2",
-        "zone_axes": "[110],[100]",
+        "material": "Au" if gold else "CeO2",
+        "zone_axes": "any" if gold else "[110],[100]",
         "energy_eV": "300000",
-        "pixel_size_A": str(PIXEL_SIZE_A),
-        "classes": json.dumps(list(range(1, CLASSES + 1))) if checkpoint.task == "heights" else "[]",
-        "dose_e_per_A2": json.dumps(checkpoint.config["draw"]["dose_e_per_A2"]),
+        "pixel_size_A": str(PIXEL_SIZE_A * BINNING if checkpoint.task == "shapes" else PIXEL_SIZE_A),
+        "classes": json.dumps(classes_of(checkpoint.task)),
+        "dose_e_per_A2": json.dumps(draw["dose_e_per_A2"]),
         "training_steps": str(checkpoint.step),
         "training_commit": checkpoint.commit,
         "data_sha256": checkpoint.data_sha256,
         "seed": str(checkpoint.config["seed"]),
         "temperature": f"{checkpoint.temperature:.4f}",
+        **(of_gold(checkpoint) if gold else {}),
     }
+
+
+def classes_of(task: str) -> list[int] | list[str]:
+    """Return what the classes of a network's logits stand for."""
+    if task == "shapes":
+        return list(SHAPES)
+    return list(range(1, CLASSES + 1)) if task == "heights" else []
+
+
+def of_gold(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return what only gold's networks say."""
+    if checkpoint.task == "shapes":
+        return {"input": "restored", "unsure_below": f"{checkpoint.unsure_below:.4f}"}
+    return {"target": "particle without carbon at best focus", "pedestal_per_A": str(PEDESTAL_PER_A)}
 
 
 def main(config: ExportConfig) -> Path:

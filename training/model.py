@@ -1,8 +1,9 @@
-"""The networks: one U-Net that finds columns and counts their atoms, one that denoises.
+"""The networks: a U-Net that finds columns and counts their atoms, one that denoises, a classifier of shapes.
 
-Both take the output of ``pipeline.preprocess.normalise``, (N, 2, H, W) float32 with H and W multiples of 16.
-The frame is first folded to a quarter of its size (sixteen pixels become sixteen channels), which costs no
-information and makes everything behind it cheaper: 0.8 Å is less than the distance of neighbouring columns.
+The U-Nets take the output of ``pipeline.preprocess.normalise``, (N, 2, H, W) float32 with H and W multiples
+of 16. The frame is first folded to a quarter of its size (sixteen pixels become sixteen channels), which
+costs no information and makes everything behind it cheaper: 0.8 Å is less than the distance of neighbouring
+columns.
 
 Each residual branch begins with a normalisation of the channels at each pixel by their root mean square
 (Zhang & Sennrich, NeurIPS 2019). It learns as fast as group normalisation, but a pixel's answer depends on
@@ -11,6 +12,7 @@ its surroundings alone, not on how much vacuum the frame holds: a frame and its 
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +24,13 @@ FOLD = 4
 """The networks work on squares of this side [px]."""
 COUNT_STRIDE = 2
 """The counts are given on squares of this side [px]."""
+SHAPE_CLASSES = 6
+"""Classes of the shape network, in the order of ``simulator.gold.SHAPES``."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Task ("heights" or "denoise"), channels at 1/4, 1/8 and 1/16 of the frame's size."""
+    """Task ("heights", "denoise" or "shapes"), channels at 1/4, 1/8 and 1/16 of the frame's size."""
 
     task: str = "heights"
     widths: tuple[int, int, int] = (64, 96, 160)
@@ -136,7 +140,33 @@ class DenoiseNet(nn.Module):
         return 1.0 + F.pixel_shuffle(self.head(self.trunk(frames)), FOLD)
 
 
-def make_model(config: ModelConfig) -> HeightNet | DenoiseNet:
+class ShapeNet(nn.Module):
+    """Patches (N, 1, 128, 128) of restored pictures, vacuum 1, to the logits (N, 6) of the shapes.
+
+    Lattice fringes are three pixels wide, so the first convolution sees the full size; features end at an
+    eighth of it, and what counts is their mean and their maximum over the patch.
+    """
+
+    def __init__(self, widths: tuple[int, int, int], classes: int = SHAPE_CLASSES) -> None:
+        super().__init__()
+        stages: list[nn.Module] = [nn.Conv2d(1, widths[0], 5, stride=2, padding=2), Residual(widths[0])]
+        for before, width in pairwise(widths):
+            stages += [nn.Conv2d(before, width, 2, stride=2), Residual(width), Residual(width)]
+        self.features = nn.Sequential(*stages, ChannelNorm(widths[-1]), nn.ReLU())
+        self.head = nn.Sequential(
+            nn.Linear(2 * widths[-1], widths[-1]), nn.ReLU(), nn.Dropout(0.2), nn.Linear(widths[-1], classes)
+        )
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Compute the logits."""
+        x = self.features(4.0 * (patches - 1.0))  # (N, widths[2], 16, 16)
+        return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1))  # type: ignore[no-any-return]
+
+
+Network: TypeAlias = HeightNet | DenoiseNet | ShapeNet
+
+
+def make_model(config: ModelConfig) -> Network:
     """Build the network of a configuration."""
-    networks: dict[str, type[HeightNet | DenoiseNet]] = {"heights": HeightNet, "denoise": DenoiseNet}
+    networks: dict[str, type[Network]] = {"heights": HeightNet, "denoise": DenoiseNet, "shapes": ShapeNet}
     return networks[config.task](config.widths)

@@ -1,8 +1,9 @@
 """Train one network: ``main(TrainConfig(...))``. The loop is in reading order.
 
-A run is described by its configuration and seed. It writes ``last.pt`` (resumable) and ``curve.csv`` into its
-folder every few minutes. The learning rate rises, stays, and falls linearly over the last part of the steps;
-resuming with fewer or more ``steps`` moves that last part.
+What is learned, from what, and how it is judged is a :class:`Course`: ceria's is here, gold's in
+``training/gold_train.py``. A run is described by its configuration and seed. It writes ``last.pt``
+(resumable) and ``curve.csv`` into its folder every few minutes. The learning rate rises, stays, and falls
+linearly over the last part of the steps; resuming with fewer or more ``steps`` moves that last part.
 """
 
 import csv
@@ -12,6 +13,7 @@ from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,8 +25,8 @@ from simulator.dataset import content_hash
 from training.checkpoint import Checkpoint, current_commit, load_checkpoint, save_checkpoint
 from training.data import Batch, DrawConfig, Pool, load
 from training.initial import initial_weights
-from training.model import DenoiseNet, HeightNet, ModelConfig, make_model
-from training.validate import Validation, fit_temperature, make_validation, validate
+from training.model import DenoiseNet, HeightNet, ModelConfig, Network, make_model
+from training.validate import fit_temperature, make_validation, validate
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,46 @@ class TrainConfig:
     initial: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the validation says: scores for the curve, and what goes into the checkpoint with the weights."""
+
+    scores: dict[str, float]
+    temperature: float = 1.0
+    unsure_below: float = 0.0
+
+
+class BatchSource(Protocol):
+    """Where batches come from; used by one thread."""
+
+    def renew(self, n: int) -> None:
+        """Replace the n oldest examples."""
+        ...
+
+    def batch(self, n: int, size: int) -> Any:
+        """Make a batch of n examples of a size, which the course's loss understands."""
+        ...
+
+
+class Course(Protocol):
+    """What a network learns, from what, and how it is judged."""
+
+    material: str
+    data_sha256: str
+
+    def pool(self, rng: np.random.Generator) -> BatchSource:
+        """Return the source of batches from the training split."""
+        ...
+
+    def loss(self, network: Network, batch: Any, precision: str) -> Tensor:
+        """Run the network on a batch, with convolutions in a precision, and return the loss in float32."""
+        ...
+
+    def judge(self, network: Network) -> Verdict:
+        """Judge the network on the validation split."""
+        ...
+
+
 def learning_rate(step: int, config: TrainConfig) -> float:
     """Return the rate at a step: linear rise, plateau, linear fall to zero over the last fraction."""
     rise = min(1.0, (step + 1) / config.warmup_steps)
@@ -74,21 +116,53 @@ def heights_loss(column_logit: Tensor, count_logits: Tensor, batch: Batch) -> Te
     return 4.0 * columns + counts / (batch.count > 0).sum().clamp_min(1)
 
 
-def denoise_loss(denoised: Tensor, batch: Batch) -> Tensor:
+def denoise_loss(denoised: Tensor, frames: Tensor, clean: Tensor) -> Tensor:
     """Return the mean squared error, each frame weighted by 1 / (0.1 + σ), so that no dose rules."""
-    sigma = batch.frames[:, 1, 0, 0].exp()
-    error = ((denoised - batch.clean) ** 2).mean((1, 2, 3))
+    sigma = frames[:, 1, 0, 0].exp()
+    error = ((denoised - clean) ** 2).mean((1, 2, 3))
     return 10.0 * (error / (0.1 + sigma)).mean()
 
 
-def loss_of(network: HeightNet | DenoiseNet, batch: Batch, precision: str = "f32") -> Tensor:
-    """Run a network on a batch in a precision and return its loss, computed in float32."""
-    frames = batch.frames.contiguous(memory_format=torch.channels_last)
+def outputs_of(network: Network, frames: Tensor, precision: str) -> Any:
+    """Run a network on frames (N, C, H, W) with its convolutions in a precision."""
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        output = network(frames)
+        return network(frames.contiguous(memory_format=torch.channels_last))
+
+
+def loss_of(network: Network, batch: Batch, precision: str = "f32") -> Tensor:
+    """Run a network on a batch in a precision and return its loss, computed in float32."""
+    output = outputs_of(network, batch.frames, precision)
     if isinstance(output, tuple):
         return heights_loss(output[0].float(), output[1].float(), batch)
-    return denoise_loss(output.float(), batch)
+    return denoise_loss(output.float(), batch.frames, batch.clean)
+
+
+class CeriaCourse:
+    """Column heights, or frames without noise, of ceria."""
+
+    material = "ceria"
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config, self.data = config, Path(config.data)
+        self.validation = make_validation(load(self.data, "validation"), config.draw)
+        self.data_sha256 = content_hash(self.data)
+
+    def pool(self, rng: np.random.Generator) -> Pool:
+        """Read the training split."""
+        return Pool(load(self.data, "train"), self.config.pool, self.config.draw, rng)
+
+    def loss(self, network: Network, batch: Batch, precision: str) -> Tensor:
+        """Return the task's loss."""
+        return loss_of(network, batch, precision)
+
+    def judge(self, network: Network) -> Verdict:
+        """Fit the temperature of the counts, if there are any, and score."""
+        if isinstance(network, HeightNet):
+            temperature = fit_temperature(network, self.validation)
+            return Verdict(validate(network, self.validation, temperature), temperature)
+        if isinstance(network, DenoiseNet):
+            return Verdict(validate(network, self.validation, 1.0))
+        raise ValueError("there are no shapes to learn from ceria; give --material gold")
 
 
 def chosen_precision(wanted: str) -> str:
@@ -122,11 +196,11 @@ def update_average(average: dict[str, Tensor], network: torch.nn.Module, step: i
         average[name].lerp_(value, weight)
 
 
-def prepared_ahead(pool: Pool, config: TrainConfig) -> Generator[Batch]:
+def prepared_ahead(pool: BatchSource, config: TrainConfig) -> Generator[Any]:
     """Yield batches without end; while one is trained on, a thread makes the next."""
     shapes = itertools.cycle(config.shapes)
 
-    def make() -> Batch:
+    def make() -> Any:
         pool.renew(config.renewed_per_step)
         return pool.batch(*next(shapes))
 
@@ -143,8 +217,8 @@ def start_or_resume(config: TrainConfig) -> Checkpoint | None:
     return load_checkpoint(path) if config.resume and path.exists() else None
 
 
-def main(config: TrainConfig) -> Path:
-    """Train (or go on training) and return the path of the last checkpoint."""
+def main(config: TrainConfig, course: Course | None = None) -> Path:
+    """Train (or go on training) and return the path of the last checkpoint; without a course, ceria."""
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     out = Path(config.out)
@@ -162,11 +236,10 @@ def main(config: TrainConfig) -> Path:
         optimiser.load_state_dict(checkpoint.optimiser)
         average, first_step = checkpoint.average, checkpoint.step
 
-    rng = np.random.default_rng([config.seed, first_step])
-    pool = Pool(load(Path(config.data), "train"), config.pool, config.draw, rng)
-    validation = make_validation(load(Path(config.data), "validation"), config.draw)
+    course = course or CeriaCourse(config)
+    pool = course.pool(np.random.default_rng([config.seed, first_step]))
     precision = chosen_precision(config.precision)
-    data_sha256, commit, saved = content_hash(Path(config.data)), current_commit(), time.monotonic()
+    commit, saved = current_commit(), time.monotonic()
     losses: list[float] = []
 
     batches = prepared_ahead(pool, config)
@@ -174,7 +247,7 @@ def main(config: TrainConfig) -> Path:
     for step in steps:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, config)
-        loss = loss_of(network, next(batches), precision)
+        loss = course.loss(network, next(batches), precision)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -184,10 +257,11 @@ def main(config: TrainConfig) -> Path:
 
         last = step + 1 == config.steps
         if last or time.monotonic() - saved > config.save_seconds:
-            temperature = report(config, average, validation, step + 1, losses)
-            state = (network.state_dict(), average, optimiser.state_dict(), commit, data_sha256)
+            verdict = report(config, average, course, step + 1, losses)
+            state = (network.state_dict(), average, optimiser.state_dict(), commit, course.data_sha256)
+            known = (verdict.temperature, course.material, verdict.unsure_below)
             save_checkpoint(
-                out / "last.pt", Checkpoint(config.model, asdict(config), step + 1, *state, temperature)
+                out / "last.pt", Checkpoint(config.model, asdict(config), step + 1, *state, *known)
             )
             losses, saved = [], time.monotonic()
     batches.close()
@@ -195,18 +269,18 @@ def main(config: TrainConfig) -> Path:
 
 
 def report(
-    config: TrainConfig,
-    average: dict[str, Tensor],
-    validation: Validation,
-    step: int,
-    losses: list[float],
-) -> float:
-    """Validate the averaged weights, add a line to the curve, and return the fitted temperature."""
+    config: TrainConfig, average: dict[str, Tensor], course: Course, step: int, losses: list[float]
+) -> Verdict:
+    """Judge the averaged weights, add a line to the curve, and return the verdict."""
     network = make_model(config.model)
     network.load_state_dict(average)
-    temperature = fit_temperature(network, validation) if isinstance(network, HeightNet) else 1.0
-    scores = validate(network, validation, temperature)
-    row = {"step": step, "loss": float(np.mean(losses)), "temperature": temperature, **scores}
+    verdict = course.judge(network.eval())
+    row = {
+        "step": step,
+        "loss": float(np.mean(losses)),
+        "temperature": verdict.temperature,
+        **verdict.scores,
+    }
     path = Path(config.out) / "curve.csv"
     new = not path.exists()
     with path.open("a", newline="") as file:
@@ -214,4 +288,4 @@ def report(
         if new:
             writer.writeheader()
         writer.writerow({key: f"{value:.5g}" for key, value in row.items()})
-    return temperature
+    return verdict

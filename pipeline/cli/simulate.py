@@ -6,6 +6,7 @@ stopped.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.cli.options import add_keys, add_stream, new_file, run_config
@@ -28,7 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_stream(parser)
     add_keys(parser)
     data = parser.add_argument_group("data set")
-    data.add_argument("--particles", type=int, default=1100, metavar="N")
+    data.add_argument("--material", choices=("ceria", "gold"), default="ceria", help="default: ceria")
+    data.add_argument("--particles", type=int, metavar="N", help="default: 1100 of ceria, 1200 of gold")
     data.add_argument("--workers", type=int, default=2, metavar="N", help="processes that compute")
 
 
@@ -42,14 +44,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _dataset(args: argparse.Namespace) -> int:
-    dataset = load("simulator.dataset", "simulate")
-    config = dataset.DatasetConfig(
-        out=str(args.dataset), particles=args.particles, seed=args.seed, workers=args.workers
+    gold = args.material == "gold"
+    dataset = load("simulator.gold_dataset" if gold else "simulator.dataset", "simulate")
+    config = (dataset.GoldDatasetConfig if gold else dataset.DatasetConfig)(
+        out=str(args.dataset), seed=args.seed, workers=args.workers
     )
-    path = dataset.generate(config)
-    say(f"{args.particles} particles in {path}")
+    if args.particles is not None:
+        config = replace(config, particles=args.particles)
+    try:
+        path = dataset.generate(config)
+    except ValueError as error:  # the file was made with other settings
+        raise UsageError(str(error)) from error
+    say(f"{config.particles} particles in {path}")
     if args.json:
-        print_json({"verb": args.verb, "ok": True, "particles": args.particles, "file": str(path)})
+        print_json({"verb": args.verb, "ok": True, "particles": config.particles, "file": str(path)})
     return 0
 
 

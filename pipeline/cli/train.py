@@ -7,6 +7,7 @@ import argparse
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.cli.output import print_json, say
 from pipeline.cli.parts import load
@@ -15,16 +16,28 @@ from streamer.errors import UsageError
 HELP = "train a network on simulated data"
 
 _WIDTHS = 3
+_TASKS = {"ceria": ("heights", "denoise"), "gold": ("restore", "shapes")}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
-    parser.add_argument("--task", choices=("heights", "denoise"), default="heights")
-    parser.add_argument("--data", type=Path, default=Path("data/ceria.h5"), metavar="FILE.h5")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: data/runs/TASK")
+    parser.add_argument("--material", choices=tuple(_TASKS), default="ceria", help="default: ceria")
+    parser.add_argument(
+        "--task",
+        choices=sorted({task for tasks in _TASKS.values() for task in tasks}),
+        help="ceria: heights (default) or denoise; gold: restore (default) or shapes",
+    )
+    parser.add_argument("--data", type=Path, metavar="FILE.h5", help="default: data/MATERIAL.h5")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: data/runs/TASK (gold_TASK)")
     parser.add_argument("--steps", type=int, metavar="N")
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    parser.add_argument(
+        "--restore",
+        type=Path,
+        metavar="FILE.onnx",
+        help="what the shapes are seen through (default: shipped)",
+    )
     parser.add_argument(
         "--widths", type=_widths, metavar="A,B,C", help="channels at 1/4, 1/8, 1/16 of the size"
     )
@@ -32,23 +45,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and print where the weights are."""
-    if not args.data.exists():
-        raise UsageError(f"there is no {args.data}; make it: atomstream simulate --dataset {args.data}")
+    task = args.task or _TASKS[args.material][0]
+    if task not in _TASKS[args.material]:
+        raise UsageError(f"--task {task}: {args.material} has {' and '.join(_TASKS[args.material])}")
+    data = args.data or Path(f"data/{args.material}.h5")
+    if not data.exists():
+        material = "" if args.material == "ceria" else f" --material {args.material}"
+        raise UsageError(f"there is no {data}; make it: atomstream simulate --dataset {data}{material}")
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
     )  # threads that spin take the cores from other programs
-    train, model = load("training.train", "train"), load("training.model", "train")
-    network = model.ModelConfig(task=args.task, **({"widths": args.widths} if args.widths else {}))
-    config = train.TrainConfig(
-        data=str(args.data), out=str(args.out or f"data/runs/{args.task}"), model=network
-    )
-    given = {name: getattr(args, name) for name in ("steps", "seed", "threads")}
-    config = replace(config, **{name: value for name, value in given.items() if value is not None})
-    path = train.main(config)
+    train = load("training.train", "train")
+    course = None
+    if args.material == "gold":
+        gold = load("training.gold_train", "train")
+        config = _gold_config(args, task, gold)
+        config = replace(_given(args, config), data=str(data))
+        course = gold.course_of(config)
+    else:
+        model = load("training.model", "train").ModelConfig(task=task)
+        config = train.TrainConfig(out=f"data/runs/{task}", model=model)
+        config = replace(_given(args, config), data=str(data))
+    path = train.main(config, course)
     say(f"trained weights in {path}; next: atomstream export {path} --out FILE.onnx")
     if args.json:
         print_json({"verb": args.verb, "ok": True, "checkpoint": str(path), "steps": config.steps})
     return 0
+
+
+def _gold_config(args: argparse.Namespace, task: str, gold: Any) -> Any:
+    """Return the gold task's own settings; the shapes are seen through the shipped restoration or another."""
+    if task == "restore":
+        return gold.GoldTrainConfig()
+    from importlib.resources import files
+
+    restore = args.restore or Path(str(files("pipeline") / "models" / "gold_restore.onnx"))
+    if not restore.exists():
+        raise UsageError(f"there is no {restore}; train and export the restoration first, or give --restore")
+    return replace(gold.shape_config(gold.GoldTrainConfig()), restore=str(restore))
+
+
+def _given(args: argparse.Namespace, config: Any) -> Any:
+    """Put the options that were given into a configuration."""
+    names = ("out", "steps", "seed", "threads")
+    values = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if "out" in values:
+        values["out"] = str(values["out"])
+    if args.widths:
+        values["model"] = replace(config.model, widths=args.widths)
+    return replace(config, **values)
 
 
 def _widths(text: str) -> tuple[int, ...]:

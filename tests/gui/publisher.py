@@ -45,6 +45,8 @@ class Particle:
         columns["probability"] = sure
         columns["detection"] = 0.99
         columns["track_id"] = np.flatnonzero(keep.ravel())
+        columns["fused_count"] = np.maximum(np.round(thickness)[keep], 1)
+        columns["fused_probability"] = np.where(sure > 0.5, 0.99, 0.7)
         return columns
 
     def denoised(self, columns: np.ndarray, size: int) -> np.ndarray:
@@ -75,6 +77,7 @@ def make_view(
         t_published=now, total_atoms=float(columns["count"].sum()) + rng.normal(0, 1.2),
         total_atoms_std=float(np.sqrt(spread.sum())) + 1, drift_y_px=drift[0], drift_x_px=drift[1],
         ood_score=0.12 + 0.05 * math.sin(frame_id / 40), mean_counts=5.2 + rng.normal(0, 0.01),
+        fused_atoms=float(columns["fused_count"].sum()), fused_atoms_std=2.5,
     )  # fmt: skip
     return View(header, raw, clean, columns)
 

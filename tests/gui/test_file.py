@@ -54,7 +54,8 @@ def test_every_recorded_frame_can_be_seen(recorded: Path) -> None:
     with h5py.File(recorded) as file:
         frames = file["/entry/stack/intensity"][:]
         first_row, n_columns = file["/entry/columns/first_row"][:], file["/entry/summary/n_columns"][:]
-        y = file["/entry/columns/y"][:]
+        y, fused = file["/entry/columns/y"][:], file["/entry/columns/fused_count"][:]
+        fused_atoms = file["/entry/summary/fused_atoms"][:]
     assert len(past.rows) == N_FRAMES
     for k, row in enumerate(past.rows):
         view = past.at(float(row["t"]))
@@ -65,6 +66,9 @@ def test_every_recorded_frame_can_be_seen(recorded: Path) -> None:
         within = (frames[k] > h.raw_low) & (frames[k] < h.raw_high)
         np.testing.assert_allclose(counts[within], frames[k][within], atol=(h.raw_high - h.raw_low) / 254)
         np.testing.assert_array_equal(view.columns["y"], y[first_row[k] : first_row[k] + n_columns[k]])
+        rows = slice(first_row[k], first_row[k] + n_columns[k])
+        np.testing.assert_array_equal(view.columns["fused_count"], fused[rows])
+        assert h.fused_atoms == pytest.approx(fused_atoms[k])
         assert bool(view.denoised.size) is (k % 3 == 0)
 
 

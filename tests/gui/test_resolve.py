@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from gui.format import NOTHING
 from gui.geometry import (
     fitting_rectangle,
     inside,
@@ -18,7 +19,7 @@ from gui.geometry import (
 from gui.pixels import average, binned, display_bin
 from gui.pointer import pointer_texts
 from gui.resolve import FrameDrawing, Scene, resolve, resolve_frame, time_range
-from gui.settings import Backdrop, Chosen, ContrastMode, Region, Settings, ViewState
+from gui.settings import Backdrop, Chosen, ContrastMode, CountsFrom, Region, Settings, ViewState
 from streamer.records import COLUMN_DTYPE
 from tests.gui.publisher import Particle, make_status, make_view
 
@@ -40,6 +41,36 @@ def test_counts_become_colours_and_a_histogram() -> None:
     np.testing.assert_array_equal(markers.sure, VIEW.columns["probability"] >= 0.6)
     for count in range(1, 6):
         assert markers.histogram[count - 1] == (VIEW.columns["count"] == count).sum()
+
+
+def test_fused_counts_take_the_place_of_a_frames_own() -> None:
+    columns = VIEW.columns.copy()
+    columns["fused_count"][:3] = 0, 7, 7
+    columns["fused_probability"][:3] = 0.9, 0.3, np.nan
+    view = msgspec.structs.replace(VIEW, columns=columns)
+    frame = resolve_frame(view, (), Settings(counts=CountsFrom.FUSED, sure_probability=0.6))
+    markers = frame.markers
+    assert markers is not None
+    np.testing.assert_array_equal(markers.colour, columns["fused_count"].astype(int) - 1)
+    assert markers.texts()[:3] == ["0", "7", "?"]
+    assert markers.sure[:3].tolist() == [False, False, False]
+    assert markers.sure[3:].all()
+    assert frame.headline.caption == "TOTAL ATOMS, FUSED"
+    assert frame.headline.atoms == str(round(VIEW.header.fused_atoms))
+    assert frame.headline.columns == str(len(columns) - 2)
+    assert frame.headline.uncertain == "1 uncertain"
+
+
+def test_a_run_that_follows_no_columns_says_so_instead_of_showing_fused_counts() -> None:
+    columns = VIEW.columns.copy()
+    columns["fused_count"], columns["fused_probability"] = 0, np.nan
+    header = msgspec.structs.replace(VIEW.header, fused_atoms=np.nan, fused_atoms_std=np.nan)
+    scene = Scene(view=msgspec.structs.replace(VIEW, header=header, columns=columns), newest_t=1000.0)
+    for counts, expected in ((CountsFrom.SINGLE, ""), (CountsFrom.FUSED, "No fused counts")):
+        settings = Settings(counts=counts)
+        frame = resolve_frame(scene.view, (), settings)
+        assert resolve(scene, frame, settings, ViewState()).badge.startswith(expected)
+        assert (frame.headline.atoms == NOTHING) is (counts is CountsFrom.FUSED)
 
 
 def test_the_scale_follows_the_largest_count_of_the_series() -> None:
@@ -121,6 +152,7 @@ def test_the_pointer_reads_counts_position_and_column() -> None:
     column = VIEW.columns[3]
     texts = pointer_texts(frame, Settings(), (float(column["y"]), float(column["x"])), 0.12)
     assert f"{column['count']} atom" in texts.map
+    assert f"fused {column['fused_count']}, p 0.99" in texts.map
     assert f"{column['y'] * 0.012:.2f}" in texts.map
     expected = VIEW.raw[round(float(column["y"])), round(float(column["x"]))] / 255 * 14
     assert texts.raw.startswith(f"{expected:.1f}")

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
+from gui.closer_plots import column_plots
 from gui.following import ColumnFollower, RegionFollower, chosen_column, find_chosen
 from gui.history import SERIES_DTYPE, History
 from gui.player import Player
 from gui.series import decimated, resolve_plots
-from gui.settings import Chosen
+from gui.settings import Chosen, CountsFrom
 from gui.spectrum import spectrum
 from tests.gui.publisher import Particle, make_view
 
@@ -19,6 +20,7 @@ def rows_of(n: int) -> np.ndarray:
     rows["t"] = 100 + np.arange(n) * 0.1
     rows["total_atoms"] = 500.0
     rows["total_atoms_std"] = 4.0
+    rows["fused_atoms"] = rows["fused_atoms_std"] = np.nan
     rows["n_columns"] = 80
     rows["ood_score"] = np.nan
     return rows
@@ -45,6 +47,19 @@ def test_plots_carry_the_band_the_reading_and_nothing_unknown() -> None:
     assert atoms.high is not None
     np.testing.assert_allclose(atoms.high - atoms.low, 8.0)
     assert atoms.x[0] == pytest.approx(0.0)
+
+
+def test_both_totals_are_shown_and_the_chosen_one_carries_the_band() -> None:
+    rows = rows_of(50)
+    rows["fused_atoms"], rows["fused_atoms_std"] = 490.0, 2.0
+    for counts, banded in ((CountsFrom.SINGLE, 0), (CountsFrom.FUSED, 1)):
+        (plot,) = resolve_plots(rows, ("atoms",), 100.0, None, 0.1, 500, counts)
+        assert plot.reading == "single 500.0 ± 4.0  fused 490.0 ± 2.0"
+        assert [curve.low is not None for curve in plot.curves] == [k == banded for k in (0, 1)]
+        band = plot.curves[banded]
+        assert band.low is not None
+        assert band.high is not None
+        np.testing.assert_allclose(band.high - band.low, (8.0, 4.0)[banded])
 
 
 def test_long_series_are_averaged_with_their_band() -> None:
@@ -79,6 +94,60 @@ def test_a_column_is_followed_by_its_track() -> None:
         for k in range(30)
     ]
     assert rows[:, 1].tolist() == expected
+    there = rows[:, 1] > 0
+    assert (rows[there, 3] == column["fused_count"]).all()
+    np.testing.assert_allclose(rows[there, 4], column["fused_probability"])
+    assert np.isnan(rows[~there, 3:]).all()
+
+
+def test_a_column_has_both_series_and_only_one_where_it_is_not_followed() -> None:
+    rows = np.array([[100.0, 3.0, 0.8, 4.0, 0.95], [101.0, 0.0, np.nan, np.nan, np.nan]])
+    span = (100.0, 101.0)
+    count, probability = column_plots(rows, span, 100.0, 100.0, 300)
+    assert count.reading == "single 3 atoms  fused 4 atoms"
+    assert probability.reading == "single 0.80  fused 0.95"
+    assert column_plots(rows, span, 100.0, 101.0, 300)[0].reading == "single gone  fused –"
+    rows[:, 3:] = np.nan
+    assert [plot.reading for plot in column_plots(rows, span, 100.0, 100.0, 300)] == ["3 atoms", "0.80"]
+
+
+def test_a_long_series_of_a_column_is_short_on_screen_and_hides_no_change() -> None:
+    rows = np.zeros((50_000, 5))
+    rows[:, 0] = 100 + 0.04 * np.arange(len(rows))
+    rows[:, 1], rows[:, 2], rows[:, 3:] = 7.0, 0.9, np.nan
+    rows[30_123, 1] = 5.0
+    count, probability = column_plots(rows, (100.0, 2100.0), 100.0, None, 400)
+    assert len(count.curves[0].x) <= 2 * 400
+    assert len(probability.curves[0].x) <= 400
+    assert count.curves[0].y.min() == 5.0
+    near, _ = column_plots(rows, (1304.0, 1306.0), 100.0, None, 400)
+    assert len(near.curves[0].x) < 200
+    assert near.curves[0].y.min() == 5.0
+
+
+def test_following_for_days_keeps_within_its_bounds_and_its_beginning() -> None:
+    follower = RegionFollower()
+    history = history_of(2)
+    corners = ((0.0, 0.0), (0.0, 9.0), (9.0, 9.0))
+    follower.follow(corners, history)
+    for k in range(400_000):
+        follower._add((200.0 + k, float(k), 0.0, 0.0))
+    rows = follower.follow(corners, history)
+    assert len(rows) <= 131_072
+    assert rows[0, 0] == pytest.approx(99.99)
+    assert rows[-1, 1] == 399_999.0
+    assert (np.diff(rows[:, 0]) > 0).all()
+
+
+def test_following_takes_its_time_and_goes_on_where_it_was() -> None:
+    history = history_of(40)
+    view = history.at(None)
+    assert view is not None
+    chosen = chosen_column(view.header, view.columns[4])
+    hasty, whole = ColumnFollower(), ColumnFollower().follow(chosen, history)
+    lengths = [len(hasty.follow(chosen, history, budget_s=0.0)) for _ in range(40)]
+    assert lengths == list(range(1, 41))
+    np.testing.assert_array_equal(hasty.follow(chosen, history), whole)
 
 
 def test_without_tracks_a_column_is_found_by_place_and_drift() -> None:
@@ -111,6 +180,7 @@ def test_a_region_of_everything_holds_all_atoms() -> None:
     rows = RegionFollower().follow(corners, history)
     assert rows[:, 1].tolist() == [PARTICLE.columns(k)["count"].sum() for k in range(4)]
     assert rows[:, 2].tolist() == [len(PARTICLE.columns(k)) for k in range(4)]
+    assert rows[:, 3].tolist() == [PARTICLE.columns(k)["fused_count"].sum() for k in range(4)]
 
 
 def test_the_spectrum_finds_a_lattice_spacing() -> None:

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 from gui.colours import count_colours
 from gui.history import Limits
 from gui.persist import load_settings, open_ini
-from gui.settings import Backdrop, Region, Settings, ThemeName
+from gui.settings import Backdrop, CountsFrom, Region, Settings, ThemeName
 from gui.window import AnalysisWindow
 from tests.gui.conftest import OpenWindow, process_events, show_until
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
@@ -71,6 +71,57 @@ def test_map_shows_every_true_column_at_its_place_in_its_colour(
     for column in truth:
         expected = QColor(*palette[column["count"] - 1].tolist()).name()
         assert expected in colours_at(picture, screen_place(window, column["y"], column["x"]), 3)
+
+
+def test_the_switch_shows_fused_counts_in_map_figures_and_band(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window(Settings(backdrop=Backdrop.NONE, sure_probability=0.0))
+    send_frames(publisher, window, range(3))
+    truth = PARTICLE.columns(2)
+    assert (truth["fused_count"] != truth["count"]).any()
+    assert {curve.low is None for curve in window.panels.timeline.plots[0].curves} == {True, False}
+    switch = window.panels.map.counts
+    QTest.mouseClick(switch.buttons[CountsFrom.FUSED], Qt.MouseButton.LeftButton)
+    process_events()
+    assert window.settings.value.counts is CountsFrom.FUSED
+    picture, palette = map_picture(window), count_colours(12)
+    for column in truth:
+        expected = QColor(*palette[column["fused_count"] - 1].tolist()).name()
+        assert expected in colours_at(picture, screen_place(window, column["y"], column["x"]), 3)
+    headline = window.panels.headline
+    assert headline.atoms.text() == str(truth["fused_count"].sum())
+    assert headline.caption.text() == "TOTAL ATOMS, FUSED"
+    QTest.keyClick(window, Qt.Key.Key_S)
+    assert switch.buttons[CountsFrom.SINGLE].isChecked()
+
+
+def test_the_band_of_one_standard_deviation_is_painted(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window(Settings(counts=CountsFrom.FUSED, plots=("atoms",)))
+    send_frames(publisher, window, range(8))
+    row, curve = window.panels.timeline.rows[0], window.panels.timeline.plots[0].curves[1]
+    assert curve.high is not None
+    picture = row.canvas.grab().toImage()
+    inside = QPointF(float(curve.x[4]), float(0.5 * (curve.y[4] + curve.high[4])))
+    place = row.canvas.mapFromScene(row.box.mapViewToScene(inside))
+    tinted = [QColor(picture.pixel(place + QPoint(dx, 0))) for dx in range(-3, 4)]
+    assert any(colour.blue() > colour.green() + 15 for colour in tinted)  # the panel itself is grey
+
+
+def test_columns_are_ringed_on_the_denoised_picture_on_request(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(2))
+    canvas = window.panels.denoised.canvas
+    without = canvas.grab().toImage()
+    window.settings.change(columns_on_denoised=True)
+    process_events()
+    assert canvas.grab().toImage() != without
+    assert window.panels.rings.markers is window.panels.map.marks.markers
+    window.settings.change(columns_on_denoised=False)
+    process_events()
+    assert canvas.grab().toImage() == without
 
 
 def test_map_is_empty_between_columns(open_window: OpenWindow, publisher: Publisher) -> None:
@@ -362,6 +413,8 @@ def test_exports_are_complete(open_window: OpenWindow, publisher: Publisher, tmp
     values = dict(zip(lines[0].split(","), lines[6].split(","), strict=True))
     assert values["frame_id"] == "5"
     assert float(values["column_count"]) == column["count"]
+    assert float(values["column_fused_count"]) == column["fused_count"]
+    assert float(values["fused_atoms"]) == PARTICLE.columns(5)["fused_count"].sum()
     save_png(window, tmp_path / "window.png")
     assert QImage(str(tmp_path / "window.png")).width() == window.width()
     save_svg(window.panels.map.canvas, tmp_path / "map.svg")

@@ -224,6 +224,7 @@ class Cable:
         with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
+        self._threads[0].join(TIMEOUT_S)  # so that no connection is made after the cut
         self._cut()
         for thread in self._threads:
             thread.join(TIMEOUT_S)
@@ -232,8 +233,9 @@ class Cable:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._server.accept()
+                self._ends.append(near)  # at once: the sender may be gone, and then it is closed all the same
                 far = socket.create_connection(self._target)
-                self._ends += [near, far]
+                self._ends.append(far)
                 limit, self._cut_after_bytes = self._cut_after_bytes, 1 << 60  # only the first one is cut
                 for one, other, limit_bytes in ((near, far, 1 << 60), (far, near, limit)):
                     self._threads.append(threading.Thread(target=self._copy, args=(one, other, limit_bytes)))
@@ -247,12 +249,10 @@ class Cable:
             self._cut()
 
     def _cut(self) -> None:
-        for end in self._ends:
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no goodbye
-            with contextlib.suppress(OSError):
+        while self._ends:  # one by one: more may be added meanwhile
+            with contextlib.suppress(OSError), self._ends.pop() as end:
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no goodbye
                 end.shutdown(socket.SHUT_RDWR)
-            end.close()
-        self._ends = []
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

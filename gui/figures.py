@@ -1,0 +1,63 @@
+"""The large figures beside the map, in words. Pure."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gui.counting import counted
+from gui.format import NOTHING, number_text, value_text
+from gui.settings import CountsFrom, Settings
+from gui.status_text import HIGH_UNFAMILIARITY, Severity
+from streamer.link import View
+
+__all__ = ["Headline", "headline_of"]
+
+_CAPTIONS = {CountsFrom.SINGLE: "TOTAL ATOMS", CountsFrom.FUSED: "TOTAL ATOMS, FUSED"}
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The large figures beside the map."""
+
+    caption: str = _CAPTIONS[CountsFrom.SINGLE]
+    atoms: str = NOTHING
+    atoms_std: str = ""
+    columns: str = NOTHING
+    uncertain: str = ""
+    unfamiliarity: float = float("nan")
+    unfamiliarity_text: str = NOTHING
+    unfamiliarity_severity: Severity = Severity.PLAIN
+
+
+def headline_of(view: View, settings: Settings) -> Headline:
+    """Say what a frame holds, by the counts that the settings choose."""
+    h = view.header
+    fused = settings.counts is CountsFrom.FUSED
+    atoms, std = (h.fused_atoms, h.fused_atoms_std) if fused else (h.total_atoms, h.total_atoms_std)
+    columns, uncertain = _columns_of(view, settings)
+    return Headline(
+        caption=_CAPTIONS[settings.counts],
+        atoms=number_text(round(atoms)) if np.isfinite(atoms) else NOTHING,
+        atoms_std=f"± {value_text(std, 1)}" if np.isfinite(std) else "",
+        columns=columns,
+        uncertain=uncertain,
+        unfamiliarity=h.ood_score,
+        unfamiliarity_text=value_text(h.ood_score, 2),
+        unfamiliarity_severity=_severity(h.ood_score),
+    )
+
+
+def _columns_of(view: View, settings: Settings) -> tuple[str, str]:
+    """Say how many columns there are, and how many of their counts are uncertain."""
+    counts = counted(view.columns, settings.counts)
+    if len(view.columns) and not counts.known.any():
+        return NOTHING, ""
+    there = counts.known & (counts.count > 0)
+    unsure = int((there & (counts.probability < settings.sure_probability)).sum())
+    return number_text(int(there.sum())), f"{number_text(unsure)} uncertain" if unsure else "all sure"
+
+
+def _severity(ood_score: float) -> Severity:
+    if not np.isfinite(ood_score):
+        return Severity.PLAIN
+    return Severity.WARN if ood_score >= HIGH_UNFAMILIARITY else Severity.GOOD

@@ -1,0 +1,208 @@
+"""Exit waves of many gold particles and of membranes, in one HDF5 file.
+
+As for ceria (``simulator/dataset.py``): particle *i* follows from ``(seed, i)`` alone, the split is decided
+by *i* before anything is computed, an interrupted run goes on where it stopped. Six particles, one of each
+shape, form a group, and whole groups go to training, validation or test. Membranes have a split of their
+own, so that a test picture holds neither a particle nor carbon that training has seen.
+
+Layout (N particles, M membranes):
+
+=====================  ===================  =============================================================
+path                   shape, type          content
+=====================  ===================  =============================================================
+``/waves``             (N, 1, h, w, 2) f2   real and imaginary part, incident wave 1; axes (…, y, x)
+``/thickness_A``       (N, h/4, w/4) f2     projected thickness of the gold, smoothed by 2 Å
+``/height_A``          (N,) f4              extent along the beam
+``/diameter_A``        (N,) f4              largest distance of two atoms
+``/class``             (N,) u1              index into ``simulator.gold.SHAPES``
+``/split``             (N,) u1              0 training, 1 validation, 2 test
+``/settings``          (N,) string          the particle's settings as JSON
+``/done``              (N,) bool            computed so far
+``/carbon/waves``      (M, h, w, 2) f2      as above, periodic
+``/carbon/thickness_A``  (M,) f4            of the membrane
+``/carbon/split``, ``/carbon/done``         as above
+=====================  ===================  =============================================================
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import abtem
+import h5py
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+from tqdm import tqdm
+
+from simulator.carbon import CarbonSettings, build_carbon
+from simulator.dataset import compute, identity, require_same_config
+from simulator.gold import LATTICE_CONSTANT_A, SHAPES, build_gold, draw_gold
+from simulator.multislice import ENERGY_EV, MultisliceSettings, exit_waves
+from simulator.waves import pack
+
+COARSE = 4
+"""The thickness is kept on a grid this much coarser than the wave's."""
+THICKNESS_SIGMA_A = 2.0
+ATOM_VOLUME_A3 = LATTICE_CONSTANT_A**3 / 4.0
+CARBON_THICKNESS_A = (20.0, 100.0)
+
+FINE = MultisliceSettings(pixels=512, oversampling=1.5, slice_thickness_A=2.0)
+"""For gold: on a grid of 0.16 or 0.2 Å pictures of 7 nm particles are off by half their contrast near a zone
+axis, on this one of 0.133 Å by an eighth (compared with 0.1 Å and slices of 1 Å)."""
+COARSE_ENOUGH = MultisliceSettings(pixels=512, oversampling=1.0, slice_thickness_A=3.0)
+"""For carbon, whose atoms are light."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoldDatasetConfig:
+    """What to compute: numbers of particles and membranes, seed, where to, and with how many processes."""
+
+    out: str = "data/gold.h5"
+    particles: int = 1200
+    membranes: int = 44
+    seed: int = 21
+    workers: int = 1
+    validation_every: int = 14
+    test_every: int = 6
+    gold: MultisliceSettings = field(default_factory=lambda: FINE)
+    carbon: MultisliceSettings = field(default_factory=lambda: COARSE_ENOUGH)
+
+
+BOXES_PX = (320, 384, 448)
+"""Sides of the boxes of small particles; few, since the FFT is planned anew for each."""
+MARGIN_A = 16.0
+"""Vacuum about a particle; with so much, the picture differs from the field's by 0.1 % of its contrast."""
+
+Row = dict[str, Any]
+"""What is stored of one particle or membrane, by dataset."""
+
+
+def generate(config: GoldDatasetConfig) -> Path:
+    """Compute (or go on computing) the data set of a configuration; returns the file's path."""
+    path = Path(config.out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "a") as file:
+        if "done" not in file:
+            create(file, config)
+        require_same_config(file, config)
+        fill(file["carbon"], compute_membrane, config, "membrane")
+        fill(file, compute_particle, config, "particle")
+    return path
+
+
+def create(file: h5py.File, config: GoldDatasetConfig) -> None:
+    """Create the empty datasets and fix both splits."""
+    n, pixels = config.particles, config.gold.pixels
+    indices, carbon = np.arange(n), file.create_group("carbon")
+    create_waves(file, n, (1, pixels, pixels, 2))
+    create_waves(carbon, config.membranes, (config.carbon.pixels, config.carbon.pixels, 2))
+    carbon.create_dataset("thickness_A", (config.membranes,), np.float32)
+    carbon.create_dataset("split", data=membrane_split(config.membranes))
+    coarse = (pixels // COARSE, pixels // COARSE)
+    file.create_dataset("thickness_A", (n, *coarse), np.float16, chunks=(1, *coarse))
+    file.create_dataset("height_A", (n,), np.float32)
+    file.create_dataset("diameter_A", (n,), np.float32)
+    file.create_dataset("class", data=(indices % len(SHAPES)).astype(np.uint8))
+    file.create_dataset("split", data=split_of(indices // len(SHAPES), config))
+    file.create_dataset("settings", (n,), h5py.string_dtype())
+    file.attrs["pixel_size_A"] = config.gold.pixel_size_A
+    file.attrs["energy_eV"] = ENERGY_EV
+    file.attrs["config"] = identity(config)
+
+
+def create_waves(group: h5py.Group, count: int, shape: tuple[int, ...]) -> None:
+    """Create the datasets of waves and of what is done."""
+    group.create_dataset("waves", (count, *shape), np.float16, chunks=(1, *shape))
+    group.create_dataset("done", data=np.zeros(count, bool))
+
+
+def split_of(groups: NDArray[np.intp], config: GoldDatasetConfig) -> NDArray[np.uint8]:
+    """Return 0, 1 or 2 (training, validation, test) for groups of six particles."""
+    split = np.zeros(len(groups), np.uint8)
+    split[groups % config.validation_every == 1] = 1
+    split[groups % config.test_every == 0] = 2
+    return split
+
+
+def membrane_split(count: int) -> NDArray[np.uint8]:
+    """Return the split of membranes: of eleven, one is for validation and two are for the test."""
+    return np.array([{3: 1, 5: 2, 8: 2}.get(i % 11, 0) for i in range(count)], np.uint8)
+
+
+def fill(
+    group: h5py.Group, one: Callable[[int, GoldDatasetConfig], Row], config: GoldDatasetConfig, unit: str
+) -> None:
+    """Compute what a group lacks; flush each, so that even a kill costs at most the one being written."""
+    done = group["done"][:]
+    missing = [int(i) for i in np.flatnonzero(~done)]
+    with tqdm(total=len(done), initial=int(done.sum()), unit=unit, disable=None) as progress:
+        for row in compute(missing, one, config, config.workers):
+            index = row.pop("index")
+            for name, value in row.items():
+                group[name][index] = value
+            group["done"][index] = True
+            group.file.flush()
+            progress.update()
+
+
+def compute_membrane(index: int, config: GoldDatasetConfig) -> Row:
+    """Build one membrane and compute its exit wave."""
+    abtem.config.set({"diagnostics.progress_bar": False})
+    drawn = seed_of(config.seed, 1, index)
+    thickness_A = float(np.random.default_rng(drawn).uniform(*CARBON_THICKNESS_A))
+    atoms = build_carbon(CarbonSettings(config.carbon.field_A, thickness_A, seed=drawn))
+    atoms.positions[:, :2] -= config.carbon.field_A / 2.0
+    waves = exit_waves(atoms, config.carbon, drawn)
+    return {"index": index, "waves": pack(waves)[0], "thickness_A": thickness_A}
+
+
+def compute_particle(index: int, config: GoldDatasetConfig) -> Row:
+    """Build one particle and compute its exit wave."""
+    abtem.config.set({"diagnostics.progress_bar": False})
+    particle = build_gold(draw_gold(SHAPES[index % len(SHAPES)], seed_of(config.seed, 0, index)))
+    positions = particle.atoms.positions
+    return {
+        "index": index,
+        "waves": pack(particle_wave(particle.atoms, config.gold)),
+        "thickness_A": projected_thickness(positions, config.gold),
+        "height_A": float(np.ptp(positions[:, 2])),
+        "diameter_A": particle.diameter_A,
+        "settings": json.dumps(asdict(particle.settings)),
+    }
+
+
+def particle_wave(atoms: Atoms, grid: MultisliceSettings) -> NDArray[np.complex64]:
+    """Compute the exit wave (1, h, w) in the smallest box that fits, with vacuum around up to the field."""
+    extent_A = 2.0 * float(np.abs(atoms.positions[:, :2]).max()) + MARGIN_A
+    fitting = [px for px in BOXES_PX if extent_A <= px * grid.pixel_size_A and px < grid.pixels]
+    inner = replace(grid, pixels=fitting[0]) if fitting else grid
+    edge = (grid.pixels - inner.pixels) // 2
+    return np.pad(exit_waves(atoms, inner, 0), ((0, 0), (edge, edge), (edge, edge)), constant_values=1.0)
+
+
+def seed_of(seed: int, kind: int, index: int) -> int:
+    """Return the seed of one particle (kind 0) or membrane (kind 1)."""
+    return int(np.random.SeedSequence([seed, kind, index]).generate_state(1)[0])
+
+
+def projected_thickness(positions_A: NDArray[np.float64], grid: MultisliceSettings) -> NDArray[np.float16]:
+    """Return the thickness [Å] of gold along the beam: atoms an area times an atom's volume, smoothed."""
+    step_A, count = grid.pixel_size_A * COARSE, grid.pixels // COARSE
+    edges = (np.arange(count + 1) - 0.5 * count) * step_A - grid.pixel_size_A / 2.0  # of the pixels' corners
+    atoms, _, _ = np.histogram2d(positions_A[:, 1], positions_A[:, 0], bins=(edges, edges))
+    smooth = gaussian_filter(atoms * (ATOM_VOLUME_A3 / step_A**2), THICKNESS_SIGMA_A / step_A)
+    return np.asarray(smooth, dtype=np.float16)
+
+
+def content_hash(path: Path) -> str:
+    """Return the SHA-256 of configuration, split and truth: names the data a network was trained on."""
+    with h5py.File(path, "r") as file:
+        digest = hashlib.sha256(str(file.attrs["config"]).encode())
+        for name in ("split", "class", "done", "diameter_A", "carbon/split", "carbon/thickness_A"):
+            digest.update(np.ascontiguousarray(file[name][:]).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,172 @@
+"""What the gold networks are trained on: batches cut from pools of pictures that are renewed all the time.
+
+The restoration learns from squares of noisy pictures. The shape network learns from what the restoration
+makes of whole noisy pictures: patches of 128 × 128 px of 0.8 Å about a particle, as the live program cuts
+them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import center_of_mass
+from torch import Tensor
+
+from pipeline.preprocess import normalise
+from training.data import Scene, detect
+from training.gold_data import GoldDraw, GoldStore, Picture, make_picture
+
+PATCH_PX = 128
+"""Side of a patch [px]."""
+BINNING = 4
+"""A pixel of a patch is the mean of so many squared of the restored picture."""
+CENTRE_SIGMA_PX = 2.0
+"""How far a found particle's centre is off the true one, along each axis [px of the patch]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restoration:
+    """Input (N, 2, H, W) of the restoration and its target (N, 1, H, W)."""
+
+    frames: Tensor
+    clean: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Patches:
+    """Patches (N, 1, 128, 128), vacuum 1, and their classes (N,)."""
+
+    patches: Tensor
+    label: Tensor
+
+
+class Restorer(Protocol):
+    """What turns network input (N, 2, H, W) into restored pictures (N, H, W)."""
+
+    def __call__(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Restore pictures."""
+        ...
+
+
+def exposed(
+    intensity: Tensor, draw: GoldDraw, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Take noisy frames of pictures (N, h, w); returns network input (N, 2, h, w) and the frames."""
+    nothing = torch.zeros(0)
+    frames = detect(Scene(intensity, nothing, nothing), draw.lens, rng)[0].numpy()
+    return normalise(frames).frames, frames
+
+
+class RestorePool:
+    """Noise-free pictures with their targets, in half precision; the oldest are replaced."""
+
+    def __init__(self, store: GoldStore, size: int, draw: GoldDraw, rng: np.random.Generator) -> None:
+        self.store, self.draw, self.rng, self.oldest = store, draw, rng, 0
+        side = store.waves.shape[1]
+        self.pictures = torch.empty((size, 2, side, side), dtype=torch.float16)
+        self.renew(size)
+
+    def renew(self, n: int) -> None:
+        """Replace the n oldest pictures."""
+        for _ in range(n):
+            row = int(self.rng.integers(len(self.store.waves)))
+            picture = make_picture(self.store, row, self.draw, self.rng)
+            self.pictures[self.oldest] = torch.stack([picture.intensity, picture.target])
+            self.oldest = (self.oldest + 1) % len(self.pictures)
+
+    def batch(self, n: int, size: int) -> Restoration:
+        """Cut n squares of a size out of random pictures, anywhere, and add dose and noise."""
+        parts = torch.stack([self.square(size) for _ in range(n)]).float()  # (n, 2, size, size)
+        frames, _ = exposed(parts[:, 0], self.draw, self.rng)
+        return Restoration(torch.from_numpy(frames), parts[:, 1:])
+
+    def square(self, size: int) -> Tensor:
+        """Cut one square (2, size, size), mirrored or not."""
+        row = int(self.rng.integers(len(self.pictures)))
+        top, left = (int(c) for c in self.rng.integers(0, self.pictures.shape[-1] - size + 1, 2))
+        part = self.pictures[row, :, top : top + size, left : left + size]
+        return part.flip(-1) if self.rng.integers(2) else part
+
+
+class PatchPool:
+    """Patches about particles that grow in number up to a size, then the oldest are replaced."""
+
+    def __init__(
+        self,
+        store: GoldStore,
+        restore: Restorer,
+        size: int,
+        start: int,
+        draw: GoldDraw,
+        rng: np.random.Generator,
+    ) -> None:
+        self.store, self.restore, self.size, self.draw, self.rng = store, restore, size, draw, rng
+        self.patches: list[Tensor] = []
+        self.labels: list[int] = []
+        self.made = 0
+        self.renew(start)
+
+    def renew(self, n: int) -> None:
+        """Make n new patches."""
+        for _ in range(n):
+            picture = make_picture(self.store, self.next_row(), self.draw, self.rng)
+            patch = shape_patch(picture, self.restore, self.draw, self.rng)[0].half()
+            if len(self.patches) < self.size:
+                self.patches.append(patch)
+                self.labels.append(picture.label)
+            else:
+                self.patches[self.made % self.size], self.labels[self.made % self.size] = patch, picture.label
+            self.made += 1
+
+    def next_row(self) -> int:
+        """Return the next particle: all in turn, so that the classes stay even."""
+        return self.made % len(self.store.waves)
+
+    def batch(self, n: int, size: int) -> Patches:
+        """Choose n patches, each turned and mirrored in one of eight ways and moved by up to two pixels."""
+        rows = self.rng.integers(0, len(self.patches), n)
+        chosen = torch.stack([self.varied(self.patches[row]) for row in rows]).float()
+        return Patches(chosen[:, None], torch.tensor([self.labels[row] for row in rows]))
+
+    def varied(self, patch: Tensor) -> Tensor:
+        """Turn, mirror and move one patch."""
+        y, x = (int(shift) for shift in self.rng.integers(-2, 3, 2))
+        moved = torch.roll(torch.rot90(patch, int(self.rng.integers(4))), (y, x), (0, 1))
+        return moved.flip(-1) if self.rng.integers(2) else moved
+
+
+def shape_patch(
+    picture: Picture, restore: Restorer, draw: GoldDraw, rng: np.random.Generator
+) -> tuple[Tensor, NDArray[np.float32]]:
+    """Expose and restore a picture; returns the patch about its particle and the restored picture."""
+    frames, _ = exposed(picture.intensity[None], draw, rng)
+    restored = restore(frames)[0]
+    centre = np.array(center_of_mass(picture.thickness_A.numpy())) / BINNING
+    return torch.from_numpy(cut(restored, centre + rng.normal(0.0, CENTRE_SIGMA_PX, 2))), restored
+
+
+def cut(restored: NDArray[np.float32], centre_px: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Cut a patch (128, 128) about a place [its px] out of a restored picture (H, W); beyond, all is 1."""
+    height, width = (side // BINNING for side in restored.shape)
+    binned = (
+        restored[: height * BINNING, : width * BINNING].reshape(height, BINNING, width, BINNING).mean((1, 3))
+    )
+    around = np.pad(binned, PATCH_PX, constant_values=1.0)
+    top, left = np.rint(centre_px).astype(int) + PATCH_PX - PATCH_PX // 2
+    return np.asarray(around[top : top + PATCH_PX, left : left + PATCH_PX], dtype=np.float32)
+
+
+def restorer(path: Path, threads: int) -> Restorer:
+    """Return the shipped restoration as a function, run by OpenVINO as in the live program."""
+    import openvino
+
+    settings = {"INFERENCE_NUM_THREADS": str(threads), "PERFORMANCE_HINT": "LATENCY"}
+    network: Any = openvino.Core().compile_model(str(path), "CPU", settings)
+
+    def restore(frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(network([frames])[0][:, 0])
+
+    return restore
