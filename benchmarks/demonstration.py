@@ -39,14 +39,20 @@ def demonstration(*options: str, out: Path | None = None) -> Iterator[str]:
             "--out", str(out or Path(folder) / "demo.nxs"), *options,
         ]  # fmt: skip
         process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        assert process.stderr is not None
+        rest = threading.Thread(target=process.stderr.read, daemon=True)  # so that it never blocks
         try:
             view, control = _addresses_of(process)
+            rest.start()
             yield view
             subprocess.run([*_PYTHON, "tell", control, "stop"], check=True, stdout=subprocess.DEVNULL)
             process.wait(_PATIENCE_S)
         finally:
             process.kill()
             process.wait()
+            if rest.ident is not None:
+                rest.join()
+            process.stderr.close()
 
 
 def _addresses_of(process: subprocess.Popen[str]) -> list[str]:
@@ -57,6 +63,5 @@ def _addresses_of(process: subprocess.Popen[str]) -> list[str]:
         said += line
         found = [address.search(said) for address in _ADDRESSES]
         if all(found):
-            threading.Thread(target=process.stderr.read, daemon=True).start()  # so that it never blocks
             return [match[1] for match in found if match]
     raise RuntimeError(f"the demonstration ended with status {process.wait()}:\n{said}")

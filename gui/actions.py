@@ -30,7 +30,7 @@ ACTIONS = (
     ActionSpec("show_whole_frame", "Whole frame", ("F", "Home"), "Pictures"),
     ActionSpec("zoom_in", "Zoom in", ("+", "="), "Pictures"),
     ActionSpec("zoom_out", "Zoom out", ("-",), "Pictures"),
-    ActionSpec("toggle_columns", "Columns on or off", ("C",), "Pictures"),
+    ActionSpec("toggle_columns", "Columns, or particles, on or off", ("C",), "Pictures"),
     ActionSpec("next_counts", "Counts of this frame, or fused over all", ("S",), "Pictures"),
     ActionSpec("next_backdrop", "What lies beneath the columns", ("B",), "Pictures"),
     ActionSpec("next_contrast", "Contrast: automatic, percentile, manual", ("X",), "Pictures"),

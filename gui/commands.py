@@ -7,6 +7,7 @@ from typing import TypeVar
 from gui.following import chosen_column
 from gui.geometry import nearest_column, neighbour_distance_px, particle_region, whole_frame
 from gui.past import Past
+from gui.region_note import region_note
 from gui.remote import Remote
 from gui.settings import (
     AVERAGES,
@@ -173,6 +174,11 @@ class Commands:
     def set_roi(self, corners: Corners | None) -> None:
         """Take `corners` (y, x) [px] as the region of interest; None: no region."""
         self.state.change(roi=corners)
+
+    def save_roi(self) -> None:
+        """Ask the run to write the region of interest into its file."""
+        if self.state.value.roi is not None:
+            self.note(region_note(self.state.value.roi), 0.0)
 
     def propose_roi(self, shape: Callable[[Region], Corners]) -> None:
         """Put a region of that shape into the middle of what is in view."""

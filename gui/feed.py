@@ -1,6 +1,7 @@
 """The window's end of the view socket: takes in what came, refuses what is damaged, never waits."""
 
 import math
+import re
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -10,6 +11,7 @@ import msgspec
 import numpy as np
 import zmq
 
+from gui.particles import sound_particles
 from streamer.connection import ConnectionWatch, set_reconnection
 from streamer.curve import ClientKeys, encrypt_client
 from streamer.errors import MessageError, MessageTooLargeError, UsageError
@@ -31,6 +33,8 @@ __all__ = ["Arrivals", "Feed"]
 _MESSAGE_LIMIT_BYTES = 64 * 2**20
 _QUEUE_MESSAGES = 32  # a window that cannot keep up loses pictures, nobody else does
 _MAX_COLUMNS = 50_000
+_LONGEST_TEXT = 4096
+_CONTROL = re.compile(r"(tcp://([\w.*-]+|\[[0-9a-fA-F:]+\]):\d{1,5})?", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -140,7 +144,7 @@ class Feed:
 
 
 def _checked(view: View) -> View:
-    """Refuse what no camera can have made; leave out columns without a finite position."""
+    """Refuse what no camera can have made; leave out columns and particles without a finite place."""
     h = view.header
     if not (0 < h.view_height <= h.height and 0 < h.view_width <= h.width and 0 < h.bin_px):
         raise MessageError(
@@ -148,10 +152,16 @@ def _checked(view: View) -> View:
         )
     if not _finite(h, "raw_low", "raw_high", "t_received", "t_published"):
         raise MessageError(f"view of frame {h.frame_id} has levels or times that are no numbers")
+    if any(isinstance(value, float) and math.isinf(value) for value in msgspec.structs.astuple(h)):
+        raise MessageError(f"view of frame {h.frame_id} has infinite values")
     if len(view.columns) > _MAX_COLUMNS:
         raise MessageTooLargeError(f"view of {len(view.columns)} columns, expected at most {_MAX_COLUMNS}")
     good = np.isfinite(view.columns["y"]) & np.isfinite(view.columns["x"])
-    return view if good.all() else View(h, view.raw, view.denoised, view.columns[good])
+    columns = view.columns if good.all() else view.columns[good]
+    particles = sound_particles(view.particles) if len(view.particles) else view.particles
+    if columns is view.columns and len(particles) == len(view.particles):
+        return view
+    return View(h, view.raw, view.denoised, columns, particles)
 
 
 def _finite(header: ViewHeader, *names: str) -> bool:
@@ -177,4 +187,9 @@ def _checked_event(parts: list[memoryview]) -> Event:
 def _checked_status(status: RunStatus) -> RunStatus:
     if not all(math.isfinite(value) for value in (status.t, status.t_started)):
         raise MessageError("status without a time")
+    longest = max(len(value) for value in msgspec.structs.astuple(status) if isinstance(value, str))
+    if longest > _LONGEST_TEXT:
+        raise MessageTooLargeError(f"status with a text of {longest} characters, expected {_LONGEST_TEXT}")
+    if not _CONTROL.fullmatch(status.control):
+        raise MessageError(f"status with the control address {status.control!r}, expected tcp://HOST:PORT")
     return status

@@ -30,8 +30,10 @@ class Headline:
 
 
 def headline_of(view: View, settings: Settings) -> Headline:
-    """Say what a frame holds, by the counts that the settings choose."""
+    """Say what a frame holds: atoms, by the counts that the settings choose, or particles."""
     h = view.header
+    if h.shapes:
+        return _particles_of(view)
     fused = settings.counts is CountsFrom.FUSED
     atoms, std = (h.fused_atoms, h.fused_atoms_std) if fused else (h.total_atoms, h.total_atoms_std)
     columns, uncertain = _columns_of(view, settings)
@@ -44,6 +46,19 @@ def headline_of(view: View, settings: Settings) -> Headline:
         unfamiliarity=h.ood_score,
         unfamiliarity_text=value_text(h.ood_score, 2),
         unfamiliarity_severity=_severity(h.ood_score),
+    )
+
+
+def _particles_of(view: View) -> Headline:
+    """Say how many particles there are, and of how many the shape is not said."""
+    unsure = int((view.particles["shape"] < 0).sum())
+    return Headline(
+        caption="PARTICLES",
+        atoms=number_text(len(view.particles)),
+        atoms_std=f"{number_text(unsure)} unsure" if unsure else "",
+        unfamiliarity=view.header.ood_score,
+        unfamiliarity_text=value_text(view.header.ood_score, 2),
+        unfamiliarity_severity=_severity(view.header.ood_score),
     )
 
 

@@ -1,21 +1,25 @@
 """A result file in the window: what a run was, with play, speed and step. No Qt."""
 
 import math
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from gui.player import Player
 from gui.recorded import RecordedPast
+from gui.region_note import region_of_note
 from gui.remote import Remote
 from gui.resolve import Scene
-from gui.settings import ViewState
+from gui.settings import Corners, ViewState
+from gui.status_text import CRASHED
 from streamer.link import RunStatus, View
-from streamer.result_tables import count
+from streamer.result_tables import FileState, count, file_state
 
 __all__ = ["FileSession"]
 
 _RELOAD_S = 2.0
+_STATES = {FileState.CLOSED: "ended", FileState.BEING_WRITTEN: "running", FileState.CRASHED: CRASHED}
 
 
 class FileSession:
@@ -44,6 +48,12 @@ class FileSession:
         self._size = path.stat().st_size
 
     @property
+    def saved_region(self) -> Corners | None:
+        """The region of interest that was saved last while the file was recorded."""
+        regions = [region_of_note(text) for text in self.history.notes]
+        return next((region for region in reversed(regions) if region is not None), None)
+
+    @property
     def name(self) -> str:
         """The file's name without its suffix."""
         return self.history.path.stem
@@ -54,7 +64,7 @@ class FileSession:
         if now - self._reloaded > _RELOAD_S:
             self._reloaded = now
             size = self.history.path.stat().st_size
-            if size != self._size:
+            if size != self._size or (self.status is not None and self.status.state != "ended"):
                 self._size = size
                 self.history.reload()
                 self.channels = self.history.channels
@@ -83,6 +93,7 @@ class FileSession:
 
 def _status(past: RecordedPast) -> RunStatus:
     """Say of the file what a run says of itself while it goes on."""
+    state = _STATES[file_state(past.path)]
     counts = count(past.tables.ledger)
     times = past.rows["t"]
     seconds = float(times[-1] - times[0]) if len(times) > 1 else math.nan
@@ -91,11 +102,12 @@ def _status(past: RecordedPast) -> RunStatus:
     ]
     latency = [1000 * value for value in past.latency_s] + [math.nan] * 2
     return RunStatus(
-        state="ended", source=past.source, series_id=past.series_id, n_planned=past.tables.n_planned,
+        state=state, source=past.source, series_id=past.series_id, n_planned=past.tables.n_planned,
         received=counts["received"], recorded=counts["recorded"], analysed=counts["analysed"],
         skipped=counts["skipped"], missing=counts["missing"], damaged=counts["damaged"], bad_messages=0,
         received_per_s=rates[0], recorded_per_s=rates[1], analysed_per_s=rates[2],
         latency_p50_ms=latency[0], latency_p99_ms=latency[1], path=str(past.path),
-        bytes_written=past.path.stat().st_size, bytes_free=0, backend=past.backend,
+        bytes_written=past.path.stat().st_size, backend=past.backend,
+        bytes_free=shutil.disk_usage(past.path.parent).free,
         note=past.tables.end_reason, t=float(times[-1]) if len(times) else math.nan, t_started=past.t_first,
     )  # fmt: skip

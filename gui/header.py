@@ -86,10 +86,11 @@ class Header(QWidget):
         set_text(self.said, drawing.said)
         self._draw_remote(drawing)
         self._draw_live(live)
+        self.live.setVisible(drawing.can_go_live)
 
     def show_file(self) -> None:
-        """Leave out what a file does not have: the way back to a live view, and a run to talk to."""
-        for button in (self.live, self.note, self.record, self.next_file):
+        """Leave out what a file does not have: a run to talk to."""
+        for button in (self.note, self.record, self.next_file):
             button.hide()
 
     def _draw_remote(self, drawing: Drawing) -> None:

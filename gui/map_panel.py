@@ -1,4 +1,4 @@
-"""The atom-count map: the picture panel with coloured columns and the colour bar."""
+"""The map: the picture panel with coloured columns and the colour bar, or with outlined particles."""
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
@@ -6,7 +6,8 @@ from PySide6.QtWidgets import QWidget
 from gui.colour_bar import ColourBar
 from gui.column_marks import ColumnMarks
 from gui.counts_switch import CountsSwitch
-from gui.labels import plain_label
+from gui.labels import plain_label, set_text
+from gui.particle_marks import ParticleMarks
 from gui.picture_panel import PicturePanel
 from gui.resolve import Drawing
 from gui.roi_item import RoiItem
@@ -18,7 +19,7 @@ _DIMMED = 0.55
 
 
 class MapPanel(PicturePanel):
-    """Shows a drawing's columns over its dimmed backdrop.
+    """Shows a drawing's columns, or particles, over its dimmed backdrop.
 
     Signals
     -------
@@ -32,6 +33,7 @@ class MapPanel(PicturePanel):
         super().__init__("Atom counts", parent)
         self.image.setOpacity(_DIMMED)
         self.marks = ColumnMarks(self.box)
+        self.outlines = ParticleMarks(self.box)
         self.roi = RoiItem(self.box, self.roi_moved.emit)
         self.counts = CountsSwitch()
         self.header.insertWidget(1, self.counts)
@@ -59,10 +61,19 @@ class MapPanel(PicturePanel):
         """Show backdrop, columns, colour bar, and what must be said over the picture."""
         self.draw(drawing.frame.backdrop, drawing.region, drawing.pixel_size_A)
         self.marks.draw(drawing.frame.markers, self.magnification(), drawing.selected, self._mark)
+        self.outlines.draw(drawing.frame.particles)
+        self._suit(counts_atoms=drawing.frame.counts_atoms)
         self.bar.draw(drawing.frame.markers)
         self.counts.draw(drawing.counts)
         self.roi.draw(drawing.roi, self._mark)
         self._overlay(drawing)
+
+    def _suit(self, *, counts_atoms: bool) -> None:
+        """Say what is shown, and take away what belongs to counts where there are none."""
+        set_text(self.title, "Atom counts" if counts_atoms else "Particles")
+        for part in (self.bar, self.counts):
+            if part.isHidden() == counts_atoms:
+                part.setVisible(counts_atoms)
 
     def _overlay(self, drawing: Drawing) -> None:
         for label, text in ((self.badge, drawing.badge), (self.placeholder, drawing.placeholder)):

@@ -46,7 +46,7 @@ def view_menu(parent: QWidget, settings: Model[Settings]) -> QMenu:
         updates.append(_choice(menu.addMenu(title), settings, field, choices, texts))
     updates.append(_plots(menu.addMenu("Plots"), settings))
     menu.addSeparator()
-    updates.append(_switch(menu, settings, "Columns on the map", "show_columns"))
+    updates.append(_switch(menu, settings, "Columns, or particles, on the map", "show_columns"))
     updates.append(_switch(menu, settings, "Columns on the denoised picture", "columns_on_denoised"))
     menu.addSeparator()
     names = [name.value for name in ThemeName]

@@ -68,6 +68,7 @@ class Panels(QWidget):
         self._draw_rings(drawing)
         self.map.draw_map(drawing)
         self.headline.draw(drawing.frame.headline)
+        self.tabs.draw_save(drawing.untold, there=drawing.roi is not None)
         self.strip.draw(drawing.cells)
         for panel, text in zip(
             self.picture_panels, (pointer.raw, pointer.denoised, pointer.map), strict=True

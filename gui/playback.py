@@ -42,16 +42,21 @@ class Playback:
         commands.go_to(past.t_first)
 
     def toggle(self) -> None:
-        """Play, or stop."""
+        """Play, or stop; at the end, play from the beginning."""
+        t, rows = self._state.value.t, self._past.rows
+        if not self._player.playing and len(rows) and (t is None or t >= rows["t"][-1]):
+            self._commands.go_to(float(rows["t"][0]))
         self._player.toggle(time.monotonic())
 
     def advance(self) -> None:
         """Go on to the time that is due, and show on the bar where that is."""
         t, rows = self._state.value.t, self._past.rows
-        if t is None or not len(rows):
+        if not len(rows):
             return
         first, last = float(rows["t"][0]), float(rows["t"][-1])
-        if self._player.playing:
+        if t is None:  # the newest frame of a file that grows
+            t = last
+        elif self._player.playing:
             t = self._player.advance(t, time.monotonic(), last)
             self._commands.play_to(t)
         self._bar.draw(t - first, last - first, playing=self._player.playing)

@@ -17,6 +17,7 @@ __all__ = ["PlotRow"]
 
 _AXIS_WIDTH_PX = 46
 _AXIS_HEIGHT_PX = 18
+_NUMBER_HEIGHT_PX = 13.0
 
 
 class PlotRow(QWidget):
@@ -100,12 +101,24 @@ class PlotRow(QWidget):
         self._scrubbed(float(self.box.mapSceneToView(event.scenePos()).x()))
 
 
+class _ValueAxis(pg.AxisItem):  # type: ignore[misc]
+    """Leaves every second number out where a plot is too low for all of them."""
+
+    def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
+        """See pyqtgraph."""
+        texts: list[str] = super().tickStrings(values, scale, spacing)
+        low, high = self.range
+        if spacing * self.height() >= _NUMBER_HEIGHT_PX * (high - low):
+            return texts
+        even = (round(value / spacing) % 2 == 0 for value in values)
+        return [text if keep else "" for text, keep in zip(texts, even, strict=True)]
+
+
 def _canvas(box: Any, theme: Theme, *, is_last: bool) -> Any:
     """Put axes to `box`; pyqtgraph's own plot would bring seven menus nobody sees."""
-    left, bottom = pg.AxisItem("left"), pg.AxisItem("bottom")
+    left, bottom = _ValueAxis("left"), pg.AxisItem("bottom")
     left.setWidth(_AXIS_WIDTH_PX)
     left.setGrid(26)
-    left.setTickDensity(0.7)
     bottom.setHeight(_AXIS_HEIGHT_PX if is_last else 3)
     bottom.tickStrings = lambda values, scale, spacing: [f"{value:g} s" for value in values]
     for axis in (left, bottom):

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from gui.channels import ChannelHistory
 from gui.history import SERIES_DTYPE
+from gui.particles import sound_particles
 from pipeline.views import at_frame_pixels, binned, to_uint8
 from streamer.link import View, ViewHeader
-from streamer.records import COLUMN_DTYPE
+from streamer.records import COLUMN_DTYPE, PARTICLE_DTYPE
 from streamer.result_tables import Tables, open_result, read_tables
 from streamer.stimuli import Sample
 
@@ -44,6 +45,7 @@ class RecordedPast:
 
     def reload(self) -> None:
         """Read the tables anew: a file that is being written has grown."""
+        self._views.clear()  # results may have come to frames that were looked at without
         with open_result(self.path) as file:
             self.tables = read_tables(file)
             self._height, self._width = file["/entry/stack/intensity"].shape[1:]
@@ -53,6 +55,7 @@ class RecordedPast:
             self.latency_s = file["/entry/process/latency/received_to_published"][:].tolist()
             self._pixel_size_A = float(file["/entry/process/series/pixel_size_nm"][()]) * _A_PER_NM
             self.channels = _channels(file)
+            self.notes = [_decoded(text) for text in file["/entry/process/notes/text"][:]]
             self._map_row = _rows_by_frame(file.get("/entry/maps/frame_id"))
         ledger = self.tables.ledger
         recorded = np.flatnonzero(ledger["stack_row"] >= 0)
@@ -116,6 +119,20 @@ class RecordedPast:
             columns[name] = table[name][first : first + len(columns)]
         return columns
 
+    def _particles_of(self, index: int) -> NDArray[np.void]:
+        row, tables = self._result_row(index), self.tables
+        if not 0 <= row < min(len(tables.first_particle), len(tables.summary["frame_id"])):
+            return np.empty(0, PARTICLE_DTYPE)
+        first = int(tables.first_particle[row])
+        rows = slice(first, first + int(tables.summary["n_particles"][row]))
+        stored = {name: column[rows] for name, column in tables.particles.items()}
+        particles = np.zeros(len(stored["size"]), PARTICLE_DTYPE)
+        for name in (name for name in PARTICLE_DTYPE.names or () if name in stored):
+            particles[name] = stored[name]
+        numbers = {name.encode(): number for number, name in enumerate(tables.shapes)}
+        particles["shape"] = [numbers.get(name, -1) for name in stored["shape_class"].tolist()]
+        return sound_particles(particles)
+
     def _view(self, index: int) -> View:
         if index in self._views:
             self._views.move_to_end(index)
@@ -140,7 +157,7 @@ class RecordedPast:
             frame_shape = (self._height, self._width)
             clean, *clean_levels = to_uint8(at_frame_pixels(denoised, frame_shape, bin_px, raw.shape))
         header = self._header(index, bin_px, tuple(raw_levels), tuple(clean_levels), float(counts.mean()))
-        return View(header, raw, clean, self._columns_of(index))
+        return View(header, raw, clean, self._columns_of(index), self._particles_of(index))
 
     def _header(
         self,
@@ -161,6 +178,7 @@ class RecordedPast:
             total_atoms_std=float(row["total_atoms_std"]), fused_atoms=float(row["fused_atoms"]),
             fused_atoms_std=float(row["fused_atoms_std"]), drift_y_px=float(row["drift_y_px"]),
             drift_x_px=float(row["drift_x_px"]), ood_score=float(row["ood_score"]), mean_counts=mean_counts,
+            shapes=self.tables.shapes,
         )  # fmt: skip
 
 
@@ -197,5 +215,8 @@ def _rows_by_frame(frame_ids: h5py.Dataset | None) -> dict[int, int]:
 
 
 def _text(file: h5py.File, path: str) -> str:
-    value = file[path][()]
+    return _decoded(file[path][()])
+
+
+def _decoded(value: object) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from streamer.control import NextFile, Note, Record, Reply, Request
 from streamer.control_client import ControlLine
 from streamer.curve import ClientKeys
-from streamer.errors import MessageError
+from streamer.errors import MessageError, UsageError
 from streamer.link import RunStatus
 
 __all__ = ["Remote", "control_address", "why_not"]
@@ -75,6 +75,7 @@ class Remote:
         self._clock = clock
         self._keys = keys
         self._line: ControlLine | None = None
+        self._unreachable = ""
         self._waiting: list[tuple[float, str]] = []  # when it was asked, and what
 
     def connect(self, address: str) -> None:
@@ -82,8 +83,11 @@ class Remote:
         if self._line is not None and self._line.address == address:
             return
         self.close()
-        if address:
-            self._line = ControlLine(address, self._keys)
+        if address and address != self._unreachable:
+            try:
+                self._line = ControlLine(address, self._keys)
+            except UsageError as error:  # it came from the run
+                self._unreachable, self.said = address, str(error)
 
     def note(self, text: str, age_s: float) -> None:
         """Ask for a note that belongs to a moment `age_s` ago."""

@@ -8,6 +8,7 @@ from gui.following import expected_place, find_chosen
 from gui.format import duration_text, number_text
 from gui.geometry import whole_frame
 from gui.markers import Markers, resolve_markers
+from gui.particles import ParticleMark, resolve_particles
 from gui.picture import Picture, denoised_picture, raw_picture
 from gui.remote import why_not
 from gui.settings import Backdrop, Corners, CountsFrom, Region, Settings, ViewState
@@ -64,14 +65,19 @@ class Scene:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameDrawing:
-    """The part of a drawing that changes with the frame or the settings only, and costs the most."""
+    """The part of a drawing that changes with the frame or the settings only, and costs the most.
+
+    `counts_atoms` says whether columns are counted here, or particles classified.
+    """
 
     raw: Picture | None = None
     denoised: Picture | None = None
     backdrop: Picture | None = None
     markers: Markers | None = None
+    particles: tuple[ParticleMark, ...] = ()
     headline: Headline = field(default_factory=Headline)
     text: str = ""
+    counts_atoms: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,6 +102,7 @@ class Drawing:
     roi: Corners | None = None
     untold: str = ""
     recording: bool = False
+    can_go_live: bool = True
     said: str = ""
 
 
@@ -115,13 +122,16 @@ def resolve_frame(
         return FrameDrawing()
     raw = raw_picture(view, recent, settings)
     denoised = denoised_picture(view, settings)
+    shapes = view.header.shapes
     return FrameDrawing(
         raw=raw,
         denoised=denoised,
         backdrop={Backdrop.DENOISED: denoised or raw, Backdrop.RAW: raw}.get(settings.backdrop),
         markers=resolve_markers(view.columns, settings, largest_count) if settings.show_columns else None,
+        particles=resolve_particles(view.particles, shapes) if settings.show_columns else (),
         headline=headline_of(view, settings),
         text=_frame_text(view),
+        counts_atoms=not shapes,
     )
 
 
@@ -150,6 +160,7 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
         roi=state.roi,
         untold=why_not(scene.status, scene.address),
         recording=scene.status is not None and bool(scene.status.path) and scene.status.recording,
+        can_go_live=not scene.recorded or (scene.status is not None and scene.status.state == "running"),
         said=scene.said,
     )
 

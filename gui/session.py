@@ -13,7 +13,7 @@ from gui.history import History
 from gui.player import Player
 from gui.remote import Remote, control_address
 from gui.resolve import Scene
-from gui.settings import ViewState
+from gui.settings import Corners, ViewState
 from streamer.link import RunStatus, View
 
 __all__ = ["LiveSession"]
@@ -36,6 +36,7 @@ class LiveSession:
     """
 
     player: Player | None = None
+    saved_region: Corners | None = None  # a file's
 
     def __init__(self, feed: Feed, history: History, clock: Callable[[], float] = time.time) -> None:
         self.history = history

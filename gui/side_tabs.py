@@ -26,9 +26,15 @@ class SideTabs(QTabWidget):
         self.rectangle = QPushButton("Rectangle")
         self.polygon = QPushButton("Polygon")
         self.remove = QPushButton("Remove")
+        self.save = QPushButton("Save")
         self._column_page = _Page(self.column, "Click a column in the map to follow its count")
         self._region_page = _Page(
-            self.region, "Put a rectangle or a polygon on the map", self.rectangle, self.polygon, self.remove
+            self.region,
+            "Put a rectangle or a polygon on the map",
+            self.rectangle,
+            self.polygon,
+            self.remove,
+            self.save,
         )
         self.addTab(self._column_page, "Column")
         self.addTab(self._region_page, "Region")
@@ -40,6 +46,12 @@ class SideTabs(QTabWidget):
         """Hand the plots and the picture their colours."""
         for part in (self.column, self.region, self.spectrum):
             part.apply_theme(theme)
+
+    def draw_save(self, untold: str, *, there: bool) -> None:
+        """Let a region that is `there` be saved, unless the run cannot be told: `untold` says why."""
+        self.save.setEnabled(there and not untold)
+        tip = "Write the region into the run's file, as a note" if there else "There is no region"
+        self.save.setToolTip(f"Not possible: {untold}" if untold else tip)
 
     def draw(
         self,

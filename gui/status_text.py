@@ -10,6 +10,9 @@ from streamer.link import RunStatus
 
 __all__ = ["Alarm", "Cell", "Severity", "alarm", "losses", "recording_light", "status_cells"]
 
+CRASHED = "crashed"
+"""State of a file whose writer has died before it closed it."""
+
 SILENCE_S = 3.0
 LOW_DISK_BYTES = 5 * 10**9
 LOW_DISK_S = 600.0
@@ -110,8 +113,9 @@ def _loss(name: str, n: int, received: int, severity: Severity) -> Cell:
 def _disk(s: RunStatus) -> Cell:
     if not s.path:
         return Cell("disk", "DISK FREE", NOTHING)
-    if s.state == "ended":
-        return Cell("disk", "FILE", bytes_text(s.bytes_written), "closed")
+    if s.state in ("ended", CRASHED):
+        how = "closed" if s.state == "ended" else "not closed"
+        return Cell("disk", "FILE", bytes_text(s.bytes_written), how)
     detail = f"{bytes_text(s.bytes_written)} written"
     return Cell(
         "disk",
@@ -124,7 +128,7 @@ def _disk(s: RunStatus) -> Cell:
 
 def disk_is_low(s: RunStatus) -> bool:
     """Whether a run that records may soon have to stop."""
-    if not s.path or s.state == "ended":
+    if not s.path or s.state in ("ended", CRASHED):
         return False
     return s.bytes_free < LOW_DISK_BYTES or seconds_of_disk_left(s) < LOW_DISK_S
 
@@ -146,6 +150,10 @@ def recording_light(status: RunStatus | None) -> Cell:
     name = PurePath(status.path.replace("\\", "/")).name
     if status.state == "ended":
         return Cell("recording", "SAVED", name, status.path, Severity.GOOD)
+    if status.state == CRASHED:
+        return Cell(
+            "recording", "NOT CLOSED", name, "Its writer has died: atomstream check --repair", Severity.WARN
+        )
     if not status.recording:
         return Cell("recording", "PAUSED", name, status.path, Severity.WARN)
     elapsed = duration_text(status.t - status.t_started)

@@ -85,6 +85,7 @@ class AnalysisWindow(QMainWindow):
         self._ini = ini
         self._restore()
         self._playback = self._start_playing()
+        self.commands.set_roi(session.saved_region)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.tick)
         self._timer.start(_TICK_MS)
@@ -102,6 +103,7 @@ class AnalysisWindow(QMainWindow):
             timeline.scrubbed.connect(self._scrub)
         parts.tabs.rectangle.clicked.connect(lambda: commands.propose_roi(rectangle_corners))
         parts.tabs.polygon.clicked.connect(lambda: commands.propose_roi(polygon_corners))
+        parts.tabs.save.clicked.connect(commands.save_roi)
         parts.tabs.remove.clicked.connect(lambda: commands.set_roi(None))
         parts.alarm.acknowledged.connect(commands.confirm)
         parts.header.live.clicked.connect(commands.go_live)

@@ -1,16 +1,16 @@
 """The analyser: frames from ingest in, results back to ingest, pictures to windows.
 
 One thread does everything but the networks. While the backend computes one batch and holds another, the next
-is received, decoded and prepared; as soon as an answer is there that batch is started, and only then are the
-columns of the finished one found and its results sent. A frame that cannot be analysed becomes a
-`FrameFailure` that says why.
+is received, decoded and prepared; as soon as an answer is there that batch is started, and only then is the
+finished one looked through (for columns, or particles) and its results sent. A frame that cannot be analysed
+becomes a `FrameFailure` that says why.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import ceil
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,12 +18,13 @@ from typing import Any, Protocol
 import zmq
 from threadpoolctl import threadpool_limits
 
-from pipeline.answers import Answers
-from pipeline.assembly import FrameAssembly, find_in_batch
+from pipeline.answers import Answers, make_answers
+from pipeline.assembly import FrameAssembly
 from pipeline.backends import Backend, NetworkOutput, start_backend
 from pipeline.batching import BatchQueue
 from pipeline.engine import Engine, Slot
-from pipeline.networks import Networks, find_networks
+from pipeline.particle_answers import ParticleAnswers
+from pipeline.particle_networks import AnyNetworks, networks_for
 from pipeline.prepare import prepare
 from pipeline.station import Station
 from pipeline.steady import Steadier
@@ -33,7 +34,7 @@ from streamer import link
 from streamer.clock import Clock, RunClock
 from streamer.config import RunConfig
 from streamer.errors import BackendError, DeviceLostError, MessageError, UsageError
-from streamer.records import AnalyserInfo, FrameFailure, FrameHeader
+from streamer.records import AnalyserInfo, FrameFailure, FrameHeader, FrameResult
 from streamer.worker import Control
 
 __all__ = ["Pictures", "analyse", "results_queue", "run_analyser"]
@@ -137,7 +138,7 @@ def analyse(
         If neither the stream nor the configuration says what a pixel's size is.
     """
     folder = Path(config.analysis.models) if config.analysis.models else None
-    networks = find_networks(folder, config.analysis.material)
+    networks = networks_for(folder, config.analysis.material)
     engines: list[Engine] = []
 
     def load(backend: Backend) -> AnalyserInfo:
@@ -150,8 +151,9 @@ def analyse(
         closing(backend),
     ):
         engine = engines[-1]
-        answers = Answers(config, clock, networks, number)
+        answers = make_answers(config, clock, networks, backend, number)
         analyser = _Analyser(control, config, clock, station, windows, engine, networks, answers)
+        info = replace(info, shapes=networks.shape_names)
         station.join(2 * config.analysis.batch_frames, link.encode_analyser(info))
         control.ready(**asdict(info))
         analyser.run()
@@ -179,8 +181,8 @@ class _Analyser:
         station: Station,
         windows: Pictures,
         engine: Engine,
-        networks: Networks,
-        answers: Answers,
+        networks: AnyNetworks,
+        answers: Answers | ParticleAnswers,
     ) -> None:
         self._control, self._config, self._clock = control, config, clock
         self._station, self._engine, self._networks = station, engine, networks
@@ -303,7 +305,7 @@ class _Analyser:
             self._give_up(slots, answer)
             return
         try:
-            with self._engine.device.guard("finding columns"):
+            with self._engine.device.guard("reading an answer"):
                 self._publish_all(slots, answer, t_computed)
         except BackendError as error:
             self._give_up([slot for slot in slots if not slot.frame.published], error)
@@ -312,9 +314,7 @@ class _Analyser:
         self._counts["batches"] += 1
 
     def _publish_all(self, slots: list[Slot], answer: NetworkOutput, t_computed: float) -> None:
-        analysis, xp = self._config.analysis, self._engine.device.xp
-        scale = self._networks.pixel_size_A
-        found = find_in_batch(answer, len(slots), scale, analysis.detection_threshold, xp)
+        found = self._answers.find(answer, len(slots), self._engine.device.xp)
         for place, slot in enumerate(slots):
             slot.frame.t_computed = t_computed
             if not slot.frame.failed and slot.frame.put(slot.tile, answer, place, found[place]):
@@ -327,4 +327,8 @@ class _Analyser:
         self.send(link.encode_result(result))
         frame.published = True
         if self._windows.want_picture(self._clock.now()):
-            self._windows.show(make_view(frame.prepared, frame.denoised, result, self._config.view.size_px))
+            self._windows.show(self._view(frame, result))
+
+    def _view(self, frame: FrameAssembly, result: FrameResult) -> link.View:
+        size_px = self._config.view.size_px
+        return make_view(frame.prepared, frame.denoised, result, size_px, self._networks.shape_names)

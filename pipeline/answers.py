@@ -2,28 +2,41 @@
 
 from dataclasses import replace
 from math import nan
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.assembly import FrameAssembly
+from pipeline.assembly import FrameAssembly, find_in_batch
+from pipeline.backends import Backend, NetworkOutput
 from pipeline.calibration import calibration_for
 from pipeline.columns import ColumnHeights
 from pipeline.familiarity import Trained, terms_of
 from pipeline.follower import Followed, Follower
 from pipeline.maps import atom_count_map, to_frame_grid
 from pipeline.networks import Networks
+from pipeline.particle_answers import ParticleAnswers
+from pipeline.particle_networks import AnyNetworks, ParticleNetworks
 from pipeline.prepare import PreparedFrame
 from pipeline.preprocess import to_host
 from streamer.clock import Clock
 from streamer.config import RunConfig
 from streamer.records import FrameResult, SeriesKey
 
-__all__ = ["TRACKS_OF_AN_ANALYSER", "Answers"]
+__all__ = ["TRACKS_OF_AN_ANALYSER", "Answers", "make_answers"]
 
 TRACKS_OF_AN_ANALYSER = 1_000_000_000
 """An analyser that replaces another begins anew, with ids from here on: no id of a run means two columns."""
+
+
+def make_answers(
+    config: RunConfig, clock: Clock, networks: AnyNetworks, backend: Backend, number: int
+) -> "Answers | ParticleAnswers":
+    """Return what makes results of the answers of these networks; see `Answers` and `ParticleAnswers`."""
+    if isinstance(networks, ParticleNetworks):
+        return ParticleAnswers(config, clock, networks, backend.classify)
+    return Answers(config, clock, networks, number)
 
 
 class Answers:
@@ -53,11 +66,16 @@ class Answers:
         self._calibration = calibration_for(networks)
         self._first_id = (number - 1) * TRACKS_OF_AN_ANALYSER
         self._max_count = networks.max_count
+        self._scale_A, self._threshold = networks.pixel_size_A, analysis.detection_threshold
         self._clock = clock
         self._trained = Trained.of(networks)
         self._judges = config.analysis.backend != "null"
         self._series: SeriesKey | None = None
         self._follower: Follower | None = None
+
+    def find(self, output: NetworkOutput, n_slots: int, xp: ModuleType) -> list[ColumnHeights]:
+        """Find the columns in the first `n_slots` places of a batch, while `output` may still be read."""
+        return find_in_batch(output, n_slots, self._scale_A, self._threshold, xp)
 
     def answer(self, frame: FrameAssembly) -> FrameResult:
         """Return the result of a complete frame."""

@@ -65,6 +65,7 @@ class FrameAssembly:
         self.peaks = PeakSums()
         self.failed = self.published = False
         self.t_decoded = self.t_batched = self.t_computed = nan
+        self._n_in = 0
         self._parts: list[ColumnHeights] = []
         self._denoised: Array | None = None
 
@@ -72,16 +73,18 @@ class FrameAssembly:
         """Return the networks' input of one tile, shape (C, height, width), a view."""
         return self.prepared.frame[:, tile.y.start : tile.y.stop, tile.x.start : tile.x.stop]
 
-    def put(self, tile: Tile, output: NetworkOutput, slot: int, found: ColumnHeights) -> bool:
-        """Take in the answer at place `slot` of a batch, and the columns found in it.
+    def put(self, tile: Tile, output: NetworkOutput, slot: int, found: ColumnHeights | None) -> bool:
+        """Take in the answer at place `slot` of a batch, and the columns found in it, if any are looked for.
 
         Returns whether the frame is complete. Of a frame of one tile, `denoised` is a view of the backend's
         memory: use it before the next batch is collected.
         """
-        self._parts.append(self._in_core(found, tile))
-        self.peaks.add(output.column_probability[slot])
+        if found is not None:
+            self._parts.append(self._in_core(found, tile))
+            self.peaks.add(output.column_probability[slot])
         self._take_denoised(output.denoised[slot], tile)
-        return len(self._parts) == len(self.tiles)
+        self._n_in += 1
+        return self._n_in == len(self.tiles)
 
     @property
     def denoised(self) -> Array:

@@ -1,7 +1,7 @@
 """Compares the results of two analyses of the same frames, value by value and to the last bit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from streamer.errors import UsageError
 from streamer.file_process import PROCESS
 from streamer.records import FrameStatus
-from streamer.result_tables import Table, open_result, read_tables
+from streamer.result_tables import Table, Tables, open_result, read_tables
 
 __all__ = ["Comparison", "Difference", "RunResults", "compare", "format_comparison", "read_results"]
 
 _ENGINE = ("backend", "device", "precision", "version")
-_IDENTITIES = ("frame_id", "first_row")  # where a row belongs, no result
+_IDENTITIES = ("frame_id", "first_row", "n_particles")  # where a row belongs, or how many there are
 _SHOWN = 20
 
 
@@ -35,6 +35,8 @@ class RunResults:
         Where each of those frames is in the stack.
     columns : mapping of int to Table
         Each analysed frame's columns: equally long arrays by name.
+    particles : mapping of int to Table
+        Each analysed frame's particles, likewise.
     summaries : mapping of int to mapping
         Each analysed frame's other results: numbers, or small arrays, by name.
     engine : mapping of str to str
@@ -50,6 +52,7 @@ class RunResults:
     summaries: Mapping[int, Mapping[str, NDArray[Any]]]
     engine: Mapping[str, str]
     configuration: str
+    particles: Mapping[int, Table] = field(default_factory=dict)
 
     def renumbered(self, frame_ids: Sequence[int]) -> "RunResults":
         """Return the same results with frame n called ``frame_ids[n]``."""
@@ -62,6 +65,7 @@ class RunResults:
             statuses=named(self.statuses),
             stack_rows=named(self.stack_rows),
             columns=named(self.columns),
+            particles=named(self.particles),
             summaries=named(self.summaries),
         )
 
@@ -74,7 +78,7 @@ class Difference:
     ----------
     frame_id : int
     field : str
-        ``status``, ``n_columns``, ``summary.NAME`` or ``columns.NAME``.
+        ``status``, ``n_particles``, ``summary.NAME``, ``columns.NAME`` or ``particles.NAME``.
     stored, again : str
         Both values; of several (a frame's columns), the pair that differs most.
     n_values : int
@@ -99,8 +103,8 @@ class Comparison:
     ----------
     frames : int
         Frames compared: those that the stored run analysed, or found damaged.
-    columns : int
-        Their columns in the stored run.
+    columns, particles : int
+        Their columns and particles in the stored run.
     differences : tuple of Difference
     engine_changes : tuple of str
         What was not the same about networks and backend: the likely cause of differences, none by itself.
@@ -110,6 +114,7 @@ class Comparison:
     columns: int
     differences: tuple[Difference, ...]
     engine_changes: tuple[str, ...]
+    particles: int = 0
 
     @property
     def same(self) -> bool:
@@ -143,8 +148,10 @@ def read_results(path: Path) -> RunResults:
         statuses=dict(zip(frame_ids, map(FrameStatus, ledger["status"][kept].tolist()), strict=True)),
         stack_rows=dict(zip(frame_ids, ledger["stack_row"][kept].tolist(), strict=True)),
         columns={
-            i: _columns_of(tables.columns, tables.first_row, tables.summary, r) for i, r in rows.items()
+            i: _rows_of(tables.columns, tables.first_row, tables.summary["n_columns"], r)
+            for i, r in rows.items()
         },
+        particles=_particles_of(tables, rows),
         summaries={i: _without_identity(tables.summary, r) for i, r in rows.items()},
         engine=engine,
         configuration=configuration,
@@ -163,12 +170,14 @@ def compare(stored: RunResults, again: RunResults) -> Comparison:
         columns=sum(len(_any_of(table)) for table in stored.columns.values()),
         differences=tuple(differences),
         engine_changes=_engine_changes(stored.engine, again.engine),
+        particles=sum(len(_any_of(table)) for table in stored.particles.values()),
     )
 
 
 def format_comparison(comparison: Comparison) -> str:
     """Lay a comparison out as lines for the terminal; all differences are in the JSON."""
-    lines = [f"  compared  {comparison.frames:,} frames, {comparison.columns:,} columns"]
+    particles = f", {comparison.particles:,} particles" if comparison.particles else ""
+    lines = [f"  compared  {comparison.frames:,} frames, {comparison.columns:,} columns{particles}"]
     lines += [f"  engine    {change}" for change in comparison.engine_changes]
     if comparison.same:
         return "\n".join([*lines, "  verdict   no difference: every value is the same to the last bit", ""])
@@ -198,7 +207,17 @@ def _frame_differences(stored: RunResults, again: RunResults, frame_id: int) -> 
     old, new = stored.columns[frame_id], again.columns[frame_id]
     if len(_any_of(old)) == len(_any_of(new)):
         found += _field_differences(frame_id, "columns", old, new)
-    return found
+    return found + _particle_differences(frame_id, stored.particles, again.particles)
+
+
+def _particle_differences(
+    frame_id: int, stored: Mapping[int, Table], again: Mapping[int, Table]
+) -> list[Difference]:
+    old, new = stored.get(frame_id, {}), again.get(frame_id, {})
+    before, now = (len(_any_of(table)) if table else 0 for table in (old, new))
+    if before != now:
+        return [Difference(frame_id, "n_particles", str(before), str(now), largest=float(abs(now - before)))]
+    return _field_differences(frame_id, "particles", old, new) if before else []
 
 
 def _field_differences(
@@ -220,6 +239,9 @@ def _value_difference(frame_id: int, field: str, old: NDArray[Any], new: NDArray
     equal = (old == new) | ((old != old) & (new != new))  # NaN is the only value unequal to itself
     if equal.all():
         return None
+    if old.dtype.kind == "S":  # names have no distance
+        worst = int(np.argmin(equal))
+        return Difference(frame_id, field, _text(old[worst]), _text(new[worst]), int(np.sum(~equal)))
     distance = np.abs(new.astype(np.float64) - old.astype(np.float64))
     distance[np.isnan(distance)] = np.inf  # from or to NaN
     distance[equal] = -1
@@ -250,10 +272,18 @@ def _as_handed_on(ledger: Table) -> Table:
     return {name: values[order] for name, values in ledger.items()}
 
 
-def _columns_of(columns: Table, first_row: NDArray[Any], summary: Table, row: int) -> Table:
+def _rows_of(table: Table, first_row: NDArray[Any], numbers: NDArray[Any], row: int) -> Table:
     first = int(first_row[row])
-    rows = slice(first, first + int(summary["n_columns"][row]))
-    return {name: values[rows] for name, values in columns.items() if name not in _IDENTITIES}
+    rows = slice(first, first + int(numbers[row]))
+    return {name: values[rows] for name, values in table.items() if name not in _IDENTITIES}
+
+
+def _particles_of(tables: Tables, rows: Mapping[int, int]) -> dict[int, Table]:
+    """Return each frame's particles; files of earlier versions have none."""
+    if not tables.particles:
+        return {}
+    numbers = tables.summary["n_particles"]
+    return {i: _rows_of(tables.particles, tables.first_particle, numbers, r) for i, r in rows.items()}
 
 
 def _without_identity(table: Table, row: int) -> dict[str, NDArray[Any]]:

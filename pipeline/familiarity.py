@@ -37,6 +37,7 @@ __all__ = [
     "Terms",
     "Trained",
     "hesitation",
+    "noise_range",
     "noise_term",
     "residue",
     "residue_term",
@@ -84,11 +85,10 @@ class Trained:
     @classmethod
     def of(cls, networks: Networks) -> Self:
         """Read it from the networks' metadata."""
-        doses = networks.dose_range_e_per_A2
-        noise = tuple(1 / sqrt(d) / networks.pixel_size_A for d in reversed(doses)) if doses else None
+        noise = noise_range(networks.dose_range_e_per_A2, networks.pixel_size_A)
         metadata = networks.heights.header.metadata
         zones = [(metadata["material"], zone.strip()) for zone in metadata.get("zone_axes", "").split(",")]
-        return cls(noise, tuple(_SPACINGS_A[zone] for zone in zones if zone in _SPACINGS_A))  # type: ignore[arg-type]
+        return cls(noise, tuple(_SPACINGS_A[zone] for zone in zones if zone in _SPACINGS_A))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +148,16 @@ def terms_of(
         hesitation=hesitation(peaks),
         spacing=spacing_term(columns, prepared.pixel_size_A, trained.spacings_A),
     )
+
+
+def noise_range(
+    doses_e_per_A2: tuple[float, float] | None, pixel_size_A: float
+) -> tuple[float, float] | None:
+    """Return lowest and highest noise level of frames counted at these doses; None where nobody knows."""
+    if doses_e_per_A2 is None:
+        return None
+    low, high = doses_e_per_A2
+    return 1 / sqrt(high) / pixel_size_A, 1 / sqrt(low) / pixel_size_A
 
 
 def noise_term(noise: float, trained: tuple[float, float]) -> float:

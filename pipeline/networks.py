@@ -2,7 +2,8 @@
 
 A folder holds ``MATERIAL_denoise.onnx`` and ``MATERIAL_heights.onnx``: one input ``frames`` (N, C, H, W)
 float32, the outputs named below, and metadata that says what they were trained for (``training/export.py``
-writes them).
+writes them). Where there are ``MATERIAL_restore.onnx`` and ``MATERIAL_shapes.onnx`` instead, particles are
+classified: `pipeline.particle_networks`.
 """
 
 import hashlib
@@ -15,10 +16,25 @@ from pathlib import Path
 from pipeline.onnx_header import OnnxHeader, TensorInfo, read_onnx_header
 from streamer.errors import BackendError
 
-__all__ = ["INPUT_NAME", "OUTPUT_NAMES", "NetworkFile", "Networks", "find_networks"]
+__all__ = [
+    "INPUT_NAME",
+    "OUTPUT_NAMES",
+    "NetworkFile",
+    "Networks",
+    "dose_range",
+    "expect_metadata",
+    "expect_together",
+    "find_networks",
+    "read_header",
+    "read_network",
+    "shipped_folder",
+]
 
 INPUT_NAME = "frames"
-OUTPUT_NAMES = {"denoise": ("denoised",), "heights": ("column_probability", "count_logits")}
+OUTPUT_NAMES = {
+    "denoise": ("denoised",),
+    "heights": ("column_probability", "count_logits"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +44,16 @@ class NetworkFile:
     path: Path
     sha256: str
     header: OnnxHeader
+
+    @property
+    def input_name(self) -> str:
+        """Name of the input."""
+        return INPUT_NAME
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return OUTPUT_NAMES[self.header.metadata["task"]]
 
     @property
     def channels(self) -> int:
@@ -53,6 +79,21 @@ class Networks:
         return self.heights.channels
 
     @property
+    def per_frame(self) -> tuple[NetworkFile, ...]:
+        """The networks that every frame goes through."""
+        return self.denoise, self.heights
+
+    @property
+    def shapes(self) -> None:
+        """No network tells shapes of particles."""
+        return None
+
+    @property
+    def shape_names(self) -> tuple[str, ...]:
+        """No shapes."""
+        return ()
+
+    @property
     def max_count(self) -> int:
         """Largest number of atoms that the height network tells apart."""
         return self.heights.header.outputs[1].shape[1] or 0
@@ -65,8 +106,7 @@ class Networks:
     @property
     def dose_range_e_per_A2(self) -> tuple[float, float] | None:
         """Lowest and highest dose of the height network's training frames [e/Å²], if the file says so."""
-        low_high = json.loads(self.heights.header.metadata.get("dose_e_per_A2", "[]"))
-        return (float(low_high[0]), float(low_high[1])) if low_high else None
+        return dose_range(self.heights.header)
 
     @property
     def sha256(self) -> dict[str, str]:
@@ -89,20 +129,64 @@ def find_networks(folder: Path | None, material: str) -> Networks:
     BackendError
         If one is missing or does not fit this program.
     """
-    folder = folder or Path(str(files("pipeline") / "models"))
-    denoise, heights = (_read(folder, material, task) for task in ("denoise", "heights"))
+    folder = folder or shipped_folder()
+    denoise, heights = (read_network(folder, material, task) for task in ("denoise", "heights"))
     for key in ("material", "pixel_size_A"):
-        ours, theirs = denoise.header.metadata[key], heights.header.metadata[key]
-        if ours != theirs:
-            raise BackendError(
-                f"the networks in {folder} do not belong together: {key} is {ours} in {denoise.path.name} and"
-                f" {theirs} in {heights.path.name}"
-            )
+        expect_together(denoise.path, denoise.header, heights.path, heights.header, key)
     return Networks(denoise, heights)
 
 
-def _read(folder: Path, material: str, task: str) -> NetworkFile:
-    path = folder / f"{material}_{task}.onnx"
+def shipped_folder() -> Path:
+    """Return where the networks are that come with the program."""
+    return Path(str(files("pipeline") / "models"))
+
+
+def expect_together(path: Path, header: OnnxHeader, other: Path, theirs: OnnxHeader, key: str) -> None:
+    """Raise a `BackendError` unless two files say the same of `key`."""
+    ours, others = header.metadata[key], theirs.metadata[key]
+    if ours != others:
+        raise BackendError(
+            f"the networks in {path.parent} do not belong together: {key} is {ours} in {path.name} and"
+            f" {others} in {other.name}"
+        )
+
+
+def dose_range(header: OnnxHeader) -> tuple[float, float] | None:
+    """Return lowest and highest dose of a network's training frames [e/Å²], if its file says so."""
+    low_high = json.loads(header.metadata.get("dose_e_per_A2", "[]"))
+    return (float(low_high[0]), float(low_high[1])) if low_high else None
+
+
+def read_network(folder: Path, material: str, name: str, task: str = "") -> NetworkFile:
+    """Read and check a network that every frame goes through.
+
+    Parameters
+    ----------
+    name : str
+        Second part of the file's name.
+    task : str
+        What it is for, if that is not its name: a key of `OUTPUT_NAMES`.
+
+    Raises
+    ------
+    BackendError
+        If it is missing or does not fit this program.
+    """
+    path = folder / f"{material}_{name}.onnx"
+    header, sha256 = read_header(path)
+    _check(path, header, task or name)
+    return NetworkFile(path, sha256, header)
+
+
+def read_header(path: Path) -> tuple[OnnxHeader, str]:
+    """Read the header and the SHA-256 of a file.
+
+    Raises
+    ------
+    BackendError
+        If it is missing, with those that are there, or no ONNX model.
+    """
+    folder = path.parent
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -111,9 +195,7 @@ def _read(folder: Path, material: str, task: str) -> NetworkFile:
             f"no network {path.name} in {folder}; there is {', '.join(found) or 'none'}: choose the"
             f" material and the folder of models accordingly"
         ) from error
-    header = read_onnx_header(data, str(path))
-    _check(path, header, task)
-    return NetworkFile(path, hashlib.sha256(data).hexdigest(), header)
+    return read_onnx_header(data, str(path)), hashlib.sha256(data).hexdigest()
 
 
 def _check(path: Path, header: OnnxHeader, task: str) -> None:
@@ -123,8 +205,13 @@ def _check(path: Path, header: OnnxHeader, task: str) -> None:
     _expect(path, "outputs", outputs, list(OUTPUT_NAMES[task]))
     for tensor in (*header.inputs, *header.outputs):
         _check_tensor(path, tensor)
+    expect_metadata(path, header, task)
+
+
+def expect_metadata(path: Path, header: OnnxHeader, task: str, *more: str) -> None:
+    """Raise a `BackendError` unless a file is for `task`, and says material, pixel size and `more`."""
     _expect(path, "task", header.metadata.get("task"), task)
-    for key in ("material", "pixel_size_A"):
+    for key in ("material", "pixel_size_A", *more):
         if key not in header.metadata:
             raise BackendError(f"{path} has no metadata {key}; export it again")
     _check_pixel_size(path, header.metadata["pixel_size_A"])

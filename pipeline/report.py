@@ -15,7 +15,7 @@ _FROM_INGEST = (
     "planned", "received", "recorded", "analysed", "skipped", "missing", "damaged", "duplicates", "strays",
     "unrecorded", "paused", "analysis_lost", "lost", "bad_messages", "bad_samples", "fps", "seconds",
     "latency_p50_ms", "latency_p99_ms", "latency_p999_ms", "latency_max_ms", "stages_ms", "bytes_received",
-    "bytes_recorded", "ended_by", "n_series", "series",
+    "bytes_recorded", "ended_by", "n_series", "series", "particles",
 )  # fmt: skip
 _FROM_ANALYSER = ("backend", "device", "precision")
 _COUNTS = ("sent", "received", "recorded", "analysed", "skipped", "missing", "damaged")
@@ -104,6 +104,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         "latency": _latency_line(summary),
         "of that": _stages_line(summary),
         "analysis": _analysis_line(summary),
+        "particles": _particles_line(summary),
         **_truth_lines(summary.get("truth")),
         "stimuli": _stimuli_line(summary),
         "memory": _memory_line(summary),
@@ -176,6 +177,17 @@ def _analysis_line(summary: Mapping[str, Any]) -> str:
         return ""
     engine = ", ".join(str(summary[name]) for name in ("device", "precision") if summary.get(name))
     return f"{summary['backend']}" + (f" ({engine})" if engine else "") + f", policy {summary['policy']}"
+
+
+def _particles_line(summary: Mapping[str, Any]) -> str:
+    """Say how many particles were found, and of which shapes, the most frequent first."""
+    by_shape = summary.get("particles") or {}
+    if not by_shape:
+        return ""
+    total, n_frames = sum(by_shape.values()), summary.get("analysed") or 0
+    named = sorted(by_shape.items(), key=lambda item: -item[1])
+    shapes = "   ".join(f"{name} {n:,}" for name, n in named if n)
+    return f"{total:,} found in {n_frames:,} frames" + (f":   {shapes}" if shapes else "")
 
 
 def _truth_lines(truth: Mapping[str, Any] | None) -> dict[str, str]:

@@ -33,7 +33,13 @@ class ViewClock:
         return True
 
 
-def make_view(prepared: PreparedFrame, denoised: Array, result: FrameResult, size_px: int) -> View:
+def make_view(
+    prepared: PreparedFrame,
+    denoised: Array,
+    result: FrameResult,
+    size_px: int,
+    shapes: tuple[str, ...] = (),
+) -> View:
     """Make the view of one analysed frame.
 
     Parameters
@@ -44,6 +50,8 @@ def make_view(prepared: PreparedFrame, denoised: Array, result: FrameResult, siz
     result : FrameResult
     size_px : int
         Longest side of the pictures [px].
+    shapes : tuple of str
+        Names of the classes of the result's particles.
     """
     height, width = prepared.image.shape
     bin_px = -(-max(height, width) // size_px)
@@ -77,8 +85,9 @@ def make_view(prepared: PreparedFrame, denoised: Array, result: FrameResult, siz
         mean_counts=_mean(prepared),
         fused_atoms=result.fused_atoms,
         fused_atoms_std=result.fused_atoms_std,
+        shapes=shapes,
     )
-    return View(header, raw, clean, result.columns)
+    return View(header, raw, clean, result.columns, result.particles)
 
 
 def binned(image: Array, bin_px: int, xp: ModuleType = np) -> Array:

@@ -1,7 +1,7 @@
 """What ingest does when analysers come, go, or say what they are."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -69,6 +69,11 @@ class AnalyserDesk:
     def backend(self) -> str:
         """The engines that take part, by name."""
         return merged(self._infos).backend if self._infos else ""
+
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """The shapes that particles are told apart by; the same for all who take part."""
+        return self._infos[0].shapes if self._infos else ()
 
     def take(self, origin: Origin, message: AnalyserInfo | AnalyserLost | FromAnalyser) -> None:
         """Do what an analyser, or the supervisor for one, asks for."""
@@ -216,8 +221,14 @@ def merged(infos: list[AnalyserInfo]) -> AnalyserInfo:
     def listed(name: str) -> str:
         return "; ".join(dict.fromkeys(getattr(info, name) for info in infos))
 
-    names = ("backend", "device", "precision", "version", "reason")
-    return AnalyserInfo(networks=infos[0].networks, **{name: listed(name) for name in names})
+    return replace(  # all have the same networks, and so the same shapes
+        infos[0],
+        backend=listed("backend"),
+        device=listed("device"),
+        precision=listed("precision"),
+        version=listed("version"),
+        reason=listed("reason"),
+    )
 
 
 def _other_networks(ours: AnalyserInfo, theirs: AnalyserInfo) -> str:

@@ -39,6 +39,7 @@ NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 Precision = Literal["", "f16", "bf16", "f32"]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Length = Annotated[float, msgspec.Meta(ge=0)]
 _MANY = 1000  # analysers, where their number is not limited
 
 
@@ -101,6 +102,7 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     engines: str = ""  # a folder for the engines TensorRT builds; empty: the user's cache
     on_device: bool = True  # with TensorRT: prepare frames and find columns on the GPU
     detection_threshold: Fraction = 0.5
+    particle_size_nm: tuple[Length, Length] = (2.0, 20.0)  # where particles are classified: others are none
     analysers: NonNegative = 1  # on this machine; 0: those on others alone
     remote: str = ""  # tcp://HOST:PORT, where analysers on other machines may join; empty: nowhere
     remote_limit: NonNegative = 0  # how many of them at a time; 0: any number
@@ -112,6 +114,11 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     def alone(self) -> bool:
         """Whether one analyser sees all frames, so that it can average them and follow columns."""
         return self.analysers + (self.remote_limit or _MANY if self.remote else 0) == 1
+
+    def __post_init__(self) -> None:
+        low, high = self.particle_size_nm
+        if low >= high:
+            raise ValueError(f"particle_size_nm is {low:g} to {high:g} nm: the first must be the smaller")
 
 
 class ViewConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

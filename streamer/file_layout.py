@@ -15,6 +15,7 @@ import numpy as np
 
 from streamer.file_process import ProcessRecord, iso_time, lay_out_process
 from streamer.file_views import lay_out_emd, lay_out_hyperspy
+from streamer.particle_table import ParticleTable
 from streamer.records import Compression, SeriesStart
 from streamer.swmr import Column, ColumnSpec, NumberAttribute, SwmrFile
 
@@ -75,6 +76,7 @@ SUMMARY = (
     ColumnSpec("ood_score", "<f4", "", nan, long_name="0 like the training data, 1 foreign to it"),
     ColumnSpec("fused_atoms", "<f4", "", nan, long_name="expected number of atoms, from all frames so far"),
     ColumnSpec("fused_atoms_std", "<f4", "", nan, long_name="its standard deviation"),
+    ColumnSpec("n_particles", "<i4", long_name="particles found, where shapes are told and no columns"),
 )
 CHANGES = (
     ColumnSpec("frame_id", "<i8", fill=-1, long_name="frame in which the change was noticed"),
@@ -84,13 +86,6 @@ CHANGES = (
     ColumnSpec("before", "<i2", fill=-1, long_name="atoms; -1: counted for the first time"),
     ColumnSpec("after", "<i2", fill=-1, long_name="atoms; 0: the column is gone"),
     ColumnSpec("probability", "<f4", "", nan, long_name="probability that `after` is right"),
-)
-_PARTICLES = (
-    ColumnSpec("frame_id", "<i8", fill=-1, long_name="frame the particle was seen in"),
-    ColumnSpec("centre", "<f4", "nm", nan, (2,), long_name="(y, x) of its centre"),
-    ColumnSpec("size", "<f4", "nm", nan, long_name="diameter of the circle of equal area"),
-    ColumnSpec("shape_class", "S32", fill=b"", long_name="most probable shape"),
-    ColumnSpec("shape_probabilities", "<f4", "", nan, (8,), long_name="in the order of @shapes"),
 )
 _FILTERS = {
     Compression.NONE: hdf5plugin.Bitshuffle(nelems=0, cname="lz4"),
@@ -158,6 +153,7 @@ class Layout:
     first_row: Column
     summary: dict[str, Column]
     changes: dict[str, Column]
+    particles: ParticleTable
     maps: dict[str, Column]
     channels: dict[str, dict[str, Column]]
     process: ProcessRecord
@@ -171,9 +167,7 @@ def lay_out(file: SwmrFile, spec: FileSpec) -> Layout:
     file.group("/entry/columns", "NXcollection")
     file.group("/entry/summary", "NXdata", signal="total_atoms", axes=["frame_id"])
     file.group("/entry/changes", "NXcollection")
-    file.group("/entry/particles", "NXcollection", shapes="")
     file.group("/entry/channels", "NXcollection")
-    _columns(file, "/entry/particles", _PARTICLES)
     layout = Layout(
         intensity=intensity,
         time=time,
@@ -185,6 +179,7 @@ def lay_out(file: SwmrFile, spec: FileSpec) -> Layout:
         first_row=file.column("/entry/columns", FIRST_ROW),
         summary=_columns(file, "/entry/summary", SUMMARY),
         changes=_columns(file, "/entry/changes", CHANGES),
+        particles=ParticleTable(file),
         maps=_lay_out_maps(file, spec) if spec.maps else {},
         channels={name: _lay_out_channel(file, name, unit) for name, unit in spec.channels.items()},
         process=lay_out_process(file, spec.start, spec.source, spec.configuration),

@@ -32,6 +32,7 @@ from streamer.errors import MessageError, RunError
 from streamer.handon import HandOn, Offer
 from streamer.link import VIEW_TOPIC, Answer, decode_result, encode_status
 from streamer.notes import Notes
+from streamer.particle_count import ParticleCount
 from streamer.receiver import open_source
 from streamer.recorder import RunContext, SeriesRecorder
 from streamer.records import (
@@ -216,6 +217,7 @@ class Ingest:
         self._handon: HandOn[SeriesRecorder] = HandOn(self._analysers, config.analysis.policy)
         self._keeper = SeriesKeeper(RunContext(config, clock, notes, files.new), self._handon)
         self._board = StatusBoard(config, clock, notes, control)
+        self._particles = ParticleCount()
         self._channels = ChannelDesk(sockets.status, notes, {c.name: c.unit for c in config.channel})
         self._desk = CommandDesk(sockets.commands, self._keeper, clock, self._channels, records=files.wanted)
         self._triggers = TriggerDesk(config.trigger, clock, sockets.status, sockets.commands)
@@ -259,7 +261,8 @@ class Ingest:
 
     def summary(self) -> dict[str, Any]:
         """Return the fields of the run's `RunSummary`."""
-        return self._board.summary(self._keeper).to_dict()
+        particles = self._particles.by_shape(self._analyser_desk.shapes)
+        return {**self._board.summary(self._keeper).to_dict(), "particles": particles}
 
     def _end(self, failed: Exception) -> None:
         """End the run: the source has failed, and what it had left in the queue is taken in."""
@@ -360,6 +363,7 @@ class Ingest:
             return
         if isinstance(answer, FrameResult):
             series.take_result(answer)
+            self._particles.take(answer)
             self._triggers.take_result(series, answer)
         else:
             series.take_failure(answer)

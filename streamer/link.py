@@ -4,12 +4,12 @@
 message      direction                parts
 ===========  =======================  ===========================================================
 task         ingest → analyser        `TaskHeader`, payload as received
-result       analyser → ingest        `ResultHeader`, columns, denoised, atom count, changes
+result       analyser → ingest        `ResultHeader`, columns, denoised, atom count, changes, particles
 failure      analyser → ingest        `FailureHeader`
 analyser     analyser → ingest        `AnalyserHeader`, once, when its networks are loaded
 lost         supervisor → ingest      `LostHeader`, when an analyser has died
 joining      both ways                `streamer.joining`: how analysers come and go
-view         analyser → windows       ``b"view"``, `ViewHeader`, raw uint8, denoised uint8, columns
+view         analyser → windows       ``b"view"``, `ViewHeader`, raw and denoised uint8, columns, particles
 status       ingest → windows         ``b"status"``, `RunStatus`
 samples      ingest → windows         ``b"channels"``, `streamer.stimuli.Batch`
 event        ingest → windows         ``b"event"``, `streamer.triggers.Event`
@@ -33,6 +33,8 @@ from streamer.joining import FromAnalyser
 from streamer.records import (
     CHANGE_DTYPE,
     COLUMN_DTYPE,
+    NO_PARTICLES,
+    PARTICLE_DTYPE,
     AnalyserInfo,
     AnalyserLost,
     Compression,
@@ -133,6 +135,7 @@ class AnalyserHeader(msgspec.Struct, frozen=True, array_like=True, tag="analyser
     version: str
     networks: dict[str, str]
     reason: str = ""
+    shapes: tuple[str, ...] = ()
 
 
 class LostHeader(msgspec.Struct, frozen=True, array_like=True, tag="lost"):
@@ -168,6 +171,7 @@ class ViewHeader(msgspec.Struct, frozen=True, array_like=True, tag="view"):
     mean_counts: float  # per pixel, before binning
     fused_atoms: float = nan  # from all frames so far; NaN: columns are not followed
     fused_atoms_std: float = nan
+    shapes: tuple[str, ...] = ()  # names of the classes of particles
 
 
 class RunStatus(msgspec.Struct, frozen=True, array_like=True, tag="status"):
@@ -220,6 +224,7 @@ class View(msgspec.Struct, frozen=True):
     raw: NDArray[np.uint8]
     denoised: NDArray[np.uint8]
     columns: NDArray[np.void]
+    particles: NDArray[np.void] = msgspec.field(default_factory=lambda: NO_PARTICLES)
 
 
 def encode_task(frame: Frame, start: SeriesStart, t_received: float) -> list[Buffer]:
@@ -263,7 +268,8 @@ def encode_result(result: FrameResult) -> list[Buffer]:
     )  # fmt: skip
     columns = np.ascontiguousarray(result.columns, COLUMN_DTYPE).tobytes()
     changes = np.ascontiguousarray(result.changes, CHANGE_DTYPE).tobytes()
-    return [_encode(header), columns, _map_bytes(result.denoised), _map_bytes(result.atom_count), changes]
+    maps_bytes = [_map_bytes(image) for image in maps]
+    return [_encode(header), columns, *maps_bytes, changes, _particle_bytes(result.particles)]
 
 
 def encode_failure(failure: FrameFailure) -> list[Buffer]:
@@ -276,7 +282,7 @@ def encode_failure(failure: FrameFailure) -> list[Buffer]:
 def encode_analyser(info: AnalyserInfo) -> list[Buffer]:
     """Make the part by which an analyser introduces itself; sent once, before its first result."""
     names = (info.backend, info.device, info.precision, info.version)
-    return [_encode(AnalyserHeader(*names, dict(info.networks), info.reason))]
+    return [_encode(AnalyserHeader(*names, dict(info.networks), info.reason, info.shapes))]
 
 
 def encode_lost(lost: AnalyserLost) -> list[Buffer]:
@@ -295,7 +301,7 @@ def decode_result(parts: Sequence[memoryview]) -> Answer:
     """
     if len(parts) == 1:
         return _decode_short(parts[0])
-    _expect_parts(parts, 5, "result")
+    _expect_parts(parts, 6, "result")
     h = _decode(parts[0], ResultHeader)
     shape = (h.map_height, h.map_width)
     return FrameResult(
@@ -316,6 +322,7 @@ def decode_result(parts: Sequence[memoryview]) -> Answer:
         changes=_rows(parts[4], CHANGE_DTYPE, "changes"),
         t_decoded=h.t_decoded,
         t_batched=h.t_batched,
+        particles=_rows(parts[5], PARTICLE_DTYPE, "particles"),
     )
 
 
@@ -323,7 +330,7 @@ def encode_view(view: View) -> list[Buffer]:
     """Make the parts of a view, topic first."""
     columns = np.ascontiguousarray(view.columns, COLUMN_DTYPE).tobytes()
     pictures = [np.ascontiguousarray(picture).tobytes() for picture in (view.raw, view.denoised)]
-    return [VIEW_TOPIC, _encode(view.header), *pictures, columns]
+    return [VIEW_TOPIC, _encode(view.header), *pictures, columns, _particle_bytes(view.particles)]
 
 
 def decode_view(parts: Sequence[memoryview]) -> View:
@@ -334,11 +341,12 @@ def decode_view(parts: Sequence[memoryview]) -> View:
     MessageError
         If the parts are not a view, or a picture's size is not the one the header gives.
     """
-    _expect_parts(parts, 5, "view")
+    _expect_parts(parts, 6, "view")
     header = _decode(parts[1], ViewHeader)
     shape = (header.view_height, header.view_width)
     columns = _rows(parts[4], COLUMN_DTYPE, "columns")
-    return View(header, _picture(parts[2], shape), _picture(parts[3], shape), columns)
+    particles = _rows(parts[5], PARTICLE_DTYPE, "particles")
+    return View(header, _picture(parts[2], shape), _picture(parts[3], shape), columns, particles)
 
 
 def encode_status(status: RunStatus) -> list[Buffer]:
@@ -373,7 +381,7 @@ def _decode_short(part: memoryview) -> FrameFailure | AnalyserInfo | AnalyserLos
         return h
     if isinstance(h, LostHeader):
         return AnalyserLost(h.reason, h.worker)
-    return AnalyserInfo(h.backend, h.device, h.precision, h.version, h.networks, h.reason)
+    return AnalyserInfo(h.backend, h.device, h.precision, h.version, h.networks, h.reason, h.shapes)
 
 
 def _decode(part: memoryview, kind: type[_Header]) -> _Header:
@@ -392,6 +400,10 @@ def _rows(part: memoryview, dtype: np.dtype[np.void], what: str) -> NDArray[np.v
     if len(part) % dtype.itemsize:
         raise TruncatedMessageError(f"{what} take {dtype.itemsize} bytes each, got {len(part)} bytes")
     return np.frombuffer(part, dtype)
+
+
+def _particle_bytes(particles: NDArray[np.void]) -> bytes:
+    return np.ascontiguousarray(particles, PARTICLE_DTYPE).tobytes() if len(particles) else b""
 
 
 def _picture(part: memoryview, shape: tuple[int, int]) -> NDArray[np.uint8]:

@@ -20,7 +20,10 @@ def contradictions(tables: Tables) -> Iterator[str]:
     yield from _references("stack_row", ledger, tables.stack["indices_image"], "stack")
     yield from _references("result_row", ledger, tables.summary["frame_id"], "summary")
     yield from _statuses(ledger)
-    yield from _column_rows(tables)
+    summary = tables.summary
+    yield from _rows(tables, "columns", tables.first_row, summary["n_columns"])
+    if tables.particles:
+        yield from _rows(tables, "particles", tables.first_particle, summary["n_particles"])
     if tables.state not in ("recording", "failed"):  # a failed recording counts on after its file is closed
         yield from _counters(tables)
         yield from _equations(tables)
@@ -56,6 +59,9 @@ def _uneven(tables: Tables) -> Iterator[str]:
         yield f"the columns of /entry/{name} have different lengths"
     results = len(tables.summary["frame_id"])
     yield from _unless(len(tables.first_row) == results, "columns/first_row and summary differ in length")
+    if tables.particles:
+        same = len(tables.first_particle) == results
+        yield from _unless(same, "particles/first_row and summary differ in length")
 
 
 def _references(
@@ -72,16 +78,17 @@ def _references(
         yield from _unless(same, f"frames of the {table} have other ids than in the ledger")
 
 
-def _column_rows(tables: Tables) -> Iterator[str]:
-    lengths = tables.summary["n_columns"].astype(np.int64)
+def _rows(tables: Tables, name: str, first_row: NDArray[Any], numbers: NDArray[Any]) -> Iterator[str]:
+    """Compare a table of several rows a frame with where each frame's rows begin and how many they are."""
+    frame_ids = getattr(tables, name)["frame_id"]
+    lengths = numbers.astype(np.int64)
     ends = np.cumsum(lengths)
-    fits = np.array_equal(tables.first_row, ends - lengths)
-    fits = fits and (ends[-1] if len(ends) else 0) == len(tables.columns["frame_id"])
-    yield from _unless(fits, "columns/first_row does not fit the number of columns")
+    fits = np.array_equal(first_row, ends - lengths)
+    fits = fits and (ends[-1] if len(ends) else 0) == len(frame_ids)
+    yield from _unless(fits, f"{name}/first_row does not fit the number of {name}")
     if fits:
-        expected = np.repeat(tables.summary["frame_id"], lengths)
-        same = np.array_equal(tables.columns["frame_id"], expected)
-        yield from _unless(same, "columns belong to other frames than columns/first_row says")
+        same = np.array_equal(frame_ids, np.repeat(tables.summary["frame_id"], lengths))
+        yield from _unless(same, f"{name} belong to other frames than {name}/first_row says")
 
 
 def _counters(tables: Tables) -> Iterator[str]:

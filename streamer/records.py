@@ -18,6 +18,11 @@ from numpy.typing import NDArray
 __all__ = [
     "CHANGE_DTYPE",
     "COLUMN_DTYPE",
+    "MOST_SHAPES",
+    "NO_PARTICLES",
+    "OUTLINE_POINTS",
+    "PARTICLE_DTYPE",
+    "UNSURE",
     "AnalyserInfo",
     "AnalyserLost",
     "Compression",
@@ -180,6 +185,34 @@ CHANGE_DTYPE = np.dtype(
 )
 """One column whose fused count has become another."""
 
+MOST_SHAPES = 8
+"""Classes of shape that a record has room for; a network with fewer leaves the last probabilities NaN."""
+
+OUTLINE_POINTS = 24
+"""Corners of a particle's outline."""
+
+UNSURE = "unsure"
+"""The name of the answer where no shape is probable enough; on the wire its number is -1."""
+
+PARTICLE_DTYPE = np.dtype(
+    [
+        ("y", "<f4"),  # [px] of its centre in the frame as recorded
+        ("x", "<f4"),  # [px]
+        ("centre", "<f4", (2,)),  # [nm] the same place (y, x)
+        ("size", "<f4"),  # [nm] diameter of the circle of equal area
+        ("axes", "<f4", (2,)),  # [nm] long and short axis of the ellipse of equal second moments
+        ("area", "<f4"),  # [nm²]
+        ("shape", "i1"),  # number of the most probable shape; -1: unsure
+        ("shape_probabilities", "<f4", (MOST_SHAPES,)),  # in the order of the analyser's shapes
+        ("touches_border", "u1"),  # 1: cut by the edge of the frame, so that size and shape are a part's
+        ("outline", "<f4", (OUTLINE_POINTS, 2)),  # [px] (y, x), around the particle
+    ]
+)
+"""One particle of one frame."""
+
+NO_PARTICLES = np.empty(0, PARTICLE_DTYPE)
+"""Shared by all frames without any."""
+
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
@@ -205,6 +238,8 @@ class FrameResult:
         deviation; NaN where columns are not followed.
     changes : numpy.ndarray of CHANGE_DTYPE, shape (m,)
         Columns whose fused count became another in this frame.
+    particles : numpy.ndarray of PARTICLE_DTYPE, shape (p,)
+        Where the material's particles are classified and its columns not counted.
     t_decoded, t_batched : float
         When the frame was ready for the networks, and when its batch was handed to them [Unix s].
     """
@@ -226,6 +261,7 @@ class FrameResult:
     changes: NDArray[np.void] = field(default_factory=lambda: np.empty(0, CHANGE_DTYPE))
     t_decoded: float = nan
     t_batched: float = nan
+    particles: NDArray[np.void] = field(default_factory=lambda: NO_PARTICLES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +282,8 @@ class FrameFailure:
 class AnalyserInfo:
     """Which engine and networks an analyser runs; it says so once, before its first result.
 
-    `networks` gives each model file's name and SHA-256; `reason` says why it is this engine.
+    `networks` gives each model file's name and SHA-256; `reason` says why it is this engine; `shapes` names
+    the classes of particles, in the order of their numbers.
     """
 
     backend: str
@@ -255,6 +292,7 @@ class AnalyserInfo:
     version: str = ""
     networks: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
+    shapes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

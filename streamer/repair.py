@@ -22,6 +22,7 @@ from streamer.file_layout import CHANGES, COLUMNS, LEDGER, SUMMARY
 from streamer.file_process import PROCESS
 from streamer.file_views import HYPERSPY_FRAME_AXIS
 from streamer.latency import PERCENTILES
+from streamer.particle_table import PARTICLES
 from streamer.records import FrameStatus
 from streamer.result_tables import Table, asked_of, count, damaged_on_arrival, unanswered
 from streamer.superblock import clear_marks, is_marked_open
@@ -97,26 +98,45 @@ def _has_chunk(dataset: Any, row: int) -> bool:
 
 
 def _cut_results(file: h5py.File) -> int:
-    """Cut the results to those with a summary and all their columns; return their number."""
+    """Cut the results to those with a summary and all their rows elsewhere; return their number."""
     summary = _table(file, "/entry/summary", SUMMARY)
-    columns = _table(file, "/entry/columns", COLUMNS)
+    several = [_Rows(file, "columns", COLUMNS)]
+    if "first_row" in file["/entry/particles"]:  # not in files of earlier versions
+        several.append(_Rows(file, "particles", PARTICLES))
+    n_results = min(column.n_rows for column in summary.values())
+    n_results = min(rows.n_results(n_results) for rows in several)
+    for rows in several:
+        rows.cut(n_results)
+    _cut(summary, n_results)
     changes = _table(file, "/entry/changes", CHANGES)
-    first_row = Column(file["/entry/columns/first_row"])
-    n_results = min(column.n_rows for column in (*summary.values(), first_row))
-    ends = np.cumsum(file["/entry/summary/n_columns"][:n_results].astype(np.int64))
-    n_columns = min(column.n_rows for column in columns.values())
-    n_results = int(np.searchsorted(ends, n_columns, side="right"))
-    for column in (*summary.values(), first_row):
-        column.resize(n_results)
-        column.flush()
-    for column in columns.values():
-        column.resize(int(ends[n_results - 1]) if n_results else 0)
-        column.flush()
-    n_changes = min((column.n_rows for column in changes.values()), default=0)
-    for column in changes.values():
-        column.resize(n_changes)
-        column.flush()
+    _cut(changes, min((column.n_rows for column in changes.values()), default=0))
     return n_results
+
+
+class _Rows:
+    """A table with several rows for each result."""
+
+    def __init__(self, file: h5py.File, name: str, specs: Iterable[ColumnSpec]) -> None:
+        self._columns = _table(file, f"/entry/{name}", specs)
+        self._first_row = Column(file[f"/entry/{name}/first_row"])
+        self._ends = np.cumsum(file[f"/entry/summary/n_{name}"][:].astype(np.int64))
+
+    def n_results(self, at_most: int) -> int:
+        """Return how many results have all their rows here."""
+        n_rows = min(column.n_rows for column in self._columns.values())
+        whole = int(np.searchsorted(self._ends[:at_most], n_rows, side="right"))
+        return min(whole, self._first_row.n_rows)
+
+    def cut(self, n_results: int) -> None:
+        """Cut to the rows of the first `n_results`."""
+        _cut({"first_row": self._first_row}, n_results)
+        _cut(self._columns, int(self._ends[n_results - 1]) if n_results else 0)
+
+
+def _cut(table: dict[str, Column], n_rows: int) -> None:
+    for column in table.values():
+        column.resize(n_rows)
+        column.flush()
 
 
 def _table(file: h5py.File, group: str, specs: Iterable[ColumnSpec]) -> dict[str, Column]:

@@ -4,7 +4,8 @@ One process writes a file, through one `ResultWriter`. Frames and results are ap
 not flushed yet is lost if the process is killed, at most `RecordConfig.flush_frames` frames or what came
 within `RecordConfig.flush_interval_s`. The parts are flushed in the order in which they refer to one
 another, so that a reader, or a crash between two flushes, never finds a reference to what is not there:
-frame ids and times before the frames, columns before the table that points into them, the ledger last.
+frame ids and times before the frames, columns and particles before the tables that point into them, the
+ledger last.
 """
 
 from collections.abc import Mapping, Sequence
@@ -152,6 +153,7 @@ class ResultWriter:
     def put_analyser(self, info: AnalyserInfo) -> None:
         """Name the engine and networks that produce the results."""
         self._layout.process.put_analyser(info)
+        self._layout.particles.put_shapes(info.shapes)
 
     def append_samples(self, name: str, samples: Sequence[Sample]) -> None:
         """Store samples of one stimulus channel."""
@@ -243,6 +245,7 @@ class ResultWriter:
             results, self._results = self._results, []
             self._append_columns(results)
             self._append_changes(results)
+            self._layout.particles.append(results)
             self._append_summary(results)
         for column in self._layout.maps.values():
             column.flush()
@@ -284,8 +287,10 @@ class ResultWriter:
             "ood_score": [r.ood_score for r in results],
             "fused_atoms": [r.fused_atoms for r in results],
             "fused_atoms_std": [r.fused_atoms_std for r in results],
+            "n_particles": [len(r.particles) for r in results],
         }
         for name, values in fields.items():
             self._layout.summary[name].append(values)
             self._layout.summary[name].flush()
         self._layout.first_row.flush()
+        self._layout.particles.flush()

@@ -4,7 +4,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isnan
 from pathlib import Path
@@ -84,6 +84,9 @@ class Tables:
     state: str
     end_reason: str
     uneven: tuple[str, ...]
+    particles: Table = field(default_factory=dict)  # without first_row; empty: a file of an earlier version
+    first_particle: NDArray[Any] = field(default_factory=lambda: np.empty(0, np.int64))
+    shapes: tuple[str, ...] = ()  # what particles were told apart by
 
 
 @contextmanager
@@ -121,17 +124,23 @@ def read_tables(file: h5py.File) -> Tables:
 
 def _read_tables(file: h5py.File) -> Tables:
     first_row = file["/entry/columns/first_row"][:]
+    particles = file["/entry/particles"]
+    known = "first_row" in particles  # an earlier version had a table that was never written to
+    first_particle = particles["first_row"][:] if known else np.empty(0, np.int64)
     parts = {
         "ledger": file["/entry/ledger"],
         "stack": {name: file[f"/entry/stack/{name}"] for name in ("time", "indices_image")},
         "summary": file["/entry/summary"],
         "columns": {n: column for n, column in file["/entry/columns"].items() if n != "first_row"},
         "changes": file.get("/entry/changes", {}),
+        "particles": {n: column for n, column in particles.items() if n != "first_row"} if known else {},
     }
     tables = {name: {n: column[:] for n, column in part.items()} for name, part in parts.items()}
     return Tables(
         **{name: _even(table) for name, table in tables.items()},
         first_row=first_row,
+        first_particle=first_particle,
+        shapes=_names(particles.attrs.get("shapes", ())) if known else (),
         counters={name: int(value[()]) for name, value in file[f"{PROCESS}/counters"].items()},
         n_planned=int(file[f"{PROCESS}/series/n_frames_planned"][()]),
         asked=asked_of(file),
@@ -213,6 +222,10 @@ def _is_running(pid: int, started: float) -> bool:
         return bool(is_same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def _names(shapes: Any) -> tuple[str, ...]:
+    return tuple(name.decode(errors="replace") for name in shapes if name)
 
 
 def _even(table: Table) -> Table:

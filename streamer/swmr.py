@@ -125,14 +125,14 @@ class Column:
 
 
 class NumberAttribute:
-    """A number among the attributes, overwritten in its place: no change of the file's structure."""
+    """Numbers, or texts of fixed length, among the attributes, overwritten in place: nothing else changes."""
 
     def __init__(self, owner: h5py.Group, name: str) -> None:
         self._owner = owner
         self._name = name.encode()
 
-    def put(self, value: float) -> None:
-        """Overwrite the value; it is converted to the type the attribute was made with."""
+    def put(self, value: float | NDArray[Any]) -> None:
+        """Overwrite the value; numbers are converted to the type the attribute was made with."""
         h5py.h5a.open(self._owner.id, self._name).write(np.array(value))
 
 

@@ -5,11 +5,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.backends.protocol import IN_FLIGHT, BatchShape, NetworkOutput
+from pipeline.particle_networks import ShapeFile
 from streamer.errors import BackendError
 
-__all__ = ["check_batch", "check_collect", "check_output", "check_shapes"]
+__all__ = ["check_batch", "check_collect", "check_logits", "check_output", "check_shapes", "expect_shapes"]
 
 
 def check_batch(
@@ -41,9 +43,9 @@ def check_output(output: NetworkOutput, xp: ModuleType = np) -> NetworkOutput:
     """Return `output`, or raise a `BackendError` if a NaN or an infinity is in it.
 
     The maximum of an array with a NaN is NaN, and is found at the memory's speed without a temporary array.
-    The three maxima of arrays of `xp` come to the host together.
+    The maxima of arrays of `xp` come to the host together.
     """
-    names = ("denoised", "column_probability", "count_logits")
+    names = ("denoised", "column_probability", "count_logits")[: 1 if output.count_logits is None else 3]
     largest = xp.stack([getattr(output, name).max() for name in names]).tolist()
     for name, value in zip(names, largest, strict=True):
         if not isfinite(value):
@@ -55,13 +57,18 @@ def check_output(output: NetworkOutput, xp: ModuleType = np) -> NetworkOutput:
 
 
 def check_shapes(output: NetworkOutput, shape: BatchShape, max_count: int) -> None:
-    """Raise a `BackendError` unless the networks answered in the types and shapes that were promised."""
+    """Raise a `BackendError` unless the networks answered in the types and shapes that were promised.
+
+    A `max_count` of 0 says that they find no columns.
+    """
     image = (shape.frames, shape.height, shape.width)
-    for name in ("denoised", "column_probability"):
+    for name in ("denoised", "column_probability") if max_count else ("denoised",):
         if (got := getattr(output, name)).shape != image or got.dtype != np.float32:
             raise BackendError(
                 f"{name} is {got.dtype} {got.shape}, expected float32 {image}; check the export"
             )
+    if not max_count:
+        return
     logits = output.count_logits
     steps = {divmod(side, part) for side, part in zip(image[1:], logits.shape[2:], strict=True)}
     if logits.shape[:2] != (shape.frames, max_count) or len(steps) != 1 or next(iter(steps))[1]:
@@ -69,3 +76,22 @@ def check_shapes(output: NetworkOutput, shape: BatchShape, max_count: int) -> No
             f"count_logits has shape {logits.shape}, expected ({shape.frames}, {max_count}, H / s, W / s) for"
             f" {shape.height} x {shape.width} px and one whole number s; check the export"
         )
+
+
+def expect_shapes(shapes: ShapeFile | None) -> ShapeFile:
+    """Return the shape network, or raise a `BackendError` if there is none."""
+    if shapes is None:
+        raise BackendError("these networks count columns and tell no shapes; choose others with --material")
+    return shapes
+
+
+def check_logits(logits: NDArray[np.float32], n_patches: int, shapes: ShapeFile) -> NDArray[np.float32]:
+    """Return the shape network's answer, or raise a `BackendError` if it is not what was promised."""
+    expected = (n_patches, len(shapes.classes))
+    if logits.shape != expected or logits.dtype != np.float32:
+        raise BackendError(
+            f"{shapes.path.name} answered with {logits.dtype} {logits.shape}, expected float32 {expected}"
+        )
+    if not np.isfinite(logits).all():
+        raise BackendError(f"{shapes.path.name} answered with NaN or infinity; the patch is unsound")
+    return logits

@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline.backends.cuda_device import why_no_device
 from pipeline.backends.protocol import Backend
 from pipeline.backends.registry import make_backend
-from pipeline.networks import Networks
+from pipeline.particle_networks import AnyNetworks
 from streamer.config import AnalysisConfig
 from streamer.errors import BackendError
 from streamer.records import AnalyserInfo
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def start_backend(
-    config: AnalysisConfig, networks: Networks, load: Callable[[Backend], AnalyserInfo]
+    config: AnalysisConfig, networks: AnyNetworks, load: Callable[[Backend], AnalyserInfo]
 ) -> tuple[Backend, AnalyserInfo]:
     """Make the configured backend and load the networks; the caller closes it.
 
@@ -34,7 +34,7 @@ def start_backend(
     Parameters
     ----------
     config : AnalysisConfig
-    networks : Networks
+    networks : Networks or ParticleNetworks
     load : callable
         Loads the networks into a backend.
 
@@ -86,7 +86,7 @@ def _why_not(name: str) -> str:
 
 
 def _started(
-    name: str, config: AnalysisConfig, networks: Networks, load: Callable[[Backend], AnalyserInfo]
+    name: str, config: AnalysisConfig, networks: AnyNetworks, load: Callable[[Backend], AnalyserInfo]
 ) -> tuple[Backend, AnalyserInfo]:
     folder = Path(config.engines) if config.engines else None
     backend = make_backend(name, networks, config.threads, config.precision, folder, config.on_device)

@@ -128,6 +128,8 @@ class PinnedHost:
 
 def as_output(outputs: dict[str, Any]) -> NetworkOutput:
     """Return the networks' outputs under the names the analysis has for them."""
+    if "count_logits" not in outputs:
+        return NetworkOutput(outputs["denoised"][:, 0])
     return NetworkOutput(
         outputs["denoised"][:, 0], outputs["column_probability"][:, 0], outputs["count_logits"]
     )

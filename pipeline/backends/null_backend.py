@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backends.checks import check_batch, check_collect
+from pipeline.backends.checks import check_batch, check_collect, expect_shapes
 from pipeline.backends.device import HOST
 from pipeline.backends.protocol import BatchShape, NetworkOutput
-from pipeline.networks import Networks
+from pipeline.particle_networks import AnyNetworks
 from streamer.records import AnalyserInfo
 
 __all__ = ["NullBackend"]
@@ -15,7 +15,7 @@ __all__ = ["NullBackend"]
 class NullBackend:
     """Answers each batch with vacuum without columns, in the shapes of the real networks."""
 
-    def __init__(self, networks: Networks, threads: int = 0, precision: str = "") -> None:
+    def __init__(self, networks: AnyNetworks, threads: int = 0, precision: str = "") -> None:
         self.device = HOST
         self._networks = networks
         self._shape: BatchShape | None = None
@@ -26,9 +26,8 @@ class NullBackend:
         """Allocate the answer."""
         image = (shape.frames, shape.height, shape.width)
         counts = (shape.frames, self._networks.max_count, shape.height, shape.width)
-        self._vacuum = NetworkOutput(
-            np.ones(image, np.float32), np.zeros(image, np.float32), np.zeros(counts, np.float32)
-        )
+        columns = (np.zeros(image, np.float32), np.zeros(counts, np.float32))
+        self._vacuum = NetworkOutput(np.ones(image, np.float32), *(columns if counts[1] else ()))
         self._shape = shape
         return AnalyserInfo("null", "none", "none", "1", self._networks.sha256)
 
@@ -43,6 +42,10 @@ class NullBackend:
         self._in_flight -= 1
         assert self._vacuum is not None  # noqa: S101  submit() saw to it
         return self._vacuum
+
+    def classify(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Find every shape as probable as any other."""
+        return np.zeros((len(patches), len(expect_shapes(self._networks.shapes).classes)), np.float32)
 
     def close(self) -> None:
         """Release the answer."""

@@ -1,9 +1,11 @@
 """OpenVINO: the engine for CPUs, part of every installation.
 
-Each network is compiled for two streams of half the cores, and both networks of a batch are started together:
+Each network is compiled for two streams of half the cores, and all networks of a batch are started together:
 up to four requests share the cores, each without waiting for a thread on another core. While they compute, no
 thread of ours is needed, and the interpreter is free. One set of requests more than may be in flight takes
 turns, so that an answer can be read meanwhile. The measurements behind this: docs/analysis.md.
+
+The shape network sees one patch at a time, as there may be any number of them.
 """
 
 from collections import deque
@@ -14,12 +16,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backends.checks import check_batch, check_collect, check_output, check_shapes
+from pipeline.backends.checks import (
+    check_batch,
+    check_collect,
+    check_logits,
+    check_output,
+    check_shapes,
+    expect_shapes,
+)
 from pipeline.backends.device import HOST
 from pipeline.backends.openvino_precision import fastest_precision
 from pipeline.backends.protocol import IN_FLIGHT, BatchShape, NetworkOutput
 from pipeline.backends.quiet_openvino import ov
-from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks
+from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile
+from pipeline.particle_networks import PATCH_PX, AnyNetworks
 from streamer.errors import BackendError
 from streamer.records import AnalyserInfo
 
@@ -31,10 +41,9 @@ _STREAMS = 2  # of each network
 
 @dataclass(frozen=True, slots=True)
 class _Requests:
-    """One batch's requests and, as views of their memory, the answer."""
+    """One batch's requests in the order they are started, the longest first; as views of them, the answer."""
 
-    denoise: Any
-    heights: Any
+    networks: tuple[Any, ...]
     output: NetworkOutput
 
 
@@ -43,14 +52,14 @@ class OpenVinoBackend:
 
     Parameters
     ----------
-    networks : Networks
+    networks : Networks or ParticleNetworks
     threads : int
         Threads of the engine; 0: one a core.
     precision : str
         ``bf16`` or ``f32``; empty: whichever this processor computes in faster.
     """
 
-    def __init__(self, networks: Networks, threads: int = 0, precision: str = "") -> None:
+    def __init__(self, networks: AnyNetworks, threads: int = 0, precision: str = "") -> None:
         self.device = HOST
         self._networks = networks
         if precision == "f16":
@@ -59,15 +68,17 @@ class OpenVinoBackend:
         self._core = ov.Core()
         self._precision = precision or fastest_precision()
         self._shape: BatchShape | None = None
+        self._shapes: Any = None
         self._turns: deque[_Requests] = deque()
         self._in_flight: deque[tuple[_Requests, NDArray[np.float32]]] = deque()
 
     def load(self, shape: BatchShape) -> AnalyserInfo:
-        """Compile both networks and run each set of requests once."""
+        """Compile the networks and run each set of requests once."""
         self.close()
         try:
-            compiled = [self._compile(n, shape) for n in (self._networks.denoise, self._networks.heights)]
+            compiled = [self._compile(network, shape) for network in self._networks.per_frame]
             self._turns.extend(_requests(*compiled) for _ in range(IN_FLIGHT + 1))
+            self._shapes = self._shape_request()
         except RuntimeError as error:
             raise BackendError(f"OpenVINO cannot load the networks for {shape}: {error}") from error
         self._shape = shape
@@ -79,11 +90,11 @@ class OpenVinoBackend:
         return AnalyserInfo("openvino", device, self._precision, ov.__version__, self._networks.sha256)
 
     def submit(self, frames: NDArray[np.float32]) -> None:
-        """Start both networks on `frames`, in place."""
+        """Start the networks on `frames`, in place."""
         check_batch(frames, self._shape, self._networks.channels, len(self._in_flight))
         requests = self._turns[0]
         try:
-            for request in (requests.heights, requests.denoise):
+            for request in requests.networks:
                 request.set_input_tensor(ov.Tensor(frames, shared_memory=True))  # holds no reference
                 request.start_async()
         except RuntimeError as error:
@@ -92,37 +103,61 @@ class OpenVinoBackend:
         self._in_flight.append((requests, frames))
 
     def collect(self) -> NetworkOutput:
-        """Wait for both networks."""
+        """Wait for the networks."""
         check_collect(len(self._in_flight))
         requests, _ = self._in_flight.popleft()
         try:
-            requests.heights.wait()
-            requests.denoise.wait()
+            for request in requests.networks:
+                request.wait()
         except RuntimeError as error:
             raise BackendError(f"OpenVINO failed on a batch: {error}") from error
         return check_output(requests.output)
+
+    def classify(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the shape network on one patch after the other."""
+        shapes = expect_shapes(self._networks.shapes)
+        if self._shapes is None:
+            raise BackendError("patches came before the networks were loaded; call load() first")
+        try:
+            answers = [self._shapes.infer([patch[None]])[0].copy() for patch in patches]
+        except RuntimeError as error:
+            raise BackendError(f"OpenVINO failed on a patch: {error}") from error
+        return check_logits(np.concatenate(answers), len(patches), shapes)
 
     def close(self) -> None:
         """Wait for what still runs and drop the compiled networks."""
         while self._in_flight:
             requests, _ = self._in_flight.popleft()
-            with suppress(RuntimeError):
-                requests.heights.wait()
-                requests.denoise.wait()
-        self._shape = None
+            for request in requests.networks:
+                with suppress(RuntimeError):
+                    request.wait()
+        self._shape = self._shapes = None
         self._turns.clear()
 
     def _compile(self, network: NetworkFile, shape: BatchShape) -> Any:
         model = self._core.read_model(network.path)
         model.reshape({INPUT_NAME: [shape.frames, network.channels, shape.height, shape.width]})
-        options = {"NUM_STREAMS": str(_STREAMS), "INFERENCE_PRECISION_HINT": self._precision}
-        if self._threads:
-            options["INFERENCE_NUM_THREADS"] = str(self._threads)
-        return self._core.compile_model(model, _DEVICE, options)
+        return self._core.compile_model(model, _DEVICE, self._options(_STREAMS))
+
+    def _shape_request(self) -> Any:
+        shapes = self._networks.shapes
+        if shapes is None:
+            return None
+        model = self._core.read_model(shapes.path)
+        model.reshape({shapes.input_name: [1, 1, PATCH_PX, PATCH_PX]})
+        return self._core.compile_model(model, _DEVICE, self._options(1)).create_infer_request()
+
+    def _options(self, streams: int) -> dict[str, str]:
+        options = {"NUM_STREAMS": str(streams), "INFERENCE_PRECISION_HINT": self._precision}
+        return options | ({"INFERENCE_NUM_THREADS": str(self._threads)} if self._threads else {})
 
 
-def _requests(denoise: Any, heights: Any) -> _Requests:
-    requests = denoise.create_infer_request(), heights.create_infer_request()
-    (denoised,) = (requests[0].get_tensor(name).data for name in OUTPUT_NAMES["denoise"])
-    probability, logits = (requests[1].get_tensor(name).data for name in OUTPUT_NAMES["heights"])
-    return _Requests(*requests, NetworkOutput(denoised[:, 0], probability[:, 0], logits))
+def _requests(denoise: Any, heights: Any = None) -> _Requests:
+    """Make one set; networks that find no columns leave out `heights`."""
+    request = denoise.create_infer_request()
+    (denoised,) = (request.get_tensor(name).data for name in OUTPUT_NAMES["denoise"])
+    if heights is None:
+        return _Requests((request,), NetworkOutput(denoised[:, 0]))
+    counting = heights.create_infer_request()
+    probability, logits = (counting.get_tensor(name).data for name in OUTPUT_NAMES["heights"])
+    return _Requests((counting, request), NetworkOutput(denoised[:, 0], probability[:, 0], logits))

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.backends.device import Device
 from streamer.records import AnalyserInfo
 
@@ -26,7 +29,7 @@ class BatchShape:
 
 @dataclass(frozen=True, slots=True)
 class NetworkOutput:
-    """Both networks' answer to one batch.
+    """The answer of the networks that every frame goes through, to one batch.
 
     The arrays belong to the backend: they may be read until the next `Backend.collect` or `Backend.load`
     begins, so while the batches after it are being computed.
@@ -40,15 +43,17 @@ class NetworkOutput:
     count_logits : array of float32, shape (N, K, H / s, W / s)
         Class k stands for k + 1 atoms; softmax over K gives calibrated probabilities at a column's centre.
         The network decides on s, a small whole number such as 1 or 2.
+
+    Where the networks find no columns (`pipeline.particle_networks`), the last two are None.
     """
 
     denoised: Array
-    column_probability: Array
-    count_logits: Array
+    column_probability: Array = None
+    count_logits: Array = None
 
 
 class Backend(Protocol):
-    """An engine that runs the denoiser and the column-height network on batches.
+    """An engine that runs the networks for whole frames on batches, and the shape network on patches.
 
     Called by one thread, the analyser's: `load` before the stream starts, and again when the frames' shape
     changes (nothing is being computed then); `submit` and `collect`, the oldest batch first, with at most
@@ -69,7 +74,7 @@ class Backend(Protocol):
     device: Device
 
     def load(self, shape: BatchShape) -> AnalyserInfo:
-        """Compile both networks for `shape`, warm up, and check names, types and shapes.
+        """Compile all networks for `shape`, warm up, and check names, types and shapes.
 
         Raises
         ------
@@ -99,6 +104,27 @@ class Backend(Protocol):
         ------
         BackendError
             If there is none, the engine failed, or an output holds NaN or infinity.
+        """
+
+    def classify(self, patches: Any) -> NDArray[np.float32]:
+        """Run the shape network, and wait for it; batches in flight are not disturbed.
+
+        Called between `load` and `close`, only where the networks tell shapes.
+
+        Parameters
+        ----------
+        patches : array of float32, shape (n, 1, 128, 128), C-contiguous
+            What `pipeline.patches.cut_patches` made; n is at least 1.
+
+        Returns
+        -------
+        numpy.ndarray of float32, shape (n, K), on the host
+            Calibrated logits.
+
+        Raises
+        ------
+        BackendError
+            If there is no shape network, the engine failed, or the answer holds NaN or infinity.
         """
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends.protocol import Backend
-from pipeline.networks import Networks
+from pipeline.particle_networks import AnyNetworks
 from streamer.errors import BackendError, UsageError
 
 __all__ = ["BACKENDS", "make_backend"]
@@ -21,7 +21,7 @@ BACKENDS = {
 
 def make_backend(
     name: str,
-    networks: Networks,
+    networks: AnyNetworks,
     threads: int = 0,
     precision: str = "",
     engines: Path | None = None,
@@ -33,7 +33,7 @@ def make_backend(
     ----------
     name : str
         One of `BACKENDS`.
-    networks : Networks
+    networks : Networks or ParticleNetworks
     threads : int
         CPU threads of the engine; 0: its own choice.
     precision : str

@@ -1,6 +1,6 @@
 """TensorRT: the engine for NVIDIA's GPUs.
 
-Both networks of a batch run one after the other in one stream, on buffers that never move, from one CUDA
+The networks of a batch run one after the other in one stream, on buffers that never move, from one CUDA
 graph a set of buffers. Two batches may be in flight; a third set holds the answer that is being read.
 None of this has run on a GPU yet: docs/gpu.md says how to check it on one.
 """
@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backends.checks import check_batch, check_collect, check_output, check_shapes
+from pipeline.backends.checks import (
+    check_batch,
+    check_collect,
+    check_logits,
+    check_output,
+    check_shapes,
+    expect_shapes,
+)
 from pipeline.backends.cuda_errors import cuda_errors
 from pipeline.backends.cuda_graph import capture
 from pipeline.backends.cuda_link import DeviceLink, HostLink, Link
@@ -24,7 +31,8 @@ from pipeline.backends.tensorrt_api import import_tensorrt, make_log
 from pipeline.backends.tensorrt_cache import default_folder
 from pipeline.backends.tensorrt_engines import Engines
 from pipeline.backends.tensorrt_runner import NetworkRunner
-from pipeline.networks import Networks
+from pipeline.backends.tensorrt_shapes import ShapeRunner
+from pipeline.particle_networks import AnyNetworks
 from streamer.errors import BackendError
 from streamer.records import AnalyserInfo
 
@@ -36,7 +44,7 @@ class TensorRtBackend:
 
     Parameters
     ----------
-    networks : Networks
+    networks : Networks or ParticleNetworks
     threads : int
         Not used: the device has its own.
     precision : str
@@ -58,7 +66,7 @@ class TensorRtBackend:
 
     def __init__(
         self,
-        networks: Networks,
+        networks: AnyNetworks,
         threads: int = 0,
         precision: str = "",
         engines: Path | None = None,
@@ -73,6 +81,7 @@ class TensorRtBackend:
         self._graphs = graphs
         self._shape: BatchShape | None = None
         self._runners: list[NetworkRunner] = []
+        self._shapes: ShapeRunner | None = None
         self._turns: deque[BatchBuffers] = deque()
         self._in_flight: deque[BatchBuffers] = deque()
         with cuda_errors("looking for a CUDA device"):
@@ -85,7 +94,7 @@ class TensorRtBackend:
         self.device = self._link.device
 
     def load(self, shape: BatchShape) -> AnalyserInfo:
-        """Load both engines, built if need be; allocate, warm up, capture, and check an answer."""
+        """Load the engines, built if need be; allocate, warm up, capture, and check an answer."""
         self._wait()
         self._drop()
         with cuda_errors(f"loading the networks for {shape}"):
@@ -93,8 +102,10 @@ class TensorRtBackend:
                 NetworkRunner(
                     self._trt, self._engines.get(f, shape, self._precision), f, shape, self._precision
                 )
-                for f in (self._networks.denoise, self._networks.heights)
+                for f in self._networks.per_frame
             ]
+            if (shapes := self._networks.shapes) is not None:
+                self._shapes = ShapeRunner(self._trt, self._cupy, self._engines, shapes, self._precision)
             for _ in range(IN_FLIGHT + 1):
                 self._turns.append(self._prepared(shape))
         self._shape = shape
@@ -112,7 +123,7 @@ class TensorRtBackend:
         )
 
     def submit(self, frames: NDArray[np.float32]) -> None:
-        """Queue upload, both networks and download; returns at once."""
+        """Queue upload, networks and download; returns at once."""
         check_batch(frames, self._shape, self._networks.channels, len(self._in_flight), self.device.xp)
         buffers = self._turns[0]
         with cuda_errors("starting a batch"):
@@ -135,10 +146,17 @@ class TensorRtBackend:
             buffers.held = None
             return check_output(output, self.device.xp)
 
+    def classify(self, patches: Any) -> NDArray[np.float32]:
+        """Run the shape network in a stream of its own."""
+        shapes = expect_shapes(self._networks.shapes)
+        if self._shapes is None:
+            raise BackendError("patches came before the networks were loaded; call load() first")
+        with cuda_errors("telling shapes"):
+            return check_logits(self._shapes(patches), len(patches), shapes)
+
     def engine_files(self, shape: BatchShape) -> list[Path]:
-        """Return where the engines of both networks for `shape` are kept."""
-        files = (self._networks.denoise, self._networks.heights)
-        return [self._engines.path(f, shape, self._precision) for f in files]
+        """Return where the engines of the networks for `shape` are kept."""
+        return [self._engines.path(f, shape, self._precision) for f in self._networks.per_frame]
 
     def close(self) -> None:
         """Wait for the device, and free its memory."""
@@ -183,6 +201,7 @@ class TensorRtBackend:
         self._in_flight.clear()
         self._turns.clear()
         self._runners.clear()
+        self._shapes = None
         with suppress(BackendError), cuda_errors("freeing memory"):
             self._cupy.get_default_memory_pool().free_all_blocks()  # TensorRT allocates beside CuPy's pool
 

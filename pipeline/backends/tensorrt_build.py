@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.backends.onnx_precision import in_precision
 from pipeline.backends.protocol import BatchShape
 from pipeline.backends.tensorrt_api import apply_precision, network_flags, report_progress
-from pipeline.networks import INPUT_NAME, NetworkFile
+from pipeline.particle_networks import AnyFile
 from streamer.errors import BackendError
 
 __all__ = ["Progress", "build_engine", "input_shape"]
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def build_engine(
-    trt: Any, log: Any, network: NetworkFile, shape: BatchShape, precision: str, say: Progress
+    trt: Any, log: Any, network: AnyFile, shape: BatchShape, precision: str, say: Progress
 ) -> bytes:
     """Build the engine of one network for one shape.
 
@@ -31,7 +31,7 @@ def build_engine(
         TensorRT.
     log : object
         What `tensorrt_api.make_log` made.
-    network : NetworkFile
+    network : NetworkFile or ShapeFile
     shape : BatchShape
         The only shape the engine will accept: smallest, best and largest of its profile.
     precision : str
@@ -61,7 +61,7 @@ def build_engine(
     apply_precision(trt, definition, config, precision)
     profile = builder.create_optimization_profile()
     only = input_shape(network, shape)
-    profile.set_shape(INPUT_NAME, only, only, only)
+    profile.set_shape(network.input_name, only, only, only)
     config.add_optimization_profile(profile)
     started = time.monotonic()
     say(f"building the {precision} engine of {name} for {only}: this takes minutes, once")
@@ -71,7 +71,7 @@ def build_engine(
     return bytes(plan)
 
 
-def input_shape(network: NetworkFile, shape: BatchShape) -> tuple[int, int, int, int]:
+def input_shape(network: AnyFile, shape: BatchShape) -> tuple[int, int, int, int]:
     """Return the shape (N, C, H, W) of the network's input."""
     return shape.frames, network.channels, shape.height, shape.width
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from pipeline.backends.protocol import BatchShape
-from pipeline.networks import NetworkFile
+from pipeline.particle_networks import AnyFile
 
 __all__ = ["EngineKey", "default_folder", "read_engine", "write_engine"]
 
@@ -42,7 +42,7 @@ class EngineKey:
 
     @classmethod
     def of(
-        cls, network: NetworkFile, shape: BatchShape, precision: str, tensorrt: str, gpu: tuple[str, str]
+        cls, network: AnyFile, shape: BatchShape, precision: str, tensorrt: str, gpu: tuple[str, str]
     ) -> Self:
         """Make the key of one network's engine; `gpu` is the device's name and compute capability."""
         profile = (shape.frames, network.channels, shape.height, shape.width)

@@ -8,7 +8,7 @@ from pipeline.backends.protocol import BatchShape
 from pipeline.backends.tensorrt_api import refuse_unknown_precision
 from pipeline.backends.tensorrt_build import Progress, build_engine
 from pipeline.backends.tensorrt_cache import EngineKey, read_engine, write_engine
-from pipeline.networks import NetworkFile
+from pipeline.particle_networks import AnyFile
 from streamer.errors import BackendError
 
 __all__ = ["Engines"]
@@ -40,7 +40,7 @@ class Engines:
         self._say = say or _log.warning  # shown without any configuration: a build takes minutes
         self._runtime = trt.Runtime(log)
 
-    def get(self, network: NetworkFile, shape: BatchShape, precision: str) -> Any:
+    def get(self, network: AnyFile, shape: BatchShape, precision: str) -> Any:
         """Return the `ICudaEngine` of a network.
 
         Raises
@@ -65,7 +65,7 @@ class Engines:
             )
         return engine
 
-    def path(self, network: NetworkFile, shape: BatchShape, precision: str) -> Path:
+    def path(self, network: AnyFile, shape: BatchShape, precision: str) -> Path:
         """Return where the engine of a network is kept."""
         key = EngineKey.of(network, shape, precision, self._trt.__version__, self.gpu)
         return self._folder / key.file_name

@@ -6,7 +6,7 @@ from typing import Any
 from pipeline.backends.protocol import BatchShape
 from pipeline.backends.tensorrt_build import input_shape
 from pipeline.backends.tensorrt_inspect import check_precision
-from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile
+from pipeline.particle_networks import AnyFile
 from streamer.errors import BackendError
 
 __all__ = ["NetworkRunner"]
@@ -21,7 +21,7 @@ class NetworkRunner:
         TensorRT.
     engine : object
         An `ICudaEngine`; it is held as long as the context.
-    network : NetworkFile
+    network : NetworkFile or ShapeFile
         What the engine was built of.
     shape : BatchShape
     precision : str
@@ -33,9 +33,7 @@ class NetworkRunner:
         If the engine is of another network, shape or precision.
     """
 
-    def __init__(
-        self, trt: Any, engine: Any, network: NetworkFile, shape: BatchShape, precision: str
-    ) -> None:
+    def __init__(self, trt: Any, engine: Any, network: AnyFile, shape: BatchShape, precision: str) -> None:
         self._name = network.path.name
         self._engine = engine
         self._context = engine.create_execution_context()
@@ -44,9 +42,9 @@ class NetworkRunner:
                 f"TensorRT has no memory for the engine of {self._name}; lower --batch, or free the GPU of"
                 " other programs"
             )
-        self.outputs = OUTPUT_NAMES[network.header.metadata["task"]]
+        self._input, self.outputs = network.input_name, network.output_names
         self._check_tensors(trt)
-        if not self._context.set_input_shape(INPUT_NAME, input_shape(network, shape)):
+        if not self._context.set_input_shape(self._input, input_shape(network, shape)):
             raise BackendError(f"the engine of {self._name} does not take {input_shape(network, shape)}")
         check_precision(trt, engine, self._context, self._name, precision)
 
@@ -62,7 +60,7 @@ class NetworkRunner:
         BackendError
             If TensorRT refuses; it says so by its return value alone.
         """
-        for name in (INPUT_NAME, *self.outputs):
+        for name in (self._input, *self.outputs):
             if not self._context.set_tensor_address(name, addresses[name]):
                 raise BackendError(f"TensorRT refused the address of {name} for the engine of {self._name}")
         if not self._context.execute_async_v3(stream):
@@ -70,10 +68,10 @@ class NetworkRunner:
 
     def _check_tensors(self, trt: Any) -> None:
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
-        if sorted(names) != sorted((INPUT_NAME, *self.outputs)):
+        if sorted(names) != sorted((self._input, *self.outputs)):
             raise BackendError(
                 f"the engine of {self._name} has the tensors {', '.join(names)}, expected"
-                f" {', '.join((INPUT_NAME, *self.outputs))}"
+                f" {', '.join((self._input, *self.outputs))}"
             )
         for name in names:
             if (kind := self._engine.get_tensor_dtype(name)) != trt.DataType.FLOAT:

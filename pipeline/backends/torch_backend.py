@@ -14,11 +14,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backends.checks import check_batch, check_collect, check_output, check_shapes
+from pipeline.backends.checks import (
+    check_batch,
+    check_collect,
+    check_logits,
+    check_output,
+    check_shapes,
+    expect_shapes,
+)
 from pipeline.backends.device import HOST
 from pipeline.backends.protocol import BatchShape, NetworkOutput
 from pipeline.backends.torch_cuda import CudaRun
-from pipeline.networks import OUTPUT_NAMES, Networks
+from pipeline.particle_networks import AnyNetworks
 from streamer.errors import BackendError
 from streamer.records import AnalyserInfo
 
@@ -33,7 +40,7 @@ class TorchBackend:
 
     Parameters
     ----------
-    networks : Networks
+    networks : Networks or ParticleNetworks
     threads : int
         CPU threads, for the whole process; 0: PyTorch's own choice.
     precision : str
@@ -45,7 +52,7 @@ class TorchBackend:
         If PyTorch or ``onnx`` is not installed.
     """
 
-    def __init__(self, networks: Networks, threads: int = 0, precision: str = "") -> None:
+    def __init__(self, networks: AnyNetworks, threads: int = 0, precision: str = "") -> None:
         import onnx  # noqa: F401  both are needed later: say so now
         import torch
 
@@ -56,23 +63,25 @@ class TorchBackend:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._precision = precision or ("f16" if self._device.type == "cuda" else "f32")
         self._runs: list[Run] = []
+        self._shapes: Run | None = None
         self._answer: Answer = self._on_cpu
         self._shape: BatchShape | None = None
         self._in_flight: deque[Future[NetworkOutput]] = deque()
         self._thread: ThreadPoolExecutor | None = None
 
     def load(self, shape: BatchShape) -> AnalyserInfo:
-        """Read both graphs, start the thread and run one batch of vacuum."""
+        """Read the graphs, start the thread and run one batch of vacuum."""
         import torch
 
         from pipeline.backends.torch_operators import read_graph
 
         self.close()
-        files = (self._networks.denoise, self._networks.heights)
         self._runs = [
-            read_graph(f.path, self._device, OUTPUT_NAMES[f.header.metadata["task"]], self._precision)
-            for f in files
+            read_graph(f.path, self._device, f.output_names, self._precision)
+            for f in self._networks.per_frame
         ]
+        if (shapes := self._networks.shapes) is not None:
+            self._shapes = read_graph(shapes.path, self._device, shapes.output_names, "f32")
         batch = (shape.frames, self._networks.channels, shape.height, shape.width)
         self._answer = CudaRun(self._networks_on, batch) if self._device.type == "cuda" else self._on_cpu
         self._thread = ThreadPoolExecutor(1, "atomstream-torch")
@@ -100,23 +109,44 @@ class TorchBackend:
                 raise
             raise BackendError(f"PyTorch failed on a batch: {error}") from error
 
+    def classify(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the shape network in the thread, after the batches that are there already; in float32."""
+        shapes = expect_shapes(self._networks.shapes)
+        if self._thread is None:
+            raise BackendError("patches came before the networks were loaded; call load() first")
+        try:
+            logits = self._thread.submit(self._shapes_of, patches).result()
+        except RuntimeError as error:
+            raise BackendError(f"PyTorch failed on {len(patches)} patches: {error}") from error
+        return check_logits(logits, len(patches), shapes)
+
+    def _shapes_of(self, patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        import torch
+
+        assert self._shapes is not None  # noqa: S101  load() saw to it
+        with torch.inference_mode():
+            (logits,) = self._shapes(torch.from_numpy(patches).to(self._device))
+        answer: NDArray[np.float32] = logits.cpu().numpy()
+        return answer
+
     def close(self) -> None:
         """Join the thread and drop the weights."""
         if self._thread is not None:
             self._thread.shutdown()
         self._thread = self._shape = None
-        self._runs = []
+        self._runs, self._shapes = [], None
         self._answer = self._on_cpu
         self._in_flight.clear()
 
-    def _networks_on(self, batch: Any) -> tuple[Any, Any, Any]:
-        """Run both networks on a batch, shape (N, C, H, W)."""
+    def _networks_on(self, batch: Any) -> tuple[Any, ...]:
+        """Run the networks on a batch, shape (N, C, H, W); return what `NetworkOutput` holds."""
         import torch
 
         if self._device.type == "cuda":
             batch = batch.contiguous(memory_format=torch.channels_last)
-        (denoised,), (probability, logits) = (run(batch) for run in self._runs)
-        return denoised[:, 0].contiguous(), probability[:, 0].contiguous(), logits.contiguous()
+        (denoised,), *columns = (run(batch) for run in self._runs)
+        images = [denoised, *(probability for probability, _ in columns)]
+        return *(i[:, 0].contiguous() for i in images), *(logits.contiguous() for _, logits in columns)
 
     def _on_cpu(self, frames: NDArray[np.float32]) -> NetworkOutput:
         import torch

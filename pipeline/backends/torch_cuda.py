@@ -1,4 +1,4 @@
-"""Both networks on a CUDA device with PyTorch: pinned memory, one CUDA graph, one stream.
+"""The networks on a CUDA device with PyTorch: pinned memory, one CUDA graph, one stream.
 
 Every method is called by the backend's thread. The graph is captured after a warm-up in another stream, as
 PyTorch asks for ("CUDA Graphs" in its notes on CUDA semantics). A batch's copies and computation follow one
@@ -27,14 +27,12 @@ class CudaRun:
     Parameters
     ----------
     compute : callable
-        From a batch on the device to the three outputs there, float32: what is captured.
+        From a batch on the device to the outputs there, float32: what is captured.
     shape : tuple of int
         (N, C, H, W).
     """
 
-    def __init__(
-        self, compute: Callable[[Any], tuple[Any, Any, Any]], shape: tuple[int, int, int, int]
-    ) -> None:
+    def __init__(self, compute: Callable[[Any], tuple[Any, ...]], shape: tuple[int, int, int, int]) -> None:
         import torch
 
         self._torch, self._compute = torch, compute

@@ -92,6 +92,7 @@ def _operators() -> dict[str, Operator]:
         "DepthToSpace": _depth_to_space,
         "Div": lambda a, x, y: x / y,
         "Erf": lambda a, x: torch.erf(x),
+        "Gemm": _gemm,
         "Identity": lambda a, x: x,
         "InstanceNormalization": lambda a, x, w, b: F.instance_norm(
             x, weight=w, bias=b, eps=a.get("epsilon", 1e-5)
@@ -100,6 +101,7 @@ def _operators() -> dict[str, Operator]:
         "Mul": lambda a, x, y: x * y,
         "Pow": lambda a, x, y: x**y,
         "Reciprocal": lambda a, x: 1 / x,
+        "ReduceMax": _reduce_max,
         "ReduceMean": _reduce_mean,
         "Relu": lambda a, x: F.relu(x),
         "Reshape": _reshape,
@@ -129,11 +131,27 @@ def _cast(attributes: Attributes, x: Any) -> Any:
     return x.to(kinds[attributes["to"]])
 
 
+def _gemm(attributes: Attributes, x: Any, w: Any, b: Any = None) -> Any:
+    """Multiply x (N, C) by w, and add b; factors other than 1 do not come from a linear layer."""
+    if attributes.get("transA", 0) or {attributes.get(n, 1.0) for n in ("alpha", "beta")} != {1.0}:
+        raise BackendError(f"Gemm with {dict(attributes)} is not implemented; use openvino")
+    product = x @ (w.T if attributes.get("transB", 0) else w)
+    return product if b is None else product + b
+
+
+def _reduce_max(attributes: Attributes, x: Any, axes: Any = None) -> Any:
+    return x.amax(_axes("ReduceMax", attributes, axes), keepdim=bool(attributes.get("keepdims", 1)))
+
+
 def _reduce_mean(attributes: Attributes, x: Any, axes: Any = None) -> Any:
+    return x.mean(_axes("ReduceMean", attributes, axes), keepdim=bool(attributes.get("keepdims", 1)))
+
+
+def _axes(operator: str, attributes: Attributes, axes: Any) -> tuple[int, ...]:
     axes = attributes.get("axes") if axes is None else axes.tolist()
     if not axes:
-        raise BackendError("ReduceMean without axes is not implemented; use openvino")
-    return x.mean(tuple(axes), keepdim=bool(attributes.get("keepdims", 1)))
+        raise BackendError(f"{operator} without axes is not implemented; use openvino")
+    return tuple(axes)
 
 
 def _geometry(attributes: Attributes) -> dict[str, Any]:

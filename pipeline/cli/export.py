@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--size", type=_size, default=(512, 512), metavar="H[xW]", help="frames [px of 0.2 Å]")
     group.add_argument("--batch", type=int, metavar="N", help="frames that the networks take at once")
     group.add_argument("--precision", choices=("f16", "bf16", "f32"), help="default: f16")
+    group.add_argument("--material", metavar="NAME", help="ceria (default) or gold")
     group.add_argument("--models", metavar="FOLDER", help="ONNX networks (default: the shipped ones)")
 
 
@@ -48,12 +49,12 @@ def _build_engines(args: argparse.Namespace) -> int:
     """Load the networks as a run would, which builds what is missing, and name the files."""
     from pipeline.backends import BatchShape
     from pipeline.backends.registry import make_backend
-    from pipeline.networks import find_networks
+    from pipeline.particle_networks import networks_for
     from pipeline.preprocess import SIZE_MULTIPLE
     from pipeline.tiling import tiles_of
 
     analysis = run_config(args).analysis
-    networks = find_networks(Path(analysis.models) if analysis.models else None, analysis.material)
+    networks = networks_for(Path(analysis.models) if analysis.models else None, analysis.material)
     engines = Path(analysis.engines) if analysis.engines else None
     sides = tuple(-(-side // SIZE_MULTIPLE) * SIZE_MULTIPLE for side in args.size)
     shape = BatchShape(analysis.batch_frames, *tiles_of(sides)[0].shape)

@@ -43,6 +43,7 @@ _PLACES = {
     "policy": ("analysis", "policy"),
     "every": ("analysis", "every"),
     "precision": ("analysis", "precision"),
+    "material": ("analysis", "material"),
     "models": ("analysis", "models"),
     "batch": ("analysis", "batch_frames"),
     "max_wait_ms": ("analysis", "max_wait_ms"),
@@ -188,6 +189,7 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--precision", choices=("f16", "bf16", "f32"), help="default: the backend's own choice"
     )
+    group.add_argument("--material", metavar="NAME", help="ceria: atoms are counted; gold: shapes are told")
     group.add_argument("--models", metavar="FOLDER", help="ONNX networks (default: the shipped ones)")
     group.add_argument("--batch", type=int, metavar="N", help="frames that the networks take at once")
     group.add_argument("--max-wait-ms", type=float, metavar="MS", help="a batch waits this long to fill")

@@ -4,11 +4,16 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import psutil
 import pytest
+from PySide6.QtWidgets import QApplication
 
-from gui.app import run_window
+from gui.app import open_window, run_window
+from gui.window import AnalysisWindow
 from streamer.worker import Worker, WorkerState
+from tests.gui.conftest import show_until
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
 
 SCRIPT = """
@@ -17,6 +22,14 @@ from pathlib import Path
 from gui.app import run
 end = time.monotonic() + 1.0
 sys.exit(run(sys.argv[1], stop=lambda: time.monotonic() > end, ini=Path(sys.argv[2])))
+"""
+
+
+FOR_LONG = """
+import sys
+from pathlib import Path
+from gui.app import run
+run(sys.argv[1], ini=Path(sys.argv[2]))
 """
 
 
@@ -34,6 +47,44 @@ def test_as_a_worker_it_ends_when_asked(
     assert worker.state is WorkerState.FINISHED, worker.error
     worker.close()
     assert list(tmp_path.rglob("window.ini"))
+
+
+def test_several_runs_are_shown_at_once_each_in_its_own_window(
+    app: QApplication, no_widgets_left: None, publisher: Publisher, tmp_path: Path
+) -> None:
+    with Publisher() as other:
+        first = open_window(publisher.address, tmp_path / "w.ini")
+        first.open_wanted.emit(other.address)  # what the Open menu does
+        windows = [w for w in app.topLevelWidgets() if isinstance(w, AnalysisWindow)]
+        (second,) = [w for w in windows if w is not first]
+        for source, window, size, frame_id in ((publisher, first, 128, 3), (other, second, 64, 77)):
+            source.wait_subscriber()
+            source.send(make_view(Particle(size=size), frame_id, size=size))
+            show_until(window, lambda window=window: window.session.history.newest is not None)
+        assert "frame 3  ·  128 × 128" in first.panels.map.detail.text()
+        assert "frame 77  ·  64 × 64" in second.panels.map.detail.text()
+        first.close()
+        other.send(make_view(Particle(size=64), 78, size=64))
+        show_until(second, lambda: "frame 78 " in second.panels.map.detail.text())
+        second.close()
+
+
+def test_the_priority_is_lowered_after_the_first_picture(publisher: Publisher, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FOR_LONG, publisher.address, str(tmp_path / "w.ini")]
+    environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        usual = psutil.Process().nice()
+        publisher.wait_subscriber(30.0)
+        assert psutil.Process(process.pid).nice() == usual
+        deadline = time.monotonic() + 30
+        while psutil.Process(process.pid).nice() == usual:
+            assert time.monotonic() < deadline
+            publisher.send(make_view(Particle(size=128), 1, size=128))
+            time.sleep(0.1)
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_the_interpreter_exits_cleanly_again_and_again(publisher: Publisher, tmp_path) -> None:  # type: ignore[no-untyped-def]

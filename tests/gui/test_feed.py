@@ -13,7 +13,7 @@ from streamer.config import SecurityConfig
 from streamer.curve import client_keys, own_keys
 from streamer.errors import UsageError
 from streamer.keys import make_key_files
-from streamer.link import View, encode_view
+from streamer.link import View, encode_status, encode_view
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
 
 PARTICLE = Particle(size=128, n_largest=3)
@@ -80,15 +80,19 @@ def with_header(**fields: object) -> list[object]:
     ("parts", "expected"),
     [
         ([b"weather", b"rain"], "unknown topic"),
-        ([b"view", b"\x93\x01"], "5 parts"),
+        ([b"view", b"\x93\x01"], "6 parts"),
         ([b"status", b"\xc1"], "RunStatus"),
         (with_header(view_height=63), "picture"),
         (with_header(height=10), "64 x 64 px"),
         (with_header(bin_px=0), "px"),
         (with_header(t_received=float("nan")), "no numbers"),
         (with_header(raw_high=float("inf")), "no numbers"),
-        ([*encode_view(VIEW)[:4], bytes(7)], "bytes each"),
-        ([*encode_view(VIEW)[:4], bytes(VIEW.columns.itemsize * 60_000)], "60000 columns"),
+        (with_header(total_atoms_std=float("inf")), "infinite"),
+        (encode_status(make_status(control="tcp://[::1")), "tcp://HOST:PORT"),
+        (encode_status(make_status(path="x" * 100_000)), "100000 characters"),
+        (encode_status(make_status(t=float("nan"))), "without a time"),
+        ([*encode_view(VIEW)[:4], bytes(7), b""], "bytes each"),
+        ([*encode_view(VIEW)[:4], bytes(VIEW.columns.itemsize * 60_000), b""], "60000 columns"),
     ],
 )
 def test_damaged_messages_are_refused_and_the_next_is_taken(

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PySide6.QtCore import QPoint, QPointF, Qt
@@ -11,10 +12,12 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QWidget
 
 from gui.colours import count_colours
+from gui.geometry import inside
 from gui.history import Limits
 from gui.persist import load_settings, open_ini
-from gui.settings import Backdrop, CountsFrom, Region, Settings, ThemeName
+from gui.settings import Backdrop, ContrastMode, CountsFrom, Region, Settings, ThemeName
 from gui.window import AnalysisWindow
+from streamer.link import View
 from tests.gui.conftest import OpenWindow, process_events, show_until
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
 
@@ -254,6 +257,30 @@ def test_hostile_messages_are_ignored_with_a_note(open_window: OpenWindow, publi
     assert newest_id(window) == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["pixel_size_A", "drift_y_px", "total_atoms", "ood_score", "t_published", "raw_low"]
+)
+@pytest.mark.parametrize("value", [1e300, -1e300, float("inf"), float("nan"), 0.0])
+def test_absurd_values_do_not_keep_the_next_frame_from_being_shown(
+    open_window: OpenWindow, publisher: Publisher, name: str, value: float
+) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(2))
+    sound = make_view(PARTICLE, 2, size=256)
+    header = msgspec.structs.replace(sound.header, **{name: value})
+    publisher.send(View(header, sound.raw, sound.denoised, sound.columns))
+    publisher.send(make_view(PARTICLE, 3, size=256))
+    show_until(window, lambda: newest_id(window) == 3)
+    column = sound.columns[4]
+    window.commands.select(float(column["y"]), float(column["x"]))
+    window.commands.step_back()
+    window.draw_timeline()
+    process_events()
+    window.commands.go_live()
+    window.tick()
+    assert "frame 3 " in window.panels.map.detail.text()
+
+
 def test_markup_in_a_status_is_shown_as_text(open_window: OpenWindow, publisher: Publisher) -> None:
     window = open_window()
     publisher.send(make_status(source="<h1>big</h1>", missing=1, note="<b>x</b>"))
@@ -340,6 +367,68 @@ def test_a_region_counts_the_atoms_inside(open_window: OpenWindow, publisher: Pu
     atoms, columns = window.panels.tabs.region.plots
     assert atoms.curves[0].y[-1] == truth["count"][within].sum()
     assert columns.curves[0].y[-1] == within.sum()
+
+
+def test_a_polygon_follows_the_mouse_and_counts_what_it_holds(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(5))
+    window.panels.tabs.setCurrentIndex(1)
+    QTest.mouseClick(window.panels.tabs.polygon, Qt.MouseButton.LeftButton)
+    show_until(window, lambda: window.state.value.roi is not None)
+    before = window.state.value.roi
+    assert before is not None
+    assert len(before) == 6
+    atoms_before = window.panels.tabs.region.plots[0].curves[0].y[-1]
+    viewport = window.panels.map.canvas.viewport()
+    start, end = screen_place(window, *before[0]), screen_place(window, before[0][0] - 60, before[0][1])
+    QTest.mousePress(viewport, Qt.MouseButton.LeftButton, pos=start)
+    for step in range(1, 6):
+        QTest.mouseMove(viewport, start + (end - start) * step / 5)
+        process_events()
+    QTest.mouseRelease(viewport, Qt.MouseButton.LeftButton, pos=end)
+    process_events()
+    window.draw_timeline()
+    after = window.state.value.roi
+    assert after is not None
+    assert after[0][0] == pytest.approx(before[0][0] - 60, abs=3)
+    np.testing.assert_allclose(after[1:], before[1:])
+    truth = PARTICLE.columns(4)
+    within = inside(after, truth["y"], truth["x"])
+    atoms = window.panels.tabs.region.plots[0].curves[0].y[-1]
+    assert atoms == truth["count"][within].sum()
+    assert atoms > atoms_before
+    QTest.mouseClick(window.panels.tabs.remove, Qt.MouseButton.LeftButton)
+    assert window.state.value.roi is None
+
+
+def test_contrast_and_averaging_change_the_pixels_on_screen(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(6))
+    window.commands.show_region(Region(127.5, 127.5, 60.0))
+    process_events()
+
+    def grey() -> np.ndarray:
+        window.tick()
+        process_events()
+        picture = window.panels.raw.canvas.grab().toImage().convertToFormat(QImage.Format.Format_Grayscale8)
+        pixels = np.frombuffer(picture.constBits(), np.uint8).reshape(picture.height(), -1)
+        return pixels[: picture.height() - 60, : picture.width()].astype(float)  # above the scale bar
+
+    automatic = grey()
+    window.settings.change(contrast=ContrastMode.MANUAL, manual_levels=(0.0, 0.3))
+    bright = grey()
+    assert bright.mean() > automatic.mean() + 20
+    QTest.keyClick(window, Qt.Key.Key_X)
+    assert window.settings.value.contrast is ContrastMode.AUTO
+    np.testing.assert_array_equal(grey(), automatic)
+    window.settings.change(average_frames=4)
+    averaged = grey()
+    assert averaged.std() < automatic.std() - 3
+    assert window.panels.raw.detail.text() == "mean of 4"
 
 
 def test_zoom_is_linked_and_the_scale_bar_follows(open_window: OpenWindow, publisher: Publisher) -> None:

@@ -11,8 +11,16 @@ from numpy.typing import NDArray
 
 from pipeline.backends import IN_FLIGHT, Backend, BatchShape, NetworkOutput
 from pipeline.networks import Networks
+from pipeline.particle_networks import PATCH_PX, AnyNetworks, ParticleNetworks
 from streamer.errors import BackendError
-from tests.pipeline.tiny_networks import MAX_COUNT, frame_with_columns, network_input
+from tests.pipeline.tiny_networks import (
+    MAX_COUNT,
+    SHAPE_PIXEL_A,
+    VACUUM_COUNTS,
+    frame_with_columns,
+    frame_with_discs,
+    network_input,
+)
 
 SHAPE = BatchShape(2, 64, 96)
 NAMES = ("denoised", "column_probability", "count_logits")
@@ -23,6 +31,12 @@ def batch(*centres: tuple[float, float, int], shape: BatchShape = SHAPE) -> NDAr
     """A batch whose frames hold one column each."""
     size = (shape.height, shape.width)
     return np.concatenate([network_input(frame_with_columns(size, [centre])) for centre in centres])
+
+
+def patches(*diameters_nm: float) -> NDArray[np.float32]:
+    """Restored pictures of one flat particle each, shape (n, 1, 128, 128)."""
+    frames = [frame_with_discs((PATCH_PX, PATCH_PX), [(64, 64, d)], 0.3, SHAPE_PIXEL_A) for d in diameters_nm]
+    return np.stack(frames)[:, None] / np.float32(VACUUM_COUNTS)
 
 
 def give(backend: Backend, frames: NDArray[Any]) -> None:
@@ -43,7 +57,7 @@ class BackendSuite:
     name: str
     answers: bool = True  # whether the outputs mean something (not so for the null backend)
 
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         raise NotImplementedError
 
     @pytest.fixture
@@ -172,3 +186,43 @@ class BackendSuite:
         backend.close()
         with pytest.raises(BackendError, match="load"):
             give(backend, batch((20, 30, 3), (40, 60, 5)))
+
+    def test_shapes_are_told_of_any_number_of_patches(self, particle_networks: ParticleNetworks) -> None:
+        with closing(self.make(particle_networks)) as backend:
+            backend.load(SHAPE)
+            for n in (1, 3, 19):
+                diameters_nm = np.resize([3.0, 6.0, 2.5, 5.5, 4.0], n)
+                logits = backend.classify(backend.device.xp.asarray(patches(*diameters_nm)))
+                assert isinstance(logits, np.ndarray)
+                assert (logits.shape, logits.dtype) == ((n, 2), np.dtype(np.float32))
+                if self.answers:
+                    np.testing.assert_array_equal(logits.argmax(axis=1), diameters_nm > 4.5)
+
+    def test_shapes_are_told_while_batches_are_on_their_way(
+        self, particle_networks: ParticleNetworks
+    ) -> None:
+        """Networks that find no columns answer with a picture alone, which patches do not disturb."""
+        with closing(self.make(particle_networks)) as backend:
+            backend.load(SHAPE)
+            for k in (2, 8):
+                give(backend, batch((20, 30, k), (40, 60, k)))
+            for k in (2, 8):
+                output = backend.collect()
+                before = output.denoised.copy()
+                logits = backend.classify(backend.device.xp.asarray(patches(6.0, 3.0)))
+                assert output.column_probability is output.count_logits is None
+                assert bool((before == output.denoised).all())
+                if self.answers:
+                    assert float(output.denoised[0, 20, 30]) == pytest.approx(2 + k / 10, abs=VALUE_TOLERANCE)
+                    assert logits.argmax(axis=1).tolist() == [1, 0]
+
+    def test_patches_out_of_turn_are_refused(
+        self, backend: Backend, particle_networks: ParticleNetworks
+    ) -> None:
+        backend.load(SHAPE)
+        with pytest.raises(BackendError, match="tell no shapes"):
+            backend.classify(backend.device.xp.asarray(patches(3.0)))
+        with closing(self.make(particle_networks)) as other:
+            if self.answers:
+                with pytest.raises(BackendError, match="call load"):
+                    other.classify(patches(3.0))

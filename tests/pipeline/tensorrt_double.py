@@ -268,7 +268,6 @@ class _Config(_Nothing):
 
 class _Profile(_Nothing):
     def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
-        assert input == "frames"
         assert tuple(min) == tuple(opt) == tuple(max)
         self.shape = list(opt)
 
@@ -318,13 +317,14 @@ class _Engine(_Nothing):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self.input = self.session.get_inputs()[0].name
         self.outputs = [o.name for o in self.session.get_outputs()]
         self.shapes = self._shapes()
 
     num_io_tensors = property(lambda self: 1 + len(self.outputs))
 
     def get_tensor_name(self, index: int) -> str:
-        return ["frames", *self.outputs][index]
+        return [self.input, *self.outputs][index]
 
     def get_tensor_dtype(self, name: str) -> Any:
         return self.machine.enums["DataType"].FLOAT
@@ -336,11 +336,11 @@ class _Engine(_Nothing):
         return self.machine.new("EngineInspector", self)
 
     def compute(self, frames: np.ndarray) -> dict[str, np.ndarray]:
-        return dict(zip(self.outputs, self.session.run(self.outputs, {"frames": frames}), strict=True))
+        return dict(zip(self.outputs, self.session.run(self.outputs, {self.input: frames}), strict=True))
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         answer = self.compute(np.zeros(self.plan["shape"], np.float32))
-        return {"frames": tuple(self.plan["shape"]), **{k: v.shape for k, v in answer.items()}}
+        return {self.input: tuple(self.plan["shape"]), **{k: v.shape for k, v in answer.items()}}
 
 
 class _Context(_Nothing):
@@ -377,7 +377,7 @@ class _Context(_Nothing):
             return cuda.view(addresses[name], n_bytes).view(np.float32).reshape(shapes[name])
 
         def work() -> None:
-            for name, values in self.engine.compute(tensor("frames").copy()).items():
+            for name, values in self.engine.compute(tensor(self.engine.input).copy()).items():
                 tensor(name)[...] = values
 
         cuda.enqueue(stream, work)

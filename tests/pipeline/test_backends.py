@@ -15,6 +15,7 @@ from pipeline.backends.openvino_backend import OpenVinoBackend
 from pipeline.backends.openvino_precision import convolution_seconds, fastest_precision
 from pipeline.backends.quiet_openvino import ov
 from pipeline.networks import INPUT_NAME, Networks, find_networks
+from pipeline.particle_networks import AnyNetworks
 from pipeline.preprocess import normalise
 from streamer.errors import BackendError, UsageError
 from tests.pipeline.backend_suite import BackendSuite
@@ -24,21 +25,21 @@ from tests.pipeline.tiny_networks import MATERIAL, write_networks
 class TestOpenVino(BackendSuite):
     name = "openvino"
 
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         return make_backend("openvino", networks)
 
 
 class TestOpenVinoFloat32(BackendSuite):
     name = "openvino"
 
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         return OpenVinoBackend(networks, threads=1, precision="f32")
 
 
 class TestTorch(BackendSuite):
     name = "torch"
 
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         pytest.importorskip("torch", reason="PyTorch is optional at run time")
         return make_backend("torch", networks, threads=1)
 
@@ -47,7 +48,7 @@ class TestNull(BackendSuite):
     name = "null"
     answers = False
 
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         return make_backend("null", networks)
 
 

@@ -17,10 +17,14 @@ from pipeline.backends import Backend, BatchShape, NetworkOutput, make_backend
 from pipeline.backends.tensorrt_backend import TensorRtBackend
 from pipeline.columns import measure_batch
 from pipeline.networks import Networks, find_networks
+from pipeline.particle_networks import AnyNetworks
+from pipeline.particles import find_particles
+from pipeline.patches import cut_patches, without_neighbours
 from pipeline.prepare import prepare
 from tests.pipeline.backend_suite import NAMES, BackendSuite, give, take
 from tests.pipeline.test_backends import frames, reference, shipped  # noqa: F401  fixtures
 from tests.pipeline.test_columns import draw_maps
+from tests.pipeline.test_particles import LIMITS_NM, PEDESTAL, PIXEL_A, ball, picture
 from tests.pipeline.test_precision import equal_counts
 from tests.pipeline.test_prepare import noise, task
 
@@ -44,24 +48,24 @@ class _Gpu(BackendSuite):
 
 
 class TestTensorRtOnDevice(_Gpu):
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         return TensorRtBackend(networks, engines=self.engines)
 
 
 class TestTensorRtFromHost(_Gpu):
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         return TensorRtBackend(networks, engines=self.engines, on_device=False)
 
 
 class TestTensorRtFloat32(_Gpu):
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         return TensorRtBackend(networks, precision="f32", engines=self.engines)
 
 
 class TestTorchCuda(BackendSuite):
     name = "torch"
 
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         return make_backend("torch", networks)
 
 
@@ -182,3 +186,20 @@ def test_ten_thousand_batches_leave_nothing_behind(tiny_networks: Networks, engi
             if k in (100, 9_999):
                 free.append(cupy.cuda.runtime.memGetInfo()[0])
         assert free[0] - free[1] < 2**20
+
+
+def test_cupy_finds_the_same_particles_as_numpy() -> None:
+    cupy = pytest.importorskip("cupy")
+    image = picture(ball((130, 130), 4.0), ball((380, 60), 4.0), ball((330, 350), 6.0))
+    expected, found = (
+        find_particles(xp.asarray(image), PIXEL_A, PEDESTAL, LIMITS_NM, xp) for xp in (np, cupy)
+    )
+    assert len(expected) == 3
+    for name in ("y", "x", "area", "axes", "touches_border", "outline"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=2e-3, atol=2.0)
+    places = expected.y, expected.x, 4
+    patches = [
+        without_neighbours(cut_patches(xp.asarray(image), *places, xp=xp), expected, 4, xp=xp)
+        for xp in (np, cupy)
+    ]
+    np.testing.assert_allclose(cupy.asnumpy(patches[1]), patches[0], atol=1e-4)

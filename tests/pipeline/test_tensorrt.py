@@ -11,6 +11,7 @@ import pytest
 from pipeline.backends import IN_FLIGHT, Backend, BatchShape
 from pipeline.backends.tensorrt_backend import TensorRtBackend
 from pipeline.networks import Networks
+from pipeline.particle_networks import AnyNetworks
 from streamer.errors import BackendError, DeviceLostError
 from tests.pipeline.backend_suite import SHAPE, BackendSuite, batch, give, take
 from tests.pipeline.cuda_double import CudaDouble
@@ -30,7 +31,7 @@ class Machine:
         monkeypatch.setitem(sys.modules, "cupy", make_cupy(self.cuda))
         monkeypatch.setitem(sys.modules, "tensorrt", make_tensorrt(self.cuda, version, self.faults))
 
-    def backend(self, networks: Networks, **options: Any) -> TensorRtBackend:
+    def backend(self, networks: AnyNetworks, **options: Any) -> TensorRtBackend:
         return TensorRtBackend(networks, engines=self.folder, **options)
 
 
@@ -51,7 +52,7 @@ class _OnDouble(BackendSuite):
         yield
         assert self.machine.cuda.live_bytes == 0, "device or pinned memory was left behind"
 
-    def make(self, networks: Networks) -> Backend:
+    def make(self, networks: AnyNetworks) -> Backend:
         return self.machine.backend(networks, **self.options)
 
 

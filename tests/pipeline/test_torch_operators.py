@@ -56,6 +56,7 @@ CASES: list[tuple[str, dict[str, Any], list[NDArray[Any]]]] = [
     ("Mul", {}, [values(2, 8, 6, 10)]),
     ("Pow", {}, [np.float32(2.0)]),  # type: ignore[list-item]
     ("Reciprocal", {}, []),
+    ("ReduceMax", {"keepdims": 0}, [whole(2, 3)]),
     ("ReduceMean", {"keepdims": 1}, [whole(1)]),
     ("Relu", {}, []),
     ("Reshape", {}, [whole(0, 4, -1)]),
@@ -69,7 +70,7 @@ CASES: list[tuple[str, dict[str, Any], list[NDArray[Any]]]] = [
     ("Transpose", {"perm": [0, 2, 3, 1]}, []),
     ("Unsqueeze", {}, [whole(0, 3)]),
 ]
-INDIRECTLY = {"Constant", "Squeeze"}  # tested below
+INDIRECTLY = {"Constant", "Gemm", "Squeeze"}  # tested below
 
 
 def write(path: Path, nodes: list[onnx.NodeProto], weights: dict[str, NDArray[Any]]) -> Path:
@@ -110,6 +111,28 @@ def test_constants_and_squeezing(tmp_path: Path) -> None:
     ]
     ours, expected = both(write(tmp_path / "three.onnx", nodes, {}))
     np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_linear_layers(tmp_path: Path, transposed: int) -> None:
+    weights = {"axes": whole(2, 3), "w": values(3, 8) if transposed else values(8, 3), "b": values(3)}
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Gemm", ["mean", "w", "b"], ["y"], transB=transposed),
+    ]
+    ours, expected = both(write(tmp_path / "two.onnx", nodes, weights))
+    assert ours.shape == (2, 3)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_linear_layer_with_factors_is_refused(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Gemm", ["mean", "w"], ["y"], alpha=2.0),
+    ]
+    path = write(tmp_path / "two.onnx", nodes, {"axes": whole(2, 3), "w": values(8, 3)})
+    with pytest.raises(BackendError, match="use openvino"):
+        read_graph(path, torch.device("cpu"), ("y",))(torch.from_numpy(X))
 
 
 def test_every_operator_in_the_table_is_tested() -> None:

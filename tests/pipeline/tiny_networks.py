@@ -12,6 +12,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from pipeline.particle_networks import PATCH_PX
+from pipeline.particles import EDGE_A
 from pipeline.preprocess import CONTRAST_UNIT, NOISE_FLOOR
 
 MATERIAL = "tiny"
@@ -19,6 +21,12 @@ MAX_COUNT = 9
 SIGMA_PX = 4.0
 PIXEL_SIZE_A = 0.2
 VACUUM_COUNTS = 2000.0
+PARTICLES = "tinygold"
+SHAPES = ("small", "large")
+SHAPE_PIXEL_A = 0.8
+SHAPE_LIMIT_NM = 4.5
+UNSURE_BELOW = 0.8
+PEDESTAL_PER_A = 0.01
 
 _UNSCALE = float(np.hypot(NOISE_FLOOR, CONTRAST_UNIT))
 
@@ -36,6 +44,41 @@ def write_networks(folder: Path, coarse_logits: bool = False, fragile: bool = Fa
         helper.set_model_props(model, properties)
         onnx.save(model, folder / f"{MATERIAL}_{task}.onnx")
     return folder
+
+
+def write_particle_networks(folder: Path, patch_of: str = "restored", **of_shapes: str) -> Path:
+    """Write networks that restore a particle and tell small ones from large ones; return `folder`.
+
+    The shape network measures the area in which its patch differs from 1 (of a restored picture) or 0 (of a
+    frame) by a tenth or more; a diameter of 4.5 nm is as good as the one or the other.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    level = {"restored": 1.0, "frame": 0.0}[patch_of]
+    shapes = {"classes": '["small", "large"]', "unsure_below": str(UNSURE_BELOW), "input": patch_of}
+    shapes |= {"task": "shapes", "pixel_size_A": str(SHAPE_PIXEL_A), **of_shapes}
+    restore = {"task": "denoise", "pedestal_per_A": str(PEDESTAL_PER_A)}
+    for name, model, more in (("restore", _denoise(False), restore), ("shapes", _shapes(level), shapes)):
+        onnx.checker.check_model(model)
+        helper.set_model_props(model, {"material": PARTICLES, "pixel_size_A": str(PIXEL_SIZE_A), **more})
+        onnx.save(model, folder / f"{PARTICLES}_{name}.onnx")
+    return folder
+
+
+def frame_with_discs(
+    shape: tuple[int, int],
+    discs: list[tuple[float, float, float]],
+    contrast: float = 2 * EDGE_A * PEDESTAL_PER_A,
+    pixel_size_A: float = PIXEL_SIZE_A,
+) -> NDArray[np.uint16]:
+    """Draw flat particles (y, x [px], diameter [nm]) on vacuum; half of the rows must stay untouched.
+
+    With the usual contrast, a smoothed edge has the thickness that counts as one where it was before.
+    """
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    inside = np.zeros(shape, bool)
+    for cy, cx, diameter in discs:
+        inside |= np.hypot(y - cy, x - cx) * pixel_size_A < 5 * diameter
+    return np.rint(VACUUM_COUNTS * (1 + contrast * inside)).astype(np.uint16)
 
 
 def frame_with_columns(
@@ -89,6 +132,31 @@ def _heights(coarse_logits: bool) -> onnx.ModelProto:
         "minus": np.array(-2.0),
     }
     return _model(nodes, weights, {"column_probability": 1, "count_logits": MAX_COUNT})
+
+
+def _shapes(level: float) -> onnx.ModelProto:
+    """Logits of ±40 (share of the patch - that of a disc of 4.5 nm)."""
+    side_nm = PATCH_PX * SHAPE_PIXEL_A / 10
+    limit = np.pi / 4 * (SHAPE_LIMIT_NM / side_nm) ** 2
+    nodes = [
+        helper.make_node("Conv", ["patch", "tenfold", "level"], ["difference"]),
+        helper.make_node("Mul", ["difference", "difference"], ["square"]),
+        helper.make_node("Clip", ["square", "low", "high"], ["inside"]),
+        helper.make_node("ReduceMean", ["inside", "axes"], ["share"], keepdims=0),
+        helper.make_node("Mul", ["share", "slopes"], ["steep"]),
+        helper.make_node("Add", ["steep", "offsets"], ["logits"]),
+    ]
+    slopes = np.array([-40.0, 40.0])
+    weights = {
+        "tenfold": np.full((1, 1, 1, 1), 10.0), "level": np.array([-10 * level]),
+        "low": np.array(0.0), "high": np.array(1.0), "slopes": slopes, "offsets": -slopes * limit,
+    }  # fmt: skip
+    initialisers = [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()]
+    initialisers.append(numpy_helper.from_array(np.array([2, 3]), "axes"))
+    patch = helper.make_tensor_value_info("patch", TensorProto.FLOAT, ["N", 1, PATCH_PX, PATCH_PX])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(SHAPES)])
+    graph = helper.make_graph(nodes, "tiny shapes", [patch], [logits], initialisers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
 def _weights(of_contrast: list[float]) -> NDArray[np.float64]:

@@ -33,6 +33,7 @@ from streamer.link import Task, decode_task, encode_analyser, encode_failure, en
 from streamer.records import (
     CHANGE_DTYPE,
     COLUMN_DTYPE,
+    PARTICLE_DTYPE,
     AnalyserInfo,
     AnalyserLost,
     Compression,
@@ -185,6 +186,19 @@ class Analyser:
         self._socket.close()
 
 
+def particles_of(frame_id: int) -> np.ndarray[Any, Any]:
+    """Make up to two particles whose every value tells which frame they belong to."""
+    particles = np.zeros(frame_id % 3, PARTICLE_DTYPE)
+    particles["y"], particles["x"] = frame_id + 0.25, np.arange(len(particles))
+    particles["centre"], particles["size"], particles["area"] = frame_id / 40, 3 + frame_id, 7 + frame_id
+    particles["axes"], particles["touches_border"] = (4 + frame_id, 2 + frame_id), frame_id % 2
+    particles["shape"] = frame_id % 4 - 1
+    particles["shape_probabilities"] = np.nan
+    particles["shape_probabilities"][:, :3] = (0.5, 0.3, 0.2)
+    particles["outline"] = frame_id
+    return particles
+
+
 def result_of(task: Task, **changes: Any) -> FrameResult:
     """Make a result whose every value tells which frame it belongs to."""
     header = task.frame.header
@@ -200,6 +214,7 @@ def result_of(task: Task, **changes: Any) -> FrameResult:
         FrameResult(
             header.frame_id, header.key, columns, 10.0 * header.frame_id, 1.5, t, t + 0.25, t + 0.5,
             (float(header.frame_id), -1.0), 0.125, fused_atoms=10.5 * header.frame_id, changes=noticed,
+            particles=particles_of(header.frame_id),
         ),
         **changes,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Messages between our own processes: what is sent comes back; garbage is a MessageError and no more."""
 
 import contextlib
+import struct
 from math import isnan, nan
 
 import msgpack
@@ -14,6 +15,9 @@ from streamer.errors import MessageError
 from streamer.records import (
     CHANGE_DTYPE,
     COLUMN_DTYPE,
+    MOST_SHAPES,
+    OUTLINE_POINTS,
+    PARTICLE_DTYPE,
     AnalyserInfo,
     AnalyserLost,
     Compression,
@@ -44,6 +48,13 @@ def _columns(n: int = 3) -> np.ndarray:
     return columns
 
 
+def _particles(n: int = 2) -> np.ndarray:
+    particles = np.zeros(n, PARTICLE_DTYPE)
+    particles["y"], particles["shape"] = np.arange(n) + 0.25, np.arange(n) - 1
+    particles["shape_probabilities"][:, :2] = (0.25, 0.75)
+    return particles
+
+
 def _result(**changes: object) -> FrameResult:
     fields = {
         "frame_id": 7, "key": KEY, "columns": _columns(), "total_atoms": 6.0, "total_atoms_std": 0.5,
@@ -60,7 +71,7 @@ def _view() -> link.View:
         mean_counts=1.5,
     )  # fmt: skip
     raw = np.arange(24, dtype=np.uint8).reshape(4, 6)
-    return link.View(header, raw, raw[::-1], _columns())
+    return link.View(header, raw, raw[::-1], _columns(), _particles())
 
 
 def test_task_passes_the_payload_on_without_a_copy() -> None:
@@ -85,7 +96,7 @@ def test_task_header_bytes_are_fixed() -> None:
 def test_result_comes_back(maps: bool) -> None:
     image = np.arange(24, dtype=np.float16).reshape(4, 6) if maps else None
     changes = np.array([(4, 1.5, 2.5, 3, 0, 0.75)], CHANGE_DTYPE)
-    sent = _result(denoised=image, atom_count=image, changes=changes, fused_atoms=5.5)
+    sent = _result(denoised=image, atom_count=image, changes=changes, fused_atoms=5.5, particles=_particles())
     got = link.decode_result(_views(link.encode_result(sent)))
     assert isinstance(got, FrameResult)
     assert got.frame_id == 7
@@ -93,6 +104,7 @@ def test_result_comes_back(maps: bool) -> None:
     assert isnan(got.ood_score)
     np.testing.assert_array_equal(got.columns, sent.columns)
     np.testing.assert_array_equal(got.changes, changes)
+    np.testing.assert_array_equal(got.particles, sent.particles)
     assert got.fused_atoms == 5.5
     assert isnan(got.fused_atoms_std)
     for stored in (got.denoised, got.atom_count):
@@ -112,7 +124,34 @@ def test_view_comes_back() -> None:
     np.testing.assert_array_equal(got.raw, sent.raw)
     np.testing.assert_array_equal(got.denoised, sent.denoised)
     np.testing.assert_array_equal(got.columns, sent.columns)
+    np.testing.assert_array_equal(got.particles, sent.particles)
     assert got.header.view_width == 6
+
+
+def test_a_result_without_particles_takes_no_bytes_for_them() -> None:
+    parts = link.encode_result(_result())
+    assert (len(parts), parts[5]) == (6, b"")
+
+
+def test_particle_bytes_are_fixed() -> None:
+    """A row as docs/wire-format.md lists it, written by `struct` from nothing but that table."""
+    values = [150.5, 160.25, 3.01, 3.205, 5.5, 6.0, 5.0, 23.75]
+    probabilities = [0.25, 0.75, *[nan] * (MOST_SHAPES - 2)]
+    outline = [float(i) for i in range(2 * OUTLINE_POINTS)]
+    golden = struct.pack(f"<8fb8fB{2 * OUTLINE_POINTS}f", *values, 1, *probabilities, 1, *outline)
+    row = np.zeros(1, PARTICLE_DTYPE)
+    row["y"], row["x"], row["centre"], row["size"] = 150.5, 160.25, (3.01, 3.205), 5.5
+    row["axes"], row["area"], row["shape"], row["touches_border"] = (6.0, 5.0), 23.75, 1, 1
+    row["shape_probabilities"], row["outline"] = probabilities, np.reshape(outline, (-1, 2))
+    assert link.encode_result(_result(particles=row))[5] == golden
+    assert PARTICLE_DTYPE.itemsize == len(golden) == 258
+
+
+def test_particles_cut_short_are_refused() -> None:
+    parts = link.encode_result(_result(particles=_particles()))
+    parts[5] = bytes(parts[5])[:-1]
+    with pytest.raises(MessageError, match="particles take 258 bytes each, got 515 bytes"):
+        link.decode_result(_views(parts))
 
 
 def test_unknown_pixel_type_is_refused() -> None:
@@ -143,15 +182,16 @@ def test_a_truncated_view_is_refused(cut) -> None:  # type: ignore[no-untyped-de
     index = cut.draw(st.integers(1, len(parts) - 1))
     length = cut.draw(st.integers(0, len(parts[index]) - 1))
     parts[index] = parts[index][:length]
-    if index == 4 and length % COLUMN_DTYPE.itemsize == 0:
-        assert len(link.decode_view(_views(parts)).columns) == length // COLUMN_DTYPE.itemsize
+    table = {4: ("columns", COLUMN_DTYPE), 5: ("particles", PARTICLE_DTYPE)}.get(index)
+    if table is not None and length % table[1].itemsize == 0:
+        assert len(getattr(link.decode_view(_views(parts)), table[0])) == length // table[1].itemsize
     else:
         with pytest.raises(MessageError):
             link.decode_view(_views(parts))
 
 
 def test_an_analyser_introduces_itself() -> None:
-    info = AnalyserInfo("openvino", "CPU", "FP32", "2025.3", {"heights.onnx": "ab" * 32})
+    info = AnalyserInfo("openvino", "CPU", "FP32", "2025.3", {"heights.onnx": "ab" * 32}, "", ("cube",))
     assert link.decode_result(_views(link.encode_analyser(info))) == info
 
 
