@@ -62,7 +62,7 @@ def main(config: GoldEvaluateConfig) -> Path:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     report = report_of(rows, classify.unsure_below, config, count)
-    (out / "gold.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / "gold.json").write_text(json.dumps(without_nan(report), indent=1) + "\n", encoding="utf-8")
     (out / "gold.md").write_text(as_markdown(report), encoding="utf-8")
     detail = rows[rows["dose_e_per_A2"] >= config.detail_from_e_per_A2]
     plot_confusion(np.array(report["confusion"]), SHAPES, out / "gold_confusion.png")
@@ -172,15 +172,31 @@ def table(title: str, rows: Iterable[tuple[str, dict[str, float]]], names: tuple
         "|" + "---|" * (len(names) + 1),
     ]
     for label, row in rows:
-        cells = (HEADINGS[n][1].format(row[n] * HEADINGS[n][2]) for n in names)
+        cells = (cell(name, row[name]) for name in names)
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def cell(name: str, value: float) -> str:
+    """Write a number as its column wants it; where nothing is sure, there is no share to tell."""
+    _, form, factor = HEADINGS[name]
+    return "–" if np.isnan(value) else form.format(value * factor)
+
+
+def without_nan(values: Any) -> Any:
+    """Return a report with null for what is not a number, which JSON has no word for."""
+    if isinstance(values, dict):
+        return {name: without_nan(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [without_nan(value) for value in values]
+    return None if isinstance(values, float) and np.isnan(values) else values
 
 
 def as_markdown(report: dict[str, Any]) -> str:
     """Return the report as text."""
     reached = report["detail"]["balanced_recall"]
     doses = report["by_dose"].items()
+    times = "once" if report["views"] == 1 else f"{report['views']} times"
     verdict = f"floor {'met' if reached >= GOAL else 'missed'}, aim {'met' if reached >= AIM else 'missed'}"
     conditions = [
         table(CONDITIONS[name], [(f"{r['low']:.1f} to {r['high']:.1f}", r) for r in rows], SHAPE_COLUMNS)
@@ -189,7 +205,7 @@ def as_markdown(report: dict[str, Any]) -> str:
     parts = [
         "# Gold networks on held-out particles\n",
         f"{report['particles']} particles of the {report['split']} split on membranes of that split, each "
-        f"seen {report['views']} times; lens, membrane, detector and noise drawn from the ranges in "
+        f"seen {times}; lens, membrane, detector and noise drawn from the ranges in "
         "`training/gold_data.py`, any orientation. Written by `atomstream evaluate --material gold`.\n",
         f"Balanced recall over six shapes from {report['detail_from_e_per_A2']:g} e/Å² on: "
         f"**{100 * reached:.1f} %** (floor {100 * GOAL:g} %, aim {100 * AIM:g} %: {verdict}). An answer is "
