@@ -26,12 +26,13 @@ from pipeline.assembly import FrameAssembly, find_in_batch
 from pipeline.backends import Backend, start_backend
 from pipeline.columns import ColumnHeights
 from pipeline.engine import Engine, Slot
-from pipeline.networks import Networks, find_networks
+from pipeline.networks import Networks
+from pipeline.particle_networks import networks_for
 from pipeline.prepare import PreparedFrame, prepare
 from pipeline.steady import Steadier
 from streamer.clock import RunClock
 from streamer.config import AnalysisConfig, RunConfig
-from streamer.errors import BackendError, MessageError
+from streamer.errors import BackendError, MessageError, UsageError
 from streamer.link import Task
 from streamer.records import AnalyserInfo, FrameFailure, FrameHeader, FrameResult, SeriesStart
 
@@ -95,9 +96,23 @@ Answer = tuple[FrameResult, Seen] | FrameFailure
 
 
 def networks_of(config: RunConfig) -> Networks:
-    """Find the networks that a run asks for."""
+    """Find the networks that a run asks for.
+
+    Raises
+    ------
+    BackendError
+        If one is missing or unfit.
+    UsageError
+        If they are those that tell particles' shapes.
+    """
     folder = Path(config.analysis.models) if config.analysis.models else None
-    return find_networks(folder, config.analysis.material)
+    networks = networks_for(folder, config.analysis.material)
+    if isinstance(networks, Networks):
+        return networks
+    raise UsageError(
+        f"reprocess counts columns, and the networks for {config.analysis.material} tell particles' shapes:"
+        " analyse the recording again with 'atomstream replay'"
+    )
 
 
 def engine_of(config: RunConfig) -> AnalyserInfo:
