@@ -88,7 +88,7 @@ class Engine:
         return info
 
     def start(self, slots: list[Slot]) -> None:
-        """Start computing `slots`, all of one shape; places that they leave free hold an earlier batch.
+        """Start computing `slots`, all of one shape; places that they leave free hold the first once more.
 
         Raises
         ------
@@ -120,4 +120,5 @@ class Engine:
         self._buffers.rotate(-1)
         for place, slot in enumerate(slots):
             batch[place] = slot.frame.input_of(slot.tile)
+        batch[len(slots) :] = batch[:1]  # what an earlier batch left there could spoil this one's answer
         return batch

