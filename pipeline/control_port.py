@@ -11,12 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import zmq
 
 from streamer.clock import RunClock
+from streamer.closing import Closing, short_queue_socket
 from streamer.config import LOCAL_ONLY, ChannelConfig, ControlConfig, SecurityConfig
 from streamer.control import MESSAGE_LIMIT_BYTES, REQUEST, Remote, Reply, Stop, decode_request, encode
 from streamer.curve import Guard
@@ -35,7 +35,7 @@ _SAMPLE_MESSAGES = 500  # taken in at a time, so at most 10,000 a second
 _SAMPLES_LIMIT_BYTES = 64 * 1024
 
 
-class ControlPort:
+class ControlPort(Closing):
     """A ROUTER in a thread; use it as a context manager.
 
     Parameters
@@ -97,14 +97,6 @@ class ControlPort:
         """Whether somebody has asked for the end of the run."""
         return self._stop_wanted.is_set()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Stop the thread, close both addresses, and raise what went wrong in the thread, if anything did."""
         self._end.set()
@@ -116,22 +108,15 @@ class ControlPort:
             raise RunError(f"the control address failed: {self._error}") from self._error
 
     def _open(self, bind: str, stimuli: str) -> None:
-        self._clients = self._socket(zmq.ROUTER, MESSAGE_LIMIT_BYTES)
-        self._ingest = self._socket(zmq.DEALER)
+        context, limits = self._context, (_QUEUE_MESSAGES, _LINGER_MS)
+        self._clients = short_queue_socket(context, zmq.ROUTER, *limits, MESSAGE_LIMIT_BYTES)
+        self._ingest = short_queue_socket(context, zmq.DEALER, *limits)
         self._ingest.bind("tcp://127.0.0.1:0")
         control, samples = self._guard.bind(self._clients, bind), ""
         if stimuli:
-            self._samples = self._socket(zmq.PULL, _SAMPLES_LIMIT_BYTES)
+            self._samples = short_queue_socket(context, zmq.PULL, *limits, _SAMPLES_LIMIT_BYTES)
             samples = self._guard.bind(self._samples, stimuli)
         self.remote = Remote(self._ingest.getsockopt_string(zmq.LAST_ENDPOINT), control, samples)
-
-    def _socket(self, kind: int, message_limit_bytes: int = -1) -> Any:
-        socket = self._context.socket(kind)
-        socket.set(zmq.MAXMSGSIZE, message_limit_bytes)
-        socket.set(zmq.RCVHWM, _QUEUE_MESSAGES)
-        socket.set(zmq.SNDHWM, _QUEUE_MESSAGES)
-        socket.set(zmq.LINGER, _LINGER_MS)
-        return socket
 
     def _run(self) -> None:
         try:

@@ -9,11 +9,11 @@ dropped here is a picture, never a frame of the record.
 import threading
 from contextlib import ExitStack
 from socket import gethostname
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import zmq
 
+from streamer.closing import Closing, short_queue_socket
 from streamer.config import LOCAL_ONLY, SecurityConfig
 from streamer.curve import Guard
 from streamer.errors import RunError
@@ -32,7 +32,7 @@ def shown_address(address: str) -> str:
     return address.replace("//0.0.0.0:", f"//{gethostname()}:")
 
 
-class ViewHub:
+class ViewHub(Closing):
     """An XSUB/XPUB forwarder in a thread; use it as a context manager.
 
     Parameters
@@ -64,8 +64,10 @@ class ViewHub:
         with ExitStack() as undo:
             undo.callback(self._context.destroy, linger=0)
             self._guard = undo.enter_context(Guard(self._context, security))
-            self._publishers = self._open(zmq.XSUB)
-            self._windows = self._open(zmq.XPUB, _SUBSCRIPTION_LIMIT_BYTES)
+            self._publishers = short_queue_socket(self._context, zmq.XSUB, _QUEUE_MESSAGES, _LINGER_MS)
+            self._windows = short_queue_socket(
+                self._context, zmq.XPUB, _QUEUE_MESSAGES, _LINGER_MS, _SUBSCRIPTION_LIMIT_BYTES
+            )
             self._publishers.bind("tcp://127.0.0.1:0")
             self.outer_address = self._guard.bind(self._windows, bind)
             undo.pop_all()
@@ -75,14 +77,6 @@ class ViewHub:
         self._thread = threading.Thread(target=self._run, name="atomstream-hub", daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
         """Stop the thread, close both addresses, and raise what went wrong in the thread, if anything did."""
         self._stop.set()
@@ -91,14 +85,6 @@ class ViewHub:
         self._context.term()
         if self._error is not None:
             raise RunError(f"the view hub failed: {self._error}") from self._error
-
-    def _open(self, kind: int, message_limit_bytes: int = -1) -> Any:
-        socket = self._context.socket(kind)
-        socket.set(zmq.MAXMSGSIZE, message_limit_bytes)
-        socket.set(zmq.RCVHWM, _QUEUE_MESSAGES)
-        socket.set(zmq.SNDHWM, _QUEUE_MESSAGES)
-        socket.set(zmq.LINGER, _LINGER_MS)
-        return socket
 
     def _run(self) -> None:
         try:

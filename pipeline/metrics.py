@@ -5,14 +5,14 @@ status message; the run itself is never asked.
 """
 
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import zmq
 from prometheus_client import start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from streamer.closing import Closing
 from streamer.config import LOCAL_ONLY, SecurityConfig
 from streamer.counters import OutputCounts
 from streamer.curve import encrypt_client, leaves_machine, own_keys
@@ -73,7 +73,7 @@ def _tee_metric(outputs: Sequence[OutputCounts]) -> Metric:
     return frames
 
 
-class Metrics(Collector):
+class Metrics(Collector, Closing):
     """An HTTP server for Prometheus; a context manager.
 
     Parameters
@@ -125,14 +125,6 @@ class Metrics(Collector):
         self._socket.subscribe(STATUS_TOPIC)
         encrypt_client(self._socket, own_keys(security))
         self._socket.connect(hub)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def update(self) -> None:
         """Take in the newest status; called by the supervisor in every round."""

@@ -5,13 +5,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import msgspec
 
+from streamer.closing import Closing
 from streamer.triggers import Event
 
 __all__ = ["Webhooks"]
@@ -23,7 +23,7 @@ _CHECK_S = 0.1
 _log = logging.getLogger(__name__)
 
 
-class Webhooks:
+class Webhooks(Closing):
     """POSTs events as JSON; a context manager.
 
     Parameters
@@ -51,14 +51,6 @@ class Webhooks:
         self._thread = threading.Thread(target=self._run, name="atomstream-webhooks", daemon=True)
         if self._addresses:
             self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def take(self, event: Event) -> None:
         """Call the event's webhook some time soon; never waits."""

@@ -6,7 +6,6 @@ receiver is slower, ZeroMQ's queue fills and the sender waits; it loses nothing 
 """
 
 import itertools
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
@@ -22,6 +21,7 @@ from streamer.compression import encode
 from streamer.config import LOCAL_ONLY, SecurityConfig
 from streamer.curve import Guard
 from streamer.errors import RunError, UsageError
+from streamer.pacing import Pacer
 from streamer.records import Compression, Frame, FrameHeader, SeriesEnd, SeriesKey, SeriesStart, StreamMessage
 from streamer.sources import Scheme, make_encoder
 from streamer.worker import Control
@@ -215,10 +215,10 @@ def _send_all(
     settings: SenderSettings,
     stop: Callable[[], bool],
 ) -> SentCounts:
-    pacer = _Pacer(settings.rate_hz, stop)
-    encoder = make_encoder(settings.scheme, pacer.clock.now())
+    pacer, clock = Pacer(settings.rate_hz, stop), RunClock.start()
+    encoder = make_encoder(settings.scheme, clock.now())
     injected: list[Injected] = []
-    messages = _messages(_encoded(frames, settings.compression), settings, pacer)
+    messages = _messages(_encoded(frames, settings.compression), settings, pacer, clock)
     sent, n_frames, n_bytes, last_id = 0, 0, 0, None
     for outgoing in inject(messages, encoder.encode, settings.faults, injected):
         if outgoing.reconnect:
@@ -237,7 +237,7 @@ def _send_all(
 
 
 def _messages(
-    frames: Iterator[EncodedFrame], settings: SenderSettings, pacer: "_Pacer"
+    frames: Iterator[EncodedFrame], settings: SenderSettings, pacer: Pacer, clock: RunClock
 ) -> Iterator[StreamMessage]:
     """Yield the series' messages, each frame when it is due."""
     first = next(frames, None)
@@ -245,11 +245,9 @@ def _messages(
         raise UsageError("there are no frames to send")
     yield _start(first, settings)
     for frame_id, frame in enumerate(itertools.chain((first,), frames)):
-        if not pacer.wait_until_due(frame_id):
+        if not pacer.wait_for(frame_id):
             break
-        header = FrameHeader(
-            settings.key, frame_id, frame.shape, frame.dtype, frame.compression, pacer.clock.now()
-        )
+        header = FrameHeader(settings.key, frame_id, frame.shape, frame.dtype, frame.compression, clock.now())
         yield Frame(header, memoryview(frame.payload))
     yield SeriesEnd(settings.key)
 
@@ -273,46 +271,3 @@ def _encoded(
 ) -> Iterator[EncodedFrame]:
     for frame in frames:
         yield frame if isinstance(frame, EncodedFrame) else encode_frame(frame, compression)
-
-
-class _Pacer:
-    """Says when frames are due; its clock starts with the first."""
-
-    def __init__(self, rate_hz: float, stop: Callable[[], bool]) -> None:
-        self.clock = RunClock.start()
-        self.late = 0
-        self._interval_s = 1 / rate_hz if rate_hz > 0 else 0.0
-        self._stop = stop
-        self._first = self._last = self._next_check = 0.0
-
-    @property
-    def elapsed_s(self) -> float:
-        """Time from the first frame to the last [s]."""
-        return self._last - self._first
-
-    def wait_until_due(self, n: int) -> bool:
-        """Wait for frame `n`; False if the end was asked for meanwhile."""
-        now = time.perf_counter()
-        if n == 0:
-            self._first = now
-        due = self._first + n * self._interval_s
-        if self._interval_s and now > due + self._interval_s:
-            self.late += 1
-        going_on = self._sleep_until(due)
-        self._last = time.perf_counter()
-        return going_on
-
-    def pause(self, seconds: float) -> None:
-        """Stand still, as a stalling detector does."""
-        self._sleep_until(time.perf_counter() + seconds)
-
-    def _sleep_until(self, due: float) -> bool:
-        while True:
-            now = time.perf_counter()
-            if now >= self._next_check:
-                self._next_check = now + _CHECK_S
-                if self._stop():
-                    return False
-            if now >= due:
-                return True
-            time.sleep(min(due - now, _CHECK_S))

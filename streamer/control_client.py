@@ -1,11 +1,10 @@
 """The asking end of a run's control address: for scripts, which wait, and for windows, which must not."""
 
 import time
-from types import TracebackType
-from typing import Self
 
 import zmq
 
+from streamer.closing import Closing
 from streamer.connection import ConnectionWatch
 from streamer.control import MESSAGE_LIMIT_BYTES, Reply, Request, decode_reply, encode
 from streamer.curve import ClientKeys, encrypt_client
@@ -17,7 +16,7 @@ _QUEUE_MESSAGES = 16
 _LOOK_S = 0.1
 
 
-class ControlLine:
+class ControlLine(Closing):
     """A connection over which requests go out and replies come back, without ever waiting.
 
     Parameters
@@ -83,14 +82,6 @@ class ControlLine:
         self._connection.close()
         self._socket.close()
         self._context.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def ask(address: str, request: Request, timeout_s: float = 5.0, keys: ClientKeys | None = None) -> Reply:

@@ -15,12 +15,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import zmq
 from zmq.utils import z85
 
+from streamer.closing import Closing
 from streamer.config import RunConfig, SecurityConfig
 from streamer.errors import RunError, UsageError
 from streamer.keys import KeyPair, expect_curve, load_pair, load_public
@@ -117,7 +117,7 @@ def expect_secure(config: RunConfig) -> None:
         load_public(Path(path))
 
 
-class Guard:
+class Guard(Closing):
     """Binds sockets of one ZeroMQ context, and answers who may connect; a context manager.
 
     Close the sockets, then the guard, then the context.
@@ -152,14 +152,6 @@ class Guard:
             self._questions.bind(_ZAP_ADDRESS)
             self._thread = threading.Thread(target=self._answer, name="atomstream-guard", daemon=True)
             self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop answering; may be called twice."""

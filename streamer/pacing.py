@@ -47,6 +47,10 @@ class Pacer:
         self._last = time.perf_counter()
         return going_on
 
+    def pause(self, seconds: float) -> None:
+        """Stand still, as a stalling detector does; less long if asked to stop."""
+        self._sleep_until(time.perf_counter() + seconds)
+
     def _sleep_until(self, due: float) -> bool:
         while True:
             now = time.perf_counter()

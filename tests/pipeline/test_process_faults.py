@@ -71,7 +71,7 @@ def test_a_killed_supervisor_leaves_a_closed_file_and_no_process(tmp_path: Path)
     assert alive == []
     assert file_state(out) is FileState.CLOSED
     report = check_file(out)
-    # All notice that they are alone, in any order: the sender may end its series before ingest stops by itself.
+    # They notice that they are alone in any order: the sender may end its series before ingest stops.
     n_unsent = report.planned - report.recorded
     assert (report.state, report.lost) in {("stopped", 0), ("complete", n_unsent)}
     assert report.problems == ()
