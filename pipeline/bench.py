@@ -1,30 +1,24 @@
 """The benchmark: latency against load, batch and frame size, and what limits the whole."""
 
-import os
-import platform
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from pipeline.bench_plan import Case, Extent
 from pipeline.bench_run import Measured, measure
 from pipeline.bench_stages import limit_of, stage_rates
+from pipeline.machine import describe_machine
 from pipeline.plan import Companion
 from streamer.config import AnalysisConfig
 from streamer.records import Frame
 
-__all__ = ["Source", "describe_machine", "run_bench"]
+__all__ = ["Source", "run_bench"]
 
 _POLICIES = ("wait", "latest")
 _STAGE_SHARE = 0.5  # of a run's length, for the loop of one stage
 _LOAD_OF_SWEEPS = 0.7
 _RECORDED_ALONE = 20  # times as many frames as are analysed: recording is so much faster
-_PACKAGES = ("numpy", "pyzmq", "h5py", "openvino", "torch", "dectris-compression")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,33 +133,3 @@ class _Bench:
     def _most_and_part(self, case: Case) -> list[Measured]:
         most = self.capacity(case)
         return [most, self.run(case.at(_LOAD_OF_SWEEPS * most.fps, self.extent.seconds))]
-
-
-def describe_machine() -> dict[str, Any]:
-    """Say what the figures depend on; `load` is what else was running before they were taken."""
-    return {
-        "cpu": _cpu_name(),
-        "cores": os.cpu_count(),
-        "memory_GiB": round(psutil.virtual_memory().total / 2**30, 1),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "packages": {name: found for name in ("atomstream", *_PACKAGES) if (found := _version(name))},
-        "load": round(psutil.getloadavg()[0], 2),
-        "when": time.strftime("%Y-%m-%d %H:%M"),
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
