@@ -59,8 +59,12 @@ def shape_config(config: GoldTrainConfig) -> GoldTrainConfig:
         model=ModelConfig("shapes", (24, 48, 96)),
         shapes=((32, 128),),
         pool=12000,
+        renewed_per_step=2,
         steps=5000,
-        learning_rate=1e-3,
+        learning_rate=1.5e-3,
+        warmup_steps=60,
+        decay_fraction=0.6,
+        average_decay=0.995,
         weight_decay=5e-2,
     )
 
