@@ -385,6 +385,7 @@ def test_a_polygon_follows_the_mouse_and_counts_what_it_holds(
     start, end = screen_place(window, *before[0]), screen_place(window, before[0][0] - 60, before[0][1])
     QTest.mousePress(viewport, Qt.MouseButton.LeftButton, pos=start)
     for step in range(1, 6):
+        QTest.qWait(30)  # pyqtgraph passes over moves that come within 10 ms of the last
         QTest.mouseMove(viewport, start + (end - start) * step / 5)
         process_events()
     QTest.mouseRelease(viewport, Qt.MouseButton.LeftButton, pos=end)
