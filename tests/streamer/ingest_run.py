@@ -335,6 +335,22 @@ def wait_for_rows(path: Path, table: str, n_rows: int) -> None:
         time.sleep(0.02)
 
 
+def wait_for_line(path: Path, beginning: str) -> None:
+    """Wait, as a concurrent reader of the file, until a line of its log begins so."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not any(line.startswith(beginning.encode()) for line in _log_of(path)):
+        assert time.monotonic() < deadline, f"no line {beginning!r} in {_log_of(path)}"
+        time.sleep(0.02)
+
+
+def _log_of(path: Path) -> list[bytes]:
+    try:
+        with h5py.File(path, "r", libver="latest", swmr=True) as file:
+            return list(file["entry/process/log/text"][:])
+    except (OSError, KeyError):  # not there yet, or still being laid out
+        return []
+
+
 def _rows(path: Path, table: str) -> int:
     try:
         with h5py.File(path, "r", libver="latest", swmr=True) as file:
