@@ -24,7 +24,7 @@ from tqdm import tqdm
 from simulator.dataset import content_hash
 from training.checkpoint import Checkpoint, current_commit, load_checkpoint, save_checkpoint
 from training.data import Batch, DrawConfig, Pool, load
-from training.initial import initial_weights
+from training.initial import initial_weights, of_several_frames
 from training.model import DenoiseNet, HeightNet, ModelConfig, Network, make_model
 from training.validate import fit_temperature, make_validation, validate
 
@@ -118,7 +118,7 @@ def heights_loss(column_logit: Tensor, count_logits: Tensor, batch: Batch) -> Te
 
 def denoise_loss(denoised: Tensor, frames: Tensor, clean: Tensor) -> Tensor:
     """Return the mean squared error, each frame weighted by 1 / (0.1 + σ), so that no dose rules."""
-    sigma = frames[:, 1, 0, 0].exp()
+    sigma = frames[:, -1, 0, 0].exp()
     error = ((denoised - clean) ** 2).mean((1, 2, 3))
     return 10.0 * (error / (0.1 + sigma)).mean()
 
@@ -228,7 +228,8 @@ def main(config: TrainConfig, course: Course | None = None) -> Path:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     if config.initial:
-        network.load_state_dict(initial_weights(Path(config.initial)), strict=False)
+        weights = of_several_frames(initial_weights(Path(config.initial)), config.model.frames)
+        network.load_state_dict(weights, strict=False)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     first_step, checkpoint = 0, start_or_resume(config)
     if checkpoint is not None:
