@@ -74,7 +74,7 @@ def movie_input(frames: NDArray[np.float32]) -> NDArray[np.float32]:
     level = np.where(mean.level_counts > 0, mean.level_counts, 1.0)[:, None, None, None]
     scale = np.sqrt(mean.noise**2 + CONTRAST_UNIT**2)[:, None, None, None]
     contrasts = np.clip((frames / level - 1.0) / scale, -CLIP, CLIP)
-    return np.concatenate([contrasts, mean.frames[:, 1:]], axis=1).astype(np.float32)
+    return np.asarray(np.concatenate([contrasts, mean.frames[:, 1:]], axis=1), dtype=np.float32)
 
 
 def shifted(images: Tensor, y_px: Tensor, x_px: Tensor) -> Tensor:
@@ -83,7 +83,8 @@ def shifted(images: Tensor, y_px: Tensor, x_px: Tensor) -> Tensor:
     gy, gx = torch.fft.fftfreq(height)[:, None], torch.fft.rfftfreq(width)[None]
     phase = 2.0 * torch.pi * (gy * y_px + gx * x_px)
     moved = torch.fft.rfft2(images) * torch.polar(torch.ones_like(phase), -phase)
-    return torch.fft.irfft2(moved, s=(height, width))
+    result: Tensor = torch.fft.irfft2(moved, s=(height, width))
+    return result
 
 
 class MoviePool:

@@ -31,8 +31,8 @@ class MovieTrainConfig(TrainConfig):
     model: ModelConfig = field(default_factory=lambda: ModelConfig("denoise", (32, 64, 96), FRAMES))
     movies: MovieDraw = field(default_factory=MovieDraw)
     shapes: tuple[tuple[int, int], ...] = ((14, 96), (8, 128), (3, 224))
-    steps: int = 6000
-    pool: int = 512
+    steps: int = 2600
+    pool: int = 256
     renewed_per_step: int = 1
     learning_rate: float = 1e-3
     decay_fraction: float = 0.8
