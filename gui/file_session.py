@@ -59,7 +59,7 @@ class FileSession:
         return self.history.path.stem
 
     def take(self) -> bool:
-        """Read a file that has grown; never a new series."""
+        """Read a file that has grown, and a little more of its dose; never a new series."""
         now = self._clock()
         if now - self._reloaded > _RELOAD_S:
             self._reloaded = now
@@ -69,6 +69,7 @@ class FileSession:
                 self.history.reload()
                 self.channels = self.history.channels
                 self.status = _status(self.history)
+        self.history.look_at_dose()
         return False
 
     def scene(self, state: ViewState) -> Scene:

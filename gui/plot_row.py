@@ -9,6 +9,7 @@ from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.band_item import BandItem
+from gui.format import time_text
 from gui.labels import plain_label, set_text
 from gui.series import Curve, Plot, named_readings
 from gui.theme import Theme, number_font
@@ -86,7 +87,7 @@ class PlotRow(QWidget):
         for band, curve in zip(self._bands, plot.curves, strict=True):
             if band is not None and curve.low is not None and curve.high is not None:
                 band.draw(curve.x, curve.low, curve.high)
-        low_y, high_y = plot.limits or _y_range(plot.curves)
+        low_y, high_y = plot.limits or _y_range(plot.curves, plot.least_span)
         margin = 0.08 * (high_y - low_y)
         self.box.setRange(xRange=x_range, yRange=(low_y - margin, high_y + margin), padding=0)
         self.line.setVisible(cursor_s is not None)
@@ -120,7 +121,7 @@ def _canvas(box: Any, theme: Theme, *, is_last: bool) -> Any:
     left.setWidth(_AXIS_WIDTH_PX)
     left.setGrid(26)
     bottom.setHeight(_AXIS_HEIGHT_PX if is_last else 3)
-    bottom.tickStrings = lambda values, scale, spacing: [f"{value:g} s" for value in values]
+    bottom.tickStrings = lambda values, scale, spacing: [time_text(value) for value in values]
     for axis in (left, bottom):
         axis.linkToView(box)
         axis.setPen(pg.mkPen(theme.line))
@@ -150,13 +151,13 @@ def _reading(row: QWidget, colour: str) -> QLabel:
     return label
 
 
-def _y_range(curves: tuple[Curve, ...]) -> tuple[float, float]:
-    """Fit the values, and at least a span of 1 % or 1e-3, so that noise alone does not fill the plot."""
+def _y_range(curves: tuple[Curve, ...], least_span: float) -> tuple[float, float]:
+    """Fit the values, and at least 1 % or `least_span`, so that noise alone does not fill the plot."""
     arrays = [a for curve in curves for a in (curve.y, curve.low, curve.high) if a is not None]
     finite = [a[abs(a) < float("inf")] for a in arrays]
     finite = [a for a in finite if a.size]
     if not finite:
         return 0.0, 1.0
     low, high = min(float(a.min()) for a in finite), max(float(a.max()) for a in finite)
-    middle, span = (low + high) / 2, max(high - low, 0.01 * abs(high), 1e-3)
+    middle, span = (low + high) / 2, max(high - low, 0.01 * abs(high), least_span)
     return middle - span / 2, middle + span / 2

@@ -39,7 +39,7 @@ class Scene:
         The frame to be shown.
     newest_t : float
         When the newest frame was received [Unix s].
-    shown_per_s, screen_latency_ms, silent_s, refused, connected
+    shown_per_s, screen_ms, silent_s, refused, connected
         See `gui.status_text`.
     recorded : bool
         Whether this is a file; there is no live view to go back to.
@@ -54,7 +54,7 @@ class Scene:
     newest_t: float = float("nan")
     address: str = ""
     shown_per_s: float = 0.0
-    screen_latency_ms: float = float("nan")
+    screen_ms: tuple[float, float] = (float("nan"), float("nan"))
     silent_s: float = 0.0
     refused: int = 0
     connected: bool = False
@@ -141,7 +141,7 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
     return Drawing(
         title=_title(scene),
         frame=frame,
-        cells=status_cells(scene.status, scene.shown_per_s, scene.screen_latency_ms),
+        cells=status_cells(scene.status, scene.shown_per_s, scene.screen_ms, recorded=scene.recorded),
         light=recording_light(scene.status),
         alarm=alarm(
             scene.status,

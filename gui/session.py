@@ -5,7 +5,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import PurePath
-from statistics import median
+
+import numpy as np
 
 from gui.channels import ChannelHistory
 from gui.feed import Feed
@@ -19,6 +20,7 @@ from streamer.link import RunStatus, View
 __all__ = ["LiveSession"]
 
 _RATE_SPAN_S = 2.0
+_LATENCIES = 200  # of the last pictures drawn, for their percentiles
 _NEWS_S = 8.0  # how long an answer of the run is shown
 _LONGEST_LATENCY_S = 60.0  # beyond it the clocks of two machines are compared, not a delay
 
@@ -50,7 +52,8 @@ class LiveSession:
         self._heard = math.nan
         self._shown: View | None = None
         self._drawn_at: deque[float] = deque()
-        self._latencies_ms: deque[float] = deque(maxlen=25)
+        self._screen_ms = (math.nan, math.nan)
+        self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
 
     def take(self) -> bool:
         """Take in what has arrived; returns whether a new series began."""
@@ -82,7 +85,7 @@ class LiveSession:
             newest_t=math.nan if newest is None else newest.header.t_received,
             address=self._feed.address,
             shown_per_s=self._rate(now),
-            screen_latency_ms=median(self._latencies_ms) if self._latencies_ms else math.nan,
+            screen_ms=self._screen_ms,
             silent_s=0.0 if math.isnan(self._heard) else now - self._heard,
             refused=self._feed.n_refused,
             connected=self._feed.connected,
@@ -100,6 +103,8 @@ class LiveSession:
         latency_s = now - view.header.t_received
         if view is self.history.newest and 0 <= latency_s < _LONGEST_LATENCY_S:
             self._latencies_ms.append(1000 * latency_s)
+            p50, p99 = np.percentile(self._latencies_ms, (50.0, 99.0)).tolist()
+            self._screen_ms = p50, p99
 
     @property
     def connected(self) -> bool:

@@ -54,7 +54,9 @@ def losses(status: RunStatus | None) -> int:
     return 0 if status is None else status.missing + status.damaged + status.bad_messages
 
 
-def status_cells(status: RunStatus | None, shown_per_s: float, screen_latency_ms: float) -> tuple[Cell, ...]:
+def status_cells(
+    status: RunStatus | None, shown_per_s: float, screen_ms: tuple[float, float], *, recorded: bool = False
+) -> tuple[Cell, ...]:
     """Make the strip's cells.
 
     Parameters
@@ -63,15 +65,17 @@ def status_cells(status: RunStatus | None, shown_per_s: float, screen_latency_ms
         None before the first status message.
     shown_per_s : float
         Pictures drawn by this window each second.
-    screen_latency_ms : float
-        Frame received → drawn here [ms]; NaN if it cannot be known.
+    screen_ms : tuple of float
+        Frame received → drawn here, median and 99th percentile [ms]; NaN if it cannot be known.
+    recorded : bool
+        Whether this is a file, which has no delay.
     """
-    screen = Cell(
-        "screen", "SCREEN", rate_text(shown_per_s), f"{value_text(screen_latency_ms, 0, 'ms')} behind"
-    )
+    screen = () if recorded else (_screen(shown_per_s, screen_ms),)
     if status is None:
-        names = ("received", "recorded", "analysed", "skipped", "missing", "damaged", "latency", "disk")
-        return (*(Cell(name, name.upper(), NOTHING) for name in names), screen)
+        names = (
+            "received", "recorded", "analysed", "skipped", "missing", "damaged", "latency", "backend", "disk",
+        )  # fmt: skip
+        return (*(Cell(name, name.upper(), NOTHING) for name in names), *screen)
     s = status
     return (
         Cell("received", "RECEIVED", number_text(s.received), rate_text(s.received_per_s), tip=_tee_text(s)),
@@ -82,9 +86,24 @@ def status_cells(status: RunStatus | None, shown_per_s: float, screen_latency_ms
         _loss("damaged", s.damaged + s.bad_messages, s.received, Severity.BAD),
         Cell("latency", "LATENCY", f"{value_text(s.latency_p50_ms, 0, 'ms')}",
              f"p99 {value_text(s.latency_p99_ms, 0, 'ms')}", tip=_stages_text(s)),
+        _backend(s),
         _disk(s),
-        screen,
+        *screen,
     )  # fmt: skip
+
+
+def _screen(shown_per_s: float, screen_ms: tuple[float, float]) -> Cell:
+    p50, p99 = (value_text(ms, 0, "ms") for ms in screen_ms)
+    tip = f"Pictures drawn here each second\nFrame received → drawn here: p50 {p50}, p99 {p99}"
+    return Cell(
+        "screen", "SCREEN", rate_text(shown_per_s), f"{p50}, p99 {value_text(screen_ms[1], 0)}", tip=tip
+    )
+
+
+def _backend(s: RunStatus) -> Cell:
+    """Name what the networks run on: the library, and where there is more to say, that below it."""
+    name, _, more = s.backend.partition(" ")
+    return Cell("backend", "BACKEND", name or NOTHING, more, tip=s.backend)
 
 
 def _stages_text(s: RunStatus) -> str:

@@ -1,5 +1,6 @@
 """The window: parts wired to the commands, a timer that draws the newest; `gui.resolve` decides."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ from gui.playback import Playback
 from gui.pointer import pointer_texts
 from gui.resolve import FrameDrawing, resolve, resolve_frame, time_range
 from gui.roi_item import polygon_corners, rectangle_corners
-from gui.series import resolve_plots
+from gui.series import accumulated_dose, resolve_plots
 from gui.session import LiveSession
 from gui.settings import Model, Settings, ViewState
 from gui.theme import THEMES, style_sheet
@@ -177,7 +178,11 @@ class AnalysisWindow(QMainWindow):
         shown = history.between(start - 1.0, end + 1.0)
         n_points = self.panels.timeline.width_px()
         pixel_size_A, counts = newest.pixel_size_A, settings.counts
-        plots = resolve_plots(shown, settings.plots, zero, state.t, pixel_size_A, n_points, counts)
+        dose = accumulated_dose(history.rows, state.t, pixel_size_A) if "dose" in settings.plots else math.nan
+        plots = resolve_plots(
+            shown, settings.plots, zero, state.t, pixel_size_A, n_points, counts,
+            of_particles=bool(newest.shapes), dose=dose,
+        )  # fmt: skip
         channels = self.session.channels.channels
         plots += channel_plots(channels, (start, end), zero, state.t, n_points)
         shown_as = (start, end), zero, state.t, n_points

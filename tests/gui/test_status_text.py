@@ -50,11 +50,13 @@ def test_an_acknowledged_loss_is_quiet_until_there_is_another() -> None:
 
 
 def test_cells_are_the_same_before_and_after_the_first_status() -> None:
-    before = [cell.name for cell in status_cells(None, 0.0, float("nan"))]
-    after = {cell.name: cell for cell in status_cells(make_status(missing=1), 24.9, 31.0)}
+    before = [cell.name for cell in status_cells(None, 0.0, (float("nan"), float("nan")))]
+    after = {cell.name: cell for cell in status_cells(make_status(missing=1), 24.9, (31.0, 58.0))}
     assert before == list(after)
     assert after["missing"].severity is Severity.BAD
-    assert after["screen"].detail == "31\u2009ms behind"
+    assert after["screen"].detail == "31\u2009ms, p99 58"
+    assert (after["backend"].value, after["backend"].detail) == ("openvino", "CPU")
+    assert "screen" not in [cell.name for cell in status_cells(make_status(), 0.0, (0.0, 0.0), recorded=True)]
 
 
 @pytest.mark.parametrize(
@@ -89,9 +91,9 @@ def test_the_runs_further_clients_are_named_where_the_mouse_rests() -> None:
         OutputCounts("tcp://127.0.0.1:5", OutputPolicy.LOSSLESS, clients=1, frames=90),
         OutputCounts("tcp://127.0.0.1:6", OutputPolicy.BEST_EFFORT, frames=70, dropped=15, absent=5),
     )
-    received = status_cells(make_status(tee=outputs), 0.0, 0.0)[0]
+    received = status_cells(make_status(tee=outputs), 0.0, (0.0, 0.0))[0]
     assert received.tip.splitlines() == [
         "passed on to tcp://127.0.0.1:5 (lossless): 90",
         "passed on to tcp://127.0.0.1:6 (best-effort): 70, 20 not taken, nobody is connected",
     ]
-    assert status_cells(make_status(), 0.0, 0.0)[0].tip == ""
+    assert status_cells(make_status(), 0.0, (0.0, 0.0))[0].tip == ""
