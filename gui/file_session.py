@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from gui.moments import Moment
 from gui.player import Player
 from gui.recorded import RecordedPast
 from gui.region_note import region_of_note
@@ -50,8 +51,13 @@ class FileSession:
     @property
     def saved_region(self) -> Corners | None:
         """The region of interest that was saved last while the file was recorded."""
-        regions = [region_of_note(text) for text in self.history.notes]
+        regions = [region_of_note(note.text) for note in self.history.notes]
         return next((region for region in reversed(regions) if region is not None), None)
+
+    @property
+    def moments(self) -> list[Moment]:
+        """All notes in the file."""
+        return self.history.notes
 
     @property
     def name(self) -> str:

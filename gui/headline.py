@@ -98,7 +98,7 @@ class _Gauge(QWidget):
 
 def _caption(text: str) -> QLabel:
     label = plain_label(text, "caption")
-    label.setFont(number_font(label.font(), 7.0))
+    label.setFont(number_font(label.font(), 7.5))
     return label
 
 

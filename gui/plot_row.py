@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyqtgraph as pg
+from numpy.typing import NDArray
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QLabel, QVBoxLayout, QWidget
@@ -59,7 +61,8 @@ class PlotRow(QWidget):
         width = 1.0 * self.devicePixelRatioF()  # in physical pixels; above one, lines take ten times as long
         self._curves = [pg.PlotDataItem(pen=pg.mkPen(colours[k], width=width)) for k in range(len(has_band))]
         self.line = pg.InfiniteLine(angle=90, pen=pg.mkPen(theme.mark, width=width))
-        for item in (*self._curves, self.line):
+        self._moments = pg.PlotCurveItem(pen=pg.mkPen(theme.muted, width=width, style=Qt.PenStyle.DashLine))
+        for item in (self._moments, *self._curves, self.line):
             self.box.addItem(item, ignoreBounds=True)
         self._lay_out()
 
@@ -93,6 +96,13 @@ class PlotRow(QWidget):
         self.line.setVisible(cursor_s is not None)
         if cursor_s is not None:
             self.line.setValue(cursor_s)
+
+    def mark(self, x: NDArray[np.float64], text: str) -> None:
+        """Draw a line from below to above at each of `x` [s]; `text` says what they are."""
+        if self.canvas.toolTip() != text:
+            self.canvas.setToolTip(text)
+        low, high = self.box.viewRange()[1]
+        self._moments.setData(np.repeat(x, 2), np.tile((low, high), len(x)), connect="pairs")
 
     def _mouse(self, event: Any, axis: int | None = None) -> None:
         if event.button() != Qt.MouseButton.LeftButton:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gui.channels import ChannelHistory
 from gui.history import SERIES_DTYPE
+from gui.moments import Moment
 from gui.particles import sound_particles
 from pipeline.views import at_frame_pixels, binned, to_uint8
 from streamer.link import View, ViewHeader
@@ -73,7 +74,11 @@ class RecordedPast:
             self.latency_s = file["/entry/process/latency/received_to_published"][:].tolist()
             self._pixel_size_A = float(file["/entry/process/series/pixel_size_nm"][()]) * _A_PER_NM
             self.channels = _channels(file)
-            self.notes = [_decoded(text) for text in file["/entry/process/notes/text"][:]]
+            notes = file["/entry/process/notes"]
+            self.notes = [
+                Moment(t, _decoded(text))
+                for t, text in zip(notes["time"][:].tolist(), notes["text"][:].tolist(), strict=False)
+            ]
             self._map_row = _rows_by_frame(file.get("/entry/maps/frame_id"))
         ledger = self.tables.ledger
         recorded = np.flatnonzero(ledger["stack_row"] >= 0)

@@ -47,6 +47,8 @@ class Scene:
         Why the run does not let this window in; empty if it does.
     said : str
         What the run has answered to this window, while it is news.
+    events : tuple
+        How many triggers have fired, and what the last one said.
     """
 
     view: View | None = None
@@ -61,6 +63,7 @@ class Scene:
     recorded: bool = False
     refusal: str = ""
     said: str = ""
+    events: tuple[int, str] = (0, "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,10 +148,11 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
         light=recording_light(scene.status),
         alarm=alarm(
             scene.status,
-            acknowledged=(state.acknowledged, state.acknowledged_refused),
+            acknowledged=(state.acknowledged, state.acknowledged_refused, state.acknowledged_events),
             silent_s=scene.silent_s,
             refused=scene.refused,
             connected=scene.connected,
+            events=scene.events,
         ),
         badge="   ·   ".join(filter(None, (_past_text(scene, state), _no_fused_text(view, settings)))),
         placeholder=_placeholder(scene),

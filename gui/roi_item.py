@@ -9,6 +9,8 @@ from gui.settings import Corners, Region
 
 __all__ = ["RoiItem", "polygon_corners", "rectangle_corners"]
 
+_HANDLE_PX = 8  # half of it; pyqtgraph's 5 is hard to hit
+
 
 def rectangle_corners(region: Region) -> Corners:
     """Propose a rectangle in the middle of `region`, a third of its size."""
@@ -84,13 +86,17 @@ def _is_rectangle(corners: Corners) -> bool:
 
 def _rectangle(corners: Corners, pen: Any, hover: Any) -> Any:
     (y0, x0), (y1, x1) = corners[0], corners[2]
-    item = pg.RectROI((x0, y0), (x1 - x0, y1 - y0), pen=pen, hoverPen=hover, handlePen=pen)
+    item = pg.RectROI((x0, y0), (x1 - x0, y1 - y0), **_look(pen, hover))
     item.addScaleHandle((0, 0), (1, 1))
     return item
 
 
 def _polygon(corners: Corners, pen: Any, hover: Any) -> Any:
-    return pg.PolyLineROI([(x, y) for y, x in corners], closed=True, pen=pen, hoverPen=hover, handlePen=pen)
+    return pg.PolyLineROI([(x, y) for y, x in corners], closed=True, **_look(pen, hover))
+
+
+def _look(pen: Any, hover: Any) -> dict[str, Any]:
+    return {"pen": pen, "hoverPen": hover, "handlePen": pen, "handleSize": _HANDLE_PX}
 
 
 def _points(item: Any) -> list[Any]:

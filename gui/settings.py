@@ -164,6 +164,8 @@ class ViewState:
         Number of losses the person has seen and confirmed; more of them raise the alarm again.
     acknowledged_refused : int
         The same for messages this window could not read.
+    acknowledged_events : int
+        The same for triggers that have fired.
     """
 
     t: float | None = None
@@ -174,6 +176,7 @@ class ViewState:
     roi: Corners | None = None
     acknowledged: int = 0
     acknowledged_refused: int = 0
+    acknowledged_events: int = 0
 
     @property
     def live(self) -> bool:

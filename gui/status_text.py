@@ -42,11 +42,16 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What cannot be overlooked; `losses` is and `refused` are what an acknowledgement confirms."""
+    """What cannot be overlooked; `losses`, `refused` and `events` are what an acknowledgement confirms.
+
+    Where it is only a trigger that has fired, nothing is wrong: `severity` is a warning then.
+    """
 
     text: str
     losses: int
     refused: int
+    events: int = 0
+    severity: Severity = Severity.BAD
 
 
 def losses(status: RunStatus | None) -> int:
@@ -192,23 +197,26 @@ def recording_light(status: RunStatus | None) -> Cell:
 def alarm(
     status: RunStatus | None,
     *,
-    acknowledged: tuple[int, int],
+    acknowledged: tuple[int, int, int],
     silent_s: float,
     refused: int,
     connected: bool,
+    events: tuple[int, str] = (0, ""),
 ) -> Alarm | None:
-    """Find what must be shouted: losses not yet confirmed, a full disk, a run that fell silent.
+    """Find what must be shouted: losses not yet confirmed, a full disk, a run that fell silent, a trigger.
 
     Parameters
     ----------
     acknowledged : tuple of int
-        Losses (`losses`) and refused messages that were confirmed.
+        Losses (`losses`), refused messages and fired triggers that were confirmed.
     silent_s : float
         Since the last message [s]; 0 while none is expected.
     refused : int
         Messages this window could not read; shown, but no loss of the run.
     connected : bool
         Whether the hub answers.
+    events : tuple
+        How many triggers have fired, and what the last one said.
     """
     texts: list[str] = []
     lost = losses(status)
@@ -223,7 +231,14 @@ def alarm(
             texts.append(f"{what} for {silent_s:.0f} s; this picture is old")
     if refused > acknowledged[1]:
         texts.append(f"{number_text(refused)} messages to this window could not be read and were ignored")
-    return Alarm("   ·   ".join(texts), lost, refused) if texts else None
+    severity = Severity.BAD if texts else Severity.WARN
+    if events[0] > acknowledged[2]:
+        texts.append(_event_text(events[1], events[0] - acknowledged[2]))
+    return Alarm("   ·   ".join(texts), lost, refused, events[0], severity) if texts else None
+
+
+def _event_text(last: str, n: int) -> str:
+    return f"Trigger {last}" + (f"   ({number_text(n)} since the last acknowledgement)" if n > 1 else "")
 
 
 def _loss_text(s: RunStatus) -> str:

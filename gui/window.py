@@ -19,6 +19,7 @@ from gui.file_session import FileSession
 from gui.following import ColumnFollower, RegionFollower
 from gui.help_overlay import HelpOverlay
 from gui.menus import view_menu
+from gui.moments import moments_within
 from gui.panels import Panels
 from gui.persist import load_bytes, save_bytes, save_settings
 from gui.playback import Playback
@@ -85,6 +86,7 @@ class AnalysisWindow(QMainWindow):
         self._apply_theme()
         self._ini = ini
         self._restore()
+        self.panels.setFocus()  # rather than the first button
         self._playback = self._start_playing()
         self.commands.set_roi(session.saved_region)
         self._timer = QTimer(self)
@@ -108,6 +110,7 @@ class AnalysisWindow(QMainWindow):
         parts.tabs.remove.clicked.connect(lambda: commands.set_roi(None))
         parts.alarm.acknowledged.connect(commands.confirm)
         parts.header.live.clicked.connect(commands.go_live)
+        parts.header.hold.clicked.connect(self.pause)
         parts.header.note.clicked.connect(self.write_note)
         parts.header.record.clicked.connect(self.toggle_recording)
         parts.header.next_file.clicked.connect(commands.next_file)
@@ -190,6 +193,7 @@ class AnalysisWindow(QMainWindow):
         region = region_plots(self._region.follow(state.roi, history, _FOLLOW_S), *shown_as)
         axes = (start - zero, end - zero), None if state.t is None else state.t - zero
         self.panels.timeline.draw(plots, *axes)
+        self.panels.timeline.mark(moments_within(self.session.moments, (start, end)), zero)
         self.panels.tabs.draw(column, region, *axes)
         self.panels.tabs.spectrum.draw(self._frame, pixel_size_A)
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from gui.format import bytes_text, duration_text, number_text, rate_text, value_text
+from gui.format import amount_text, bytes_text, duration_text, number_text, rate_text, time_text, value_text
 from gui.status_text import Severity, alarm, recording_light, status_cells
 from streamer.counters import OutputCounts, OutputPolicy
 from streamer.link import RunStatus
 from tests.gui.publisher import make_status
 
-QUIET = {"acknowledged": (0, 0), "silent_s": 0.0, "refused": 0, "connected": True}
+QUIET = {"acknowledged": (0, 0, 0), "silent_s": 0.0, "refused": 0, "connected": True}
 
 
 def text_of(status: RunStatus | None, **fields: object) -> str:
@@ -43,10 +43,24 @@ def test_silence_is_an_alarm_until_the_run_has_ended() -> None:
 
 
 def test_an_acknowledged_loss_is_quiet_until_there_is_another() -> None:
-    assert text_of(make_status(missing=2), acknowledged=(2, 0)) == ""
-    assert "3 missing" in text_of(make_status(missing=3), acknowledged=(2, 0))
+    assert text_of(make_status(missing=2), acknowledged=(2, 0, 0)) == ""
+    assert "3 missing" in text_of(make_status(missing=3), acknowledged=(2, 0, 0))
     assert "could not be read" in text_of(make_status(), refused=1)
-    assert text_of(make_status(), refused=1, acknowledged=(0, 1)) == ""
+    assert text_of(make_status(), refused=1, acknowledged=(0, 1, 0)) == ""
+
+
+def test_a_trigger_is_a_warning_until_it_is_acknowledged_and_a_loss_beside_it_an_alarm() -> None:
+    fired = {"events": (3, "etching: total_atoms 780 is below 800, frame 7")}
+    found = alarm(make_status(), **(QUIET | fired))  # type: ignore[arg-type]
+    assert found is not None
+    assert (found.severity, found.events) == (Severity.WARN, 3)
+    assert "etching" in found.text
+    assert "3 since" in found.text
+    assert text_of(make_status(), **fired, acknowledged=(0, 0, 3)) == ""
+    both = alarm(make_status(missing=1), **(QUIET | fired))  # type: ignore[arg-type]
+    assert both is not None
+    assert both.severity is Severity.BAD
+    assert "etching" in both.text
 
 
 def test_cells_are_the_same_before_and_after_the_first_status() -> None:
@@ -84,6 +98,14 @@ def test_numbers_for_people() -> None:
     assert duration_text(7.9) == "0:07"
     assert value_text(3.14159, 2, "nm") == "3.14\u2009nm"
     assert value_text(float("inf")) == "–"
+    assert value_text(-0.26, 1, "nm") == "−0.3\u2009nm"
+    assert [amount_text(v) for v in (912.4, 163_400.0)] == ["912", "1.63×10⁵"]
+    assert [time_text(v) for v in (40.0, 0.5, 150.0, 3723.0)] == [
+        "40\u2009s",
+        "0.5\u2009s",
+        "2:30",
+        "1:02:03",
+    ]
 
 
 def test_the_runs_further_clients_are_named_where_the_mouse_rests() -> None:
