@@ -4,7 +4,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QToolButton, QWidget
 
-from gui.labels import plain_label, set_severity, set_text
+from gui.labels import plain_label, set_severity, set_text, set_tip
 from gui.resolve import Drawing
 from gui.status_text import Severity
 from gui.theme import THEMES, Theme, number_font
@@ -85,7 +85,7 @@ class Header(QWidget):
         ):
             set_text(label, text)
         set_severity(self.light, light.severity)
-        self.file.setToolTip(light.detail)
+        set_tip(self.file, light.detail)
         set_text(self.said, drawing.said)
         self._draw_remote(drawing)
         self._draw_live(live)

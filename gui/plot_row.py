@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication, QHBoxLayout, QLabel, QVBoxLayout, QW
 
 from gui.band_item import BandItem
 from gui.format import time_text
-from gui.labels import plain_label, set_text
+from gui.labels import plain_label, set_text, set_tip
 from gui.series import Curve, Plot, named_readings
 from gui.theme import Theme, number_font
 
@@ -99,8 +99,7 @@ class PlotRow(QWidget):
 
     def mark(self, x: NDArray[np.float64], text: str) -> None:
         """Draw a line from below to above at each of `x` [s]; `text` says what they are."""
-        if self.canvas.toolTip() != text:
-            self.canvas.setToolTip(text)
+        set_tip(self.canvas, text)
         low, high = self.box.viewRange()[1]
         self._moments.setData(np.repeat(x, 2), np.tile((low, high), len(x)), connect="pairs")
 

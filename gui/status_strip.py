@@ -11,7 +11,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui.labels import plain_label, set_severity, set_text
+from gui.labels import plain_label, set_severity, set_text, set_tip
 from gui.status_text import Alarm, Cell
 from gui.theme import number_font
 
@@ -42,8 +42,7 @@ class _CellView(QWidget):
         ):
             set_text(label, text)
         set_severity(self.value, cell.severity)
-        if self.toolTip() != cell.tip:
-            self.setToolTip(cell.tip)
+        set_tip(self, cell.tip)
 
 
 class StatusStrip(QWidget):

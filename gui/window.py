@@ -253,7 +253,9 @@ class AnalysisWindow(QMainWindow):
         self.help.toggle()
 
     def export_png(self) -> None:
-        """Ask where to, and save the window as a picture."""
+        """Ask where to, and save the window as a picture, everything in it of one frame."""
+        self.draw()
+        self.draw_timeline()
         save_as(self, f"{self.session.name}.png", "PNG", lambda path: save_png(self, path))
 
     def export_svg(self) -> None:

@@ -327,11 +327,13 @@ def test_absurd_values_do_not_keep_the_next_frame_from_being_shown(
 
 def test_markup_in_a_status_is_shown_as_text(open_window: OpenWindow, publisher: Publisher) -> None:
     window = open_window()
-    publisher.send(make_status(source="<h1>big</h1>", missing=1, note="<b>x</b>"))
+    status = make_status(source="<h1>big</h1>", missing=1, note="<b>x</b>", backend="<b>bold</b>")
+    publisher.send(status)
     show_until(window, window.panels.alarm.isVisible)
     assert "<h1>big</h1>" in window.panels.header.title.text()
     assert window.panels.header.title.textFormat() is Qt.TextFormat.PlainText
     assert window.panels.alarm.label.textFormat() is Qt.TextFormat.PlainText
+    assert window.panels.strip.cells["backend"].toolTip() == "<p>&lt;b&gt;bold&lt;/b&gt;</p>"
 
 
 def test_the_window_reconnects_to_a_run_that_comes_back(
