@@ -25,7 +25,7 @@ def set_text(label: QLabel, text: str) -> None:
 def set_tip(widget: QWidget, text: str) -> None:
     """Change what is said where the mouse rests, as it is; an unchanged one costs nothing."""
     shown = text
-    if Qt.mightBeRichText(text):
+    if "<" in text:  # Qt might take it for markup
         shown = f"<p>{escape(text)}</p>".replace("\n", "<br>")
     if widget.toolTip() != shown:
         widget.setToolTip(shown)

@@ -62,6 +62,8 @@ class RoiItem:
         self._item = (
             _rectangle(corners, pen, hover) if _is_rectangle(corners) else _polygon(corners, pen, hover)
         )
+        for handle in self._item.getHandles():
+            _enlarge(handle)
         self._item.setZValue(30)
         self._box.addItem(self._item, ignoreBounds=True)
         self._item.sigRegionChanged.connect(self._report)
@@ -86,17 +88,18 @@ def _is_rectangle(corners: Corners) -> bool:
 
 def _rectangle(corners: Corners, pen: Any, hover: Any) -> Any:
     (y0, x0), (y1, x1) = corners[0], corners[2]
-    item = pg.RectROI((x0, y0), (x1 - x0, y1 - y0), **_look(pen, hover))
+    item = pg.RectROI((x0, y0), (x1 - x0, y1 - y0), pen=pen, hoverPen=hover, handlePen=pen)
     item.addScaleHandle((0, 0), (1, 1))
     return item
 
 
 def _polygon(corners: Corners, pen: Any, hover: Any) -> Any:
-    return pg.PolyLineROI([(x, y) for y, x in corners], closed=True, **_look(pen, hover))
+    return pg.PolyLineROI([(x, y) for y, x in corners], closed=True, pen=pen, hoverPen=hover, handlePen=pen)
 
 
-def _look(pen: Any, hover: Any) -> dict[str, Any]:
-    return {"pen": pen, "hoverPen": hover, "handlePen": pen, "handleSize": _HANDLE_PX}
+def _enlarge(handle: Any) -> None:
+    handle.radius = _HANDLE_PX
+    handle.buildPath()
 
 
 def _points(item: Any) -> list[Any]:

@@ -230,7 +230,8 @@ def alarm(
             what = "Nothing heard from the run" if connected else "Connection to the run lost"
             texts.append(f"{what} for {silent_s:.0f} s; this picture is old")
     if refused > acknowledged[1]:
-        texts.append(f"{number_text(refused)} messages to this window could not be read and were ignored")
+        n = "1 message" if refused == 1 else f"{number_text(refused)} messages"
+        texts.append(f"{n} to this window could not be read: ignored")
     severity = Severity.BAD if texts else Severity.WARN
     if events[0] > acknowledged[2]:
         texts.append(_event_text(events[1], events[0] - acknowledged[2]))

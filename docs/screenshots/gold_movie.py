@@ -1,6 +1,7 @@
 """A short film of four gold particles on carbon for the screenshots, by multislice.
 
-Run: ``python docs/screenshots/gold_movie.py FILE.npy``; takes a minute or two, and needs ``atomstream[simulate]``.
+Run: ``python docs/screenshots/gold_movie.py FILE.npy``; takes a minute or two and needs
+``atomstream[simulate]``.
 """
 
 import sys

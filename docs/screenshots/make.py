@@ -1,10 +1,10 @@
 """Make the screenshots of the documentation: the real window, drawn offscreen, on a real `atomstream demo`.
 
 The demonstration films, records and analyses a simulated particle with the shipped networks; several windows
-look at it at once, one for each picture; a stimulus channel is fed meanwhile. A second one loses two frames. The
-picture of a recording shows the file that the first has left. That of gold shows a recording of four particles
-(`gold_movie.py`), for which ``atomstream[simulate]`` is needed. Takes five minutes; on a slow machine a lower
-``--fps`` and fewer ``--frames`` help.
+look at it at once, one for each picture; a stimulus channel is fed meanwhile. A second one loses two frames.
+The picture of a recording shows the file that the first has left. That of gold shows a recording of four
+particles (`gold_movie.py`), for which ``atomstream[simulate]`` is needed. Takes five minutes; on a slow
+machine a lower ``--fps`` and fewer ``--frames`` help.
 
 Run: ``make screenshots``, or ``python docs/screenshots/make.py [--only NAME] [--out FOLDER]``.
 """
@@ -197,8 +197,8 @@ def record_gold(folder: Path) -> Path:
     film, recording = folder / "gold.npy", folder / "gold_0003.nxs"
     gold_movie(film)
     command = [
-        sys.executable, "-m", "pipeline.cli", "replay", str(film), "--pixel-size-A", str(PIXEL_SIZE_A), "--fps",
-        "2", "--material", "gold", "--headless", "--policy", "wait", "--maps", "every=1", "--out",
+        sys.executable, "-m", "pipeline.cli", "replay", str(film), "--pixel-size-A", str(PIXEL_SIZE_A),
+        "--fps", "2", "--material", "gold", "--headless", "--policy", "wait", "--maps", "every=1", "--out",
         str(recording),
     ]  # fmt: skip
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
