@@ -26,7 +26,7 @@ def value_text(value: float, digits: int = 1, unit: str = "") -> str:
     """Write a value with its unit; a dash where it is unknown."""
     if not math.isfinite(value):
         return NOTHING
-    text = f"{value:.{digits}f}".replace("-", "−")
+    text = f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # + 0.0: no minus before a zero
     return f"{text}{_THIN_SPACE + unit if unit else ''}"
 
 

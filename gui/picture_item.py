@@ -12,8 +12,10 @@ class PictureItem(pg.ImageItem):  # type: ignore[misc]
     What is dimmed belongs into the lookup table: with an opacity a picture takes the slow way again.
     """
 
+    qimage: QImage | None
+
     def render(self) -> None:
         """See pyqtgraph."""
         super().render()
-        if not self._unrenderable:
+        if self.qimage is not None:
             self.qimage = self.qimage.convertToFormat(QImage.Format.Format_RGB32)

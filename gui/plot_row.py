@@ -112,7 +112,7 @@ class PlotRow(QWidget):
 
 
 class _ValueAxis(pg.AxisItem):  # type: ignore[misc]
-    """Leaves every second number out where a plot is too low for all of them."""
+    """Leaves every second number out where a plot is too low for all of them, but not all."""
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         """See pyqtgraph."""
@@ -120,8 +120,9 @@ class _ValueAxis(pg.AxisItem):  # type: ignore[misc]
         low, high = self.range
         if spacing * self.height() >= _NUMBER_HEIGHT_PX * (high - low):
             return texts
-        even = (round(value / spacing) % 2 == 0 for value in values)
-        return [text if keep else "" for text, keep in zip(texts, even, strict=True)]
+        even = [round(value / spacing) % 2 == 0 for value in values]
+        kept = even if any(even) else [True] * len(even)
+        return [text if keep else "" for text, keep in zip(texts, kept, strict=True)]
 
 
 def _canvas(box: Any, theme: Theme, *, is_last: bool) -> Any:

@@ -99,6 +99,7 @@ def test_numbers_for_people() -> None:
     assert value_text(3.14159, 2, "nm") == "3.14\u2009nm"
     assert value_text(float("inf")) == "–"
     assert value_text(-0.26, 1, "nm") == "−0.3\u2009nm"
+    assert value_text(-0.004, 2, "nm") == "0.00\u2009nm"
     assert [amount_text(v) for v in (912.4, 163_400.0)] == ["912", "1.63×10⁵"]
     assert [time_text(v) for v in (40.0, 0.5, 150.0, 3723.0)] == [
         "40\u2009s",
