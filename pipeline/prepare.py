@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.device import HOST, Device
-from pipeline.preprocess import Array, normalise, pad_to_multiple, resample_to, usable_pixels, vacuum_level
+from pipeline.preprocess import (
+    Array,
+    normalise,
+    pad_to_multiple,
+    resample_to,
+    to_host,
+    usable_pixels,
+    vacuum_level,
+)
 from streamer.errors import GeometryError
 from streamer.link import Task
 from streamer.pixels import nodata_value
@@ -44,7 +52,7 @@ class PreparedFrame:
         Of `image`, at the specimen [Å].
     levels : array of float32, shape (2,)
         Vacuum level [counts] and the noise's standard deviation in units of it.
-    drift_px : tuple of float
+    drift : array of float64, shape (2,), or tuple of float
         (y, x) against the series' first frame, in pixels of `image`; NaN if it was not measured.
     """
 
@@ -57,7 +65,7 @@ class PreparedFrame:
     network_shape: tuple[int, int]
     pixel_size_A: float
     levels: Array
-    drift_px: tuple[float, float] = (nan, nan)
+    drift: Array = (nan, nan)
 
     @property
     def level_counts(self) -> float:
@@ -68,6 +76,14 @@ class PreparedFrame:
     def noise(self) -> float:
         """The noise's standard deviation in units of the vacuum level; waits as `level_counts`."""
         return float(self.levels[1])
+
+    @property
+    def drift_px(self) -> tuple[float, float]:
+        """Drift (y, x) [px of `image`] on the host; waits as `level_counts`."""
+        if isinstance(self.drift, tuple):
+            return self.drift
+        y, x = to_host(self.drift, self.xp).tolist()
+        return y, x
 
     @property
     def scale(self) -> tuple[float, float]:

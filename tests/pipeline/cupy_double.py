@@ -188,6 +188,7 @@ def _kinds(cuda: CudaDouble) -> Any:
         nbytes = property(lambda self: self._array.nbytes)
         flags = property(lambda self: self._array.flags)
         T = property(lambda self: ndarray(self._array.T))
+        real = property(lambda self: ndarray(self._array.real))
         data = property(lambda self: MemoryPointer(self._array.ctypes.data))
 
         def set(self, arr: np.ndarray, stream: Stream) -> None:
