@@ -36,7 +36,8 @@ TARGETS = (*ZMQ_SCHEMES, Scheme.MERLIN)
 LIMIT_BYTES = 1 << 16
 MOST_ALLOCATED_BYTES = 32 * LIMIT_BYTES  # a message decoded into Python objects takes several times its size
 MOST_CPU_S = 5.0  # of a session, which takes some milliseconds; of this thread, so not of a busy machine
-HANG_S = 100.0  # then the stack is shown and the program ends
+HANG_S = 100.0  # of a session; then the stack is shown and the program ends
+WATCH_S = 5.0  # how often the watch is set anew
 N_MESSAGES = 20
 DAMAGED_SHARE = 0.6
 KEY = SeriesKey(1, "fuzz")
@@ -66,17 +67,21 @@ def run(
     """
     outcomes: Counter[str] = Counter()
     findings: list[Finding] = []
-    deadline = time.monotonic() + seconds
+    now = watched = time.monotonic()
+    deadline = now + seconds
+    faulthandler.dump_traceback_later(HANG_S, exit=True)
     tracemalloc.start()
     try:
         for session in sessions:
-            if not session % 1000:
+            if now - watched > WATCH_S:
                 faulthandler.dump_traceback_later(HANG_S, exit=True)
+                watched = now
             try:
                 outcomes.update(_session(target, session))
             except Exception as error:
                 findings.append(Finding(target, session, f"{type(error).__name__}: {error}"))
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 break
     finally:
         faulthandler.cancel_dump_traceback_later()

@@ -1,15 +1,15 @@
 """Whether a replayed file keeps the analysis as busy as frames that cost nothing.
 
-Three sources take turns, several times, each in a whole run of its own (sender, ingest, analyser, file), on the
-same frames of the simulated movie, with every frame analysed:
+Three sources take turns, several times, each in a whole run of its own (sender, ingest, analyser, file), on
+the same frames of the simulated movie, with every frame analysed:
 
 ``memory`` messages made beforehand, sent as fast as they are taken: the analysis' limit in this run;
 ``nxs``    the file that a run has recorded of the same stream: its payloads are sent on as stored;
 ``npy``    the same frames as an array on disk: each is read, made counts and compressed.
 
-The files are warm: they have been read before. Rates are those of the results, from the first to the last; what
-is compared is each file's rate with memory's in the same turn. The goal is 0.95. Besides, each file is streamed
-to a receiver that does nothing: what replay can do by itself.
+The files are warm: they have been read before. Rates are those of the results, from the first to the last;
+what is compared is each file's rate with memory's in the same turn. The goal is 0.95. Besides, each file is
+streamed to a receiver that does nothing: what replay can do by itself.
 
 Run it on a quiet machine: ``python -m benchmarks.replay``.
 """
