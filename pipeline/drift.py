@@ -155,7 +155,7 @@ def _binned(contrast: Array, xp: ModuleType) -> Array:
 
 
 def _highest(strength: Array, xp: ModuleType) -> tuple[Array, Array, Array]:
-    """Return row and column of the four highest pixels apart, and which may be the highest between the pixels.
+    """Return row and column of the four highest pixels, and which may be the highest between the pixels.
 
     `strength` (h, w) is used up.
     """

@@ -126,6 +126,7 @@ class TensorRtBackend:
         """Queue upload, networks and download; returns at once."""
         check_batch(frames, self._shape, self._networks.channels, len(self._in_flight), self.device.xp)
         buffers = self._turns[0]
+        buffers.held = frames  # also if what follows fails: a copy may be on its way
         with cuda_errors("starting a batch"):
             self._used_link.put(buffers, frames)
             if buffers.graph is None:
@@ -133,7 +134,6 @@ class TensorRtBackend:
             else:
                 buffers.graph.launch(self._compute)
             self._used_link.fetch(buffers)
-        buffers.held = frames
         self._turns.rotate(-1)
         self._in_flight.append(buffers)
 

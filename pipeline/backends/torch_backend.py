@@ -22,7 +22,7 @@ from pipeline.backends.checks import (
     check_shapes,
     expect_shapes,
 )
-from pipeline.backends.device import HOST
+from pipeline.backends.device import HOST, HostDevice, decoders_beside_gpu
 from pipeline.backends.protocol import BatchShape, NetworkOutput
 from pipeline.backends.torch_cuda import CudaRun
 from pipeline.particle_networks import AnyNetworks
@@ -58,10 +58,13 @@ class TorchBackend:
 
         if threads:
             torch.set_num_threads(threads)
-        self.device = HOST
         self._networks = networks
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = HostDevice(decoders_beside_gpu()) if self._device.type == "cuda" else HOST
         self._precision = precision or ("f16" if self._device.type == "cuda" else "f32")
+        # Float32 means float32, not TF32's ten bits; and a shape that does not change is worth trying for.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self._precision != "f32"
+        torch.backends.cudnn.benchmark = True
         self._runs: list[Run] = []
         self._shapes: Run | None = None
         self._answer: Answer = self._on_cpu

@@ -140,6 +140,11 @@ def _kinds(cuda: CudaDouble) -> Any:
         def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
             self.event = cuda_double.Event()
 
+        @property
+        def done(self) -> bool:
+            cuda.check()
+            return self.event.reached >= self.event.recorded
+
         def synchronize(self) -> None:
             cuda.synchronize_event(self.event)
 
