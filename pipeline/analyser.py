@@ -146,7 +146,7 @@ def analyse(
         engines.append(Engine(backend, config.analysis.batch_frames, networks.channels))
         return engines[-1].load(_USUAL_SHAPE)
 
-    backend, info = start_backend(config.analysis, networks, load)
+    backend, info = start_backend(config.analysis, networks, load, number)
     with (
         threadpool_limits(1, "blas"),  # threads of small products would fight the networks' for the cores
         closing(backend),

@@ -55,6 +55,7 @@ class CudaDouble:
 
     def __init__(self, seed: int = 0, lazy: bool = False) -> None:
         self._draw = random.Random(seed)
+        self.device = 0
         self._lazy = lazy
         self._slowness: dict[int, float] = {}
         self.streams: dict[int, Stream] = {}
@@ -62,6 +63,12 @@ class CudaDouble:
         self.fails: deque[int | None] = deque()  # status of the next calls; None: success
         self.sticky: int | None = None  # status of every call from now on
         self.default = self.new_stream()
+
+    def use_device(self, index: int) -> None:
+        """There are two."""
+        if index > 1:
+            raise CudaRuntimeErrorDouble(101)
+        self.device = index
 
     def new_stream(self) -> Stream:
         stream = Stream(len(self.streams) + 1)

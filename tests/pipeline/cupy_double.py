@@ -31,13 +31,14 @@ def make_cupy(cuda: CudaDouble, name: str = "NVIDIA Double", capability: tuple[i
     module.asnumpy = lambda a: a.get() if isinstance(a, kinds.ndarray) else np.asarray(a)
     module.fft = _Namespace("fft", API["fft"], kinds, np.fft)
     runtime = SimpleNamespace(
-        getDevice=lambda: 0,
+        getDevice=lambda: cuda.device,
         getDeviceProperties=lambda device: {
             "name": name.encode(), "major": capability[0], "minor": capability[1],
         },
         CUDARuntimeError=CudaRuntimeErrorDouble,
     )  # fmt: skip
     module.cuda = SimpleNamespace(
+        Device=lambda index: SimpleNamespace(use=lambda: cuda.use_device(index)),
         Stream=kinds.Stream,
         Event=kinds.Event,
         get_current_stream=lambda: kinds.Stream.current,
