@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from tests.pipeline import cuda_double
-from tests.pipeline.cuda_double import CudaDouble, CudaRuntimeErrorDouble
+from tests.pipeline.cuda_double import CudaDouble, CUDARuntimeErrorDouble
 
 __all__ = ["make_cupy"]
 
 API = json.loads((Path(__file__).parent / "cuda_api" / "cupy.json").read_text())
+_MEMORY = 2**34
 _SCALARS = (int, float, bool, np.generic)
 
 
@@ -35,7 +36,8 @@ def make_cupy(cuda: CudaDouble, name: str = "NVIDIA Double", capability: tuple[i
         getDeviceProperties=lambda device: {
             "name": name.encode(), "major": capability[0], "minor": capability[1],
         },
-        CUDARuntimeError=CudaRuntimeErrorDouble,
+        memGetInfo=lambda: (_MEMORY - cuda.live_bytes, _MEMORY),
+        CUDARuntimeError=CUDARuntimeErrorDouble,
     )  # fmt: skip
     module.cuda = SimpleNamespace(
         Device=lambda index: SimpleNamespace(use=lambda: cuda.use_device(index)),
