@@ -114,10 +114,11 @@ def movie(size_px: int, n_frames: int, dose_e_per_A2: float) -> NDArray[Any]:
     return np.stack([frame.image for frame in islice(Movie(settings, load_states()), n_frames)])
 
 
+@pytest.mark.parametrize(("size_px", "n_frames", "share"), [(512, 8, 0.999)])
 def test_tensorrt_torch_and_openvino_say_the_same(
-    engines: Path, size_px: int = 512, n_frames: int = 8, share: float = 0.999
+    size_px: int, n_frames: int, share: float, engines: Path
 ) -> None:
-    """In half precision 99.9 % of a movie's columns keep their counts; the PSNR changes by less than 0.1 dB."""
+    """In half precision this share of a movie's columns keep their counts, and the PSNR its 0.1 dB."""
     networks = find_networks(None, "ceria")
     truth = movie(size_px, n_frames, 1e6).astype(np.float32)
     truth /= np.median(truth.mean(-1), axis=-1)[:, None, None]
@@ -210,21 +211,20 @@ def test_cupy_holds_frames_steady_as_numpy(gpu: Any) -> None:
 
 
 def test_four_threads_decode_for_the_gpu_what_one_decodes(gpu: Any) -> None:
-    frames = [noise((500, 700)) for _ in range(40)]
-    waiting = [message(frame, k) for k, frame in enumerate(frames)]
+    images = [noise((500, 700)) for _ in range(40)]
+    waiting = [message(image, k) for k, image in enumerate(images)]
     intake = Intake(lambda _: waiting.pop(0) if waiting else [], gpu, 4)
     with closing(intake):
-        for frame in frames:
+        for image in images:
             incoming = intake.next(0)
             prepared = prepare(incoming.task, 0.2, 0.2, gpu, incoming.pixels)  # type: ignore[union-attr, arg-type]
-            np.testing.assert_array_equal(prepared.image.get(), frame)
+            np.testing.assert_array_equal(prepared.image.get(), image)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_ten_thousand_batches_leave_nothing_behind(
-    tiny_networks: Networks, engines: Path, n_batches: int = 10_000
-) -> None:
+@pytest.mark.parametrize("n_batches", [10_000])
+def test_many_batches_leave_nothing_behind(n_batches: int, tiny_networks: Networks, engines: Path) -> None:
     cupy = pytest.importorskip("cupy")
     shape = BatchShape(4, 256, 256)
     with closing(TensorRtBackend(tiny_networks, engines=engines)) as backend:

@@ -51,7 +51,7 @@ def test_parity(
 
 
 def test_three_engines(tmp_path: Path) -> None:
-    test_gpu.test_tensorrt_torch_and_openvino_say_the_same(tmp_path, 256, 2, 0.99)
+    test_gpu.test_tensorrt_torch_and_openvino_say_the_same(256, 2, 0.99, tmp_path)
 
 
 def test_graphs(
@@ -83,7 +83,7 @@ def test_particles() -> None:
 
 
 def test_leaks_are_looked_for(tiny_networks: Networks, tmp_path: Path) -> None:
-    test_gpu.test_ten_thousand_batches_leave_nothing_behind(tiny_networks, tmp_path, 100)
+    test_gpu.test_many_batches_leave_nothing_behind(100, tiny_networks, tmp_path)
 
 
 def test_a_leak_is_found(
@@ -98,4 +98,4 @@ def test_a_leak_is_found(
 
     monkeypatch.setattr(test_gpu.TensorRtBackend, "collect", leaking)
     with pytest.raises(AssertionError, match="on the device"):
-        test_gpu.test_ten_thousand_batches_leave_nothing_behind(tiny_networks, tmp_path, 100)
+        test_gpu.test_many_batches_leave_nothing_behind(100, tiny_networks, tmp_path)
