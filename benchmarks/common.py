@@ -27,7 +27,7 @@ def median_of(values: Sequence[float]) -> dict[str, float]:
 
 
 def write_results(name: str, results: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Write ``NAME.json`` into `folder`; says so when the machine was not quiet, as the figures then mislead."""
+    """Write ``NAME.json`` into `folder`; says so when the machine was not quiet: the figures then mislead."""
     load = results["machine"]["load"]
     if load > _QUIET_LOAD:
         print(f"the machine was busy (load {load}): do not commit these figures", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The GPU's benchmark runs: here without a GPU, on a CPU's backends and on doubles; no figure means anything."""
+"""The GPU's benchmark runs without one: on a CPU's backends and on doubles; no figure means anything."""
 
 import json
 import sys
@@ -13,7 +13,6 @@ from pipeline.backends import BatchShape
 from pipeline.backends.cuda_device import device_count
 from pipeline.backends.tensorrt_backend import TensorRtBackend
 from pipeline.networks import Networks
-from tests.pipeline.conftest import tiny_folder, tiny_networks  # noqa: F401  fixtures
 from tests.pipeline.cuda_double import CudaDouble
 from tests.pipeline.cupy_double import make_cupy
 from tests.pipeline.tensorrt_double import Faults, make_tensorrt
@@ -53,7 +52,7 @@ def test_a_row_that_does_not_fit_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(device_count() > 0, reason="this machine has a CUDA device")
 def test_the_engine_alone_is_the_graph_and_nothing_else(
-    tiny_networks: Networks,  # noqa: F811
+    tiny_networks: Networks,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -76,7 +75,7 @@ def test_the_engine_alone_is_the_graph_and_nothing_else(
     assert min(most.values()) > 0
 
 
-def test_the_bound_of_the_roofline_is_the_lower_ceiling(tiny_networks: Networks) -> None:  # noqa: F811
+def test_the_bound_of_the_roofline_is_the_lower_ceiling(tiny_networks: Networks) -> None:
     ample = {"TFLOP_per_s": 1e3, "GB_per_s": 1e9}
     by_operations = gpu_parts.roofline(tiny_networks, (64, 64), 1e6, ample)
     assert by_operations["bound_TFLOP_per_s"] == 1e3
