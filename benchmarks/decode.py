@@ -1,8 +1,8 @@
 """How decoding scales with threads: frames a second into memory that is there, as beside a GPU.
 
-1024 x 1024 px of uint16, counted frames (Poisson, 0.5 a pixel), bslz4. Each number of threads takes turns with
-one thread, and the ratio of each turn counts. ``prepare`` is the rest of what the analyser's thread would do
-for such a frame on a CPU, for comparison. ``python -m benchmarks.decode`` writes ``results/decode.json``.
+1024 x 1024 px of uint16, counted frames (Poisson, 0.5 a pixel), bslz4. Each number of threads takes turns
+with one thread, and the ratio of each turn counts. ``decode_and_prepare_ms`` is what the analyser's thread
+does for such a frame on a CPU. ``python -m benchmarks.decode`` writes ``results/decode.json``.
 """
 
 import argparse
