@@ -109,14 +109,17 @@ class _Reference:
         are refined before they are compared.
         """
         correlation = _fft(xp).irfft2(product, s=self._window.shape)
-        variance = xp.maximum(correlation.var(), 1e-30)
+        strength = correlation * correlation
+        variance = xp.maximum(strength.mean() - correlation.mean() ** 2, 1e-30)
         y, x = self._last.astype(xp.float32)
         away = self._penalty((self._y - y)[:, None], self._x - x, xp)
-        rows, columns, may_be = _highest(correlation**2 / (2.0 * variance) - away, xp)
+        strength /= 2.0 * variance
+        strength -= away
+        rows, columns, may_be = _highest(strength, xp)
         turned = xp.where(correlation[rows, columns] < 0, -1.0, 1.0)
         first = xp.stack([self._y[rows], self._x[columns]]).astype(xp.float64)
         at, values = _climbed(product, turned, self._fy, self._fx, first, xp)
-        likelihood = values**2 / (2.0 * variance) - self._penalty(*(at - self._last[:, None]), xp)
+        likelihood = values**2 / (2.0 * variance) - self._penalty(*(at - self._last[:, None]), xp=xp)
         likelihood = xp.where(may_be, likelihood, -xp.inf)
         best = likelihood.argmax()
         found = likelihood.max() > -xp.inf
@@ -155,7 +158,7 @@ def _binned(contrast: Array, xp: ModuleType) -> Array:
 
 
 def _highest(strength: Array, xp: ModuleType) -> tuple[Array, Array, Array]:
-    """Return row and column of the four highest pixels apart, and which may be the highest between the pixels.
+    """Return row and column of the four highest pixels, and which may be the highest between the pixels.
 
     `strength` (h, w) is used up.
     """

@@ -1,5 +1,6 @@
 """From a task to what the networks take: decode, mask, resample, normalise, pad."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from math import nan
 from types import ModuleType
@@ -18,6 +19,7 @@ from pipeline.preprocess import (
     usable_pixels,
     vacuum_level,
 )
+from streamer.compression import decode
 from streamer.errors import GeometryError
 from streamer.link import Task
 from streamer.pixels import nodata_value
@@ -92,7 +94,13 @@ class PreparedFrame:
         return height / h, width / w
 
 
-def prepare(task: Task, pixel_size_A: float, target_A: float, device: Device = HOST) -> PreparedFrame:
+def prepare(
+    task: Task,
+    pixel_size_A: float,
+    target_A: float,
+    device: Device = HOST,
+    pixels: Future[NDArray[Any]] | None = None,
+) -> PreparedFrame:
     """Prepare one frame.
 
     Parameters
@@ -102,6 +110,8 @@ def prepare(task: Task, pixel_size_A: float, target_A: float, device: Device = H
         Pixel size of the frame and of the networks' training frames, at the specimen [Å].
     device : Device
         Where the frame is prepared.
+    pixels : Future, optional
+        The frame's pixels in what `device.room` gave, if they are being decoded already.
 
     Raises
     ------
@@ -109,7 +119,8 @@ def prepare(task: Task, pixel_size_A: float, target_A: float, device: Device = H
         If the payload does not decode, or the frame is too small.
     """
     xp = device.xp
-    on_host, image = device.receive(task.frame)
+    on_host = decode(task.frame, device.room(task.frame.header)) if pixels is None else pixels.result()
+    image = device.bring(on_host)
     valid = valid_pixels(on_host, task.saturation_value)
     if valid is not None:
         valid = xp.asarray(valid)
