@@ -109,10 +109,13 @@ class _Reference:
         are refined before they are compared.
         """
         correlation = _fft(xp).irfft2(product, s=self._window.shape)
-        variance = xp.maximum(correlation.var(), 1e-30)
+        strength = correlation * correlation
+        variance = xp.maximum(strength.mean() - correlation.mean() ** 2, 1e-30)
         y, x = self._last.astype(xp.float32)
         away = self._penalty((self._y - y)[:, None], self._x - x, xp)
-        rows, columns, may_be = _highest(correlation**2 / (2.0 * variance) - away, xp)
+        strength /= 2.0 * variance
+        strength -= away
+        rows, columns, may_be = _highest(strength, xp)
         turned = xp.where(correlation[rows, columns] < 0, -1.0, 1.0)
         first = xp.stack([self._y[rows], self._x[columns]]).astype(xp.float64)
         at, values = _climbed(product, turned, self._fy, self._fx, first, xp)
