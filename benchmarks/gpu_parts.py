@@ -41,8 +41,9 @@ def one_by_one(backend: Backend, batch: Any) -> Callable[[], None]:
 
 def engine_alone(backend: Any) -> Callable[[], None] | None:
     """Return a call that runs both networks once and waits; None if the backend has no graph to launch."""
-    if turns := getattr(backend, "_turns", None):
-        graph, stream = turns[0].graph, backend._compute  # noqa: SLF001  the benchmark looks inside
+    turns = getattr(backend, "_turns", None)
+    if turns and (graph := getattr(turns[0], "graph", None)) is not None:
+        stream = backend._compute  # noqa: SLF001  the benchmark looks inside
 
         def step() -> None:
             graph.launch(stream)

@@ -119,7 +119,8 @@ class _Reference:
         turned = xp.where(correlation[rows, columns] < 0, -1.0, 1.0)
         first = xp.stack([self._y[rows], self._x[columns]]).astype(xp.float64)
         at, values = _climbed(product, turned, self._fy, self._fx, first, xp)
-        likelihood = values**2 / (2.0 * variance) - self._penalty(*(at - self._last[:, None]), xp=xp)
+        dy, dx = at - self._last[:, None]
+        likelihood = values**2 / (2.0 * variance) - self._penalty(dy, dx, xp)
         likelihood = xp.where(may_be, likelihood, -xp.inf)
         best = likelihood.argmax()
         found = likelihood.max() > -xp.inf
