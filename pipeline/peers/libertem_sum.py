@@ -25,20 +25,15 @@ class DetectorWithoutRest:
         return {"value": known[name]}
 
 
-class Connection(DectrisDetectorConnection):
-    """LiberTEM-live's connection, for a stream alone."""
-
-    def get_api_client(self) -> DetectorWithoutRest:
-        """Return the stand-in."""
-        return DetectorWithoutRest()
-
-
 def main() -> None:
     """Sum, and print how long it took from the stream's beginning."""
     with (
         LiveContext() as context,
-        Connection(host, 0, host, int(port), buffer_size=512, bytes_per_frame=side * side) as connection,
+        DectrisDetectorConnection(
+            host, 0, host, int(port), buffer_size=512, bytes_per_frame=side * side
+        ) as connection,
     ):
+        connection.get_api_client = DetectorWithoutRest
         print("listening", flush=True)
         pending = connection.wait_for_acquisition(timeout=60.0)
         start = time.perf_counter()

@@ -59,7 +59,9 @@ def count() -> dict[str, float]:
     time.sleep(seconds)
     channel.stopMonitor()
     if len(times) < 2:
-        raise SystemExit("no frames came from pvapy-ad-sim-server")
+        raise SystemExit(
+            f"{len(times)} frames came from pvapy-ad-sim-server in {seconds:g} s: nothing to measure"
+        )
     took = times[-1] - times[0]
     sent = ids[-1] - ids[0] + 1
     return {"frames": len(ids), "seconds": took, "lost": sent - len(ids), "sent_per_s": (sent - 1) / took}
