@@ -173,24 +173,54 @@ def turned(image: Tensor, turns: int, mirror: bool) -> Tensor:
     return result.flip(0) if mirror else result
 
 
+@dataclass(frozen=True, slots=True)
+class Detectors:
+    """Drawn exposures and detectors, one a frame; tensors of shape (n, 1, 1), in electrons and shares.
+
+    ``electrons`` is the mean in a pixel of vacuum, the others are as in :class:`DrawConfig` (0 where the
+    detector counts), ``seed`` is that of all their noise.
+    """
+
+    electrons: Tensor
+    point_spread: Tensor
+    gain_spread: Tensor
+    seed: int
+    fixed_pattern: Tensor
+    read_noise_e: Tensor
+
+
+def draw_detectors(n: int, config: DrawConfig, rng: np.random.Generator) -> Detectors:
+    """Draw doses, log-uniform, and detectors."""
+    low, high = config.dose_e_per_A2
+    electrons = torch.exp(uniform((np.log(low), np.log(high)), n, rng)) * 0.2**2
+    integrating = torch.from_numpy((rng.random((n, 1, 1)) >= config.counting_share).astype(np.float32))
+    return Detectors(
+        electrons=electrons,
+        point_spread=integrating * uniform(config.point_spread, n, rng),
+        gain_spread=integrating * uniform(config.gain_spread, n, rng),
+        seed=int(rng.integers(2**62)),
+        fixed_pattern=integrating * uniform(config.fixed_pattern, n, rng),
+        read_noise_e=integrating * uniform(config.read_noise_e, n, rng),
+    )
+
+
 def detect(scene: Scene, config: DrawConfig, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Take frames with drawn dose and detector: (electrons, noise-free frame), both (N, h, w).
 
     The noise-free frame includes the detector's point spread: it is the mean of the frames over noise.
     """
-    n = len(scene.intensity)
-    low, high = config.dose_e_per_A2
-    electrons = torch.exp(uniform((np.log(low), np.log(high)), n, rng)) * 0.2**2
-    integrating = torch.from_numpy((rng.random((n, 1, 1)) >= config.counting_share).astype(np.float32))
-    share = integrating * uniform(config.point_spread, n, rng)
-    gain_spread = integrating * uniform(config.gain_spread, n, rng)
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    counts = torch.poisson(scene.intensity * electrons, generator)
+    detectors = draw_detectors(len(scene.intensity), config, rng)
+    return exposed(scene.intensity, detectors), spread(scene.intensity, detectors.point_spread)
+
+
+def exposed(intensity: Tensor, detectors: Detectors) -> Tensor:
+    """Take one frame [electrons] of each noise-free image (n, h, w) with its detector."""
+    generator = torch.Generator().manual_seed(detectors.seed)
+    counts = torch.poisson(intensity * detectors.electrons, generator)
     noise = torch.randn((3, *counts.shape), generator=generator)
-    signal = (counts + gain_spread * counts.sqrt() * noise[0]).clamp_min(0.0)
-    signal = spread(signal, share) * (1.0 + integrating * uniform(config.fixed_pattern, n, rng) * noise[1])
-    signal = signal + integrating * uniform(config.read_noise_e, n, rng) * noise[2]
-    return signal, spread(scene.intensity, share)
+    signal = (counts + detectors.gain_spread * counts.sqrt() * noise[0]).clamp_min(0.0)
+    signal = spread(signal, detectors.point_spread) * (1.0 + detectors.fixed_pattern * noise[1])
+    return signal + detectors.read_noise_e * noise[2]
 
 
 def spread(images: Tensor, share: Tensor) -> Tensor:

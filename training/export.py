@@ -3,8 +3,8 @@
 The exported graph is what the pipeline relies on: one input ``frames`` (N, 2, H, W) float32, the output of
 ``pipeline.preprocess.normalise``, N, H and W free, H and W multiples of 16. The denoiser gives ``denoised``
 (N, 1, H, W) in units of the vacuum level. The height network gives ``column_probability`` (N, 1, H, W) in
-0..1 and ``count_logits`` (N, 12, H / 2, W / 2), class k for k + 1 atoms, divided by the calibration's
-temperature.
+0..1 and ``count_logits`` (N, 12, H / 2, W / 2), class k for k + 1 atoms, both calibrated
+(``training/calibrate.py``).
 
 Gold's denoiser is one more of the first kind: it gives the particle without carbon at best focus, on a
 pedestal of ``pedestal_per_A`` an ångström of gold. The shape network takes ``patches`` (N, 1, 128, 128) of
@@ -16,10 +16,12 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pipeline.preprocess import PIXEL_SIZE_A
 from simulator.gold import SHAPES
@@ -37,6 +39,15 @@ OUTPUTS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """What of a checkpoint's calibration goes into the graph."""
+
+    temperature: float = 1.0
+    temperature_slope: float = 0.0
+    column_shift: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class ExportConfig:
     """Which checkpoint to export and where to."""
 
@@ -45,16 +56,20 @@ class ExportConfig:
 
 
 class ShippedHeights(nn.Module):
-    """The height network with the sigmoid and the temperature inside."""
+    """The height network with the sigmoid and the calibration inside."""
 
-    def __init__(self, network: HeightNet, temperature: float) -> None:
+    def __init__(self, network: HeightNet, known: Calibration) -> None:
         super().__init__()
-        self.network, self.temperature = network, temperature
+        self.network, self.known = network, known
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Compute column probability and calibrated logits."""
         column, count = self.network(frames)
-        return column.sigmoid(), count / self.temperature
+        log_noise = frames[:, 1:, :1, :1]  # (N, 1, 1, 1)
+        shift, per_log = self.known.column_shift
+        lowered = column - F.relu(shift + per_log * log_noise)
+        cooled = count * torch.exp(-self.known.temperature_slope * log_noise) / self.known.temperature
+        return lowered.sigmoid(), cooled
 
 
 class ShippedShapes(nn.Module):
@@ -69,25 +84,25 @@ class ShippedShapes(nn.Module):
         return self.network(patches) / self.temperature  # type: ignore[no-any-return]
 
 
-def shipped(network: Network, temperature: float) -> nn.Module:
+def shipped(network: Network, known: Calibration) -> nn.Module:
     """Return the module whose outputs are those of the file."""
     if isinstance(network, HeightNet):
-        return ShippedHeights(network, temperature)
-    return ShippedShapes(network, temperature) if isinstance(network, ShapeNet) else network
+        return ShippedHeights(network, known)
+    return ShippedShapes(network, known.temperature) if isinstance(network, ShapeNet) else network
 
 
-def example_of(task: str) -> tuple[str, Tensor, dict[int, str]]:
+def example_of(task: str, frames: int) -> tuple[str, Tensor, dict[int, str]]:
     """Return the input's name, an example of it, and which of its axes are free."""
     if task == "shapes":
         return "patches", torch.ones(1, 1, PATCH_PX, PATCH_PX), {0: "N"}
-    return "frames", torch.zeros(1, 2, 64, 64), {0: "N", 2: "H", 3: "W"}
+    return "frames", torch.zeros(1, frames + 1, 64, 64), {0: "N", 2: "H", 3: "W"}
 
 
 def export(network: Network, task: str, metadata: dict[str, str], out: Path) -> None:
     """Write the ONNX file of a network with its metadata, and check it."""
-    module = shipped(network, float(metadata.get("temperature", 1.0))).eval()
+    module = shipped(network, calibration_of(metadata)).eval()
     names = OUTPUTS[task]
-    input_name, example, free = example_of(task)
+    input_name, example, free = example_of(task, int(metadata.get("frames", 1)))
     axes = dict.fromkeys([input_name, *names], free)
     with warnings.catch_warnings():
         # The newer exporter fixes the folding's sizes; this one, which warns of its age, leaves them free.
@@ -108,10 +123,19 @@ def export(network: Network, task: str, metadata: dict[str, str], out: Path) -> 
     onnx.save(model, out)
 
 
+def calibration_of(metadata: dict[str, str]) -> Calibration:
+    """Read the calibration out of a file's metadata."""
+    return Calibration(
+        float(metadata.get("temperature", 1.0)),
+        float(metadata.get("temperature_slope", 0.0)),
+        tuple(json.loads(metadata.get("column_shift", "[0.0, 0.0]"))),
+    )
+
+
 def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
     """Return what the file says about itself."""
     gold = checkpoint.material == "gold"
-    draw = checkpoint.config["pictures"]["lens"] if gold else checkpoint.config["draw"]
+    draw = checkpoint.config["pictures"]["lens"] if gold else lens_of(checkpoint.config)
     return {
         "task": checkpoint.task,
         "material": "Au" if gold else "CeO2",
@@ -125,8 +149,16 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
         "data_sha256": checkpoint.data_sha256,
         "seed": str(checkpoint.config["seed"]),
         "temperature": f"{checkpoint.temperature:.4f}",
+        **({"frames": str(checkpoint.model.frames)} if checkpoint.task == "denoise" else {}),
+        **(of_heights(checkpoint) if checkpoint.task == "heights" else {}),
         **(of_gold(checkpoint) if gold else {}),
     }
+
+
+def lens_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the ranges of the frames that a ceria network was trained on, single ones or movies'."""
+    lens: dict[str, Any] = config["movies"]["lens"] if "movies" in config else config["draw"]
+    return lens
 
 
 def classes_of(task: str) -> list[int] | list[str]:
@@ -134,6 +166,14 @@ def classes_of(task: str) -> list[int] | list[str]:
     if task == "shapes":
         return list(SHAPES)
     return list(range(1, CLASSES + 1)) if task == "heights" else []
+
+
+def of_heights(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return what only column heights say."""
+    return {
+        "temperature_slope": f"{checkpoint.temperature_slope:.4f}",
+        "column_shift": json.dumps([round(value, 4) for value in checkpoint.column_shift]),
+    }
 
 
 def of_gold(checkpoint: Checkpoint) -> dict[str, str]:

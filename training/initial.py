@@ -8,10 +8,12 @@ from onnx import numpy_helper
 from torch import Tensor
 
 from training.checkpoint import load_checkpoint
+from training.model import FOLD
 
-__all__ = ["initial_weights"]
+__all__ = ["initial_weights", "of_several_frames"]
 
 _EXPORTED = "network."  # what the exported module calls the network in it
+_STEM = "trunk.stem.weight"
 
 
 def initial_weights(path: Path) -> dict[str, Tensor]:
@@ -26,3 +28,15 @@ def initial_weights(path: Path) -> dict[str, Tensor]:
         each.name.removeprefix(_EXPORTED): torch.from_numpy(numpy_helper.to_array(each).copy())
         for each in initializers
     }
+
+
+def of_several_frames(weights: dict[str, Tensor], frames: int) -> dict[str, Tensor]:
+    """Return the weights of a U-Net for one frame as those of one for several: it sees their mean.
+
+    Those of a network for several are returned as they are.
+    """
+    stem = weights[_STEM]
+    if frames == 1 or stem.shape[1] != FOLD**2 + 1:
+        return weights
+    pixels, noise = stem[:, :-1], stem[:, -1:]
+    return {**weights, _STEM: torch.cat([pixels / frames] * frames + [noise], dim=1)}

@@ -1,9 +1,10 @@
 """The networks: a U-Net that finds columns and counts their atoms, one that denoises, a classifier of shapes.
 
 The U-Nets take the output of ``pipeline.preprocess.normalise``, (N, 2, H, W) float32 with H and W multiples
-of 16. The frame is first folded to a quarter of its size (sixteen pixels become sixteen channels), which
-costs no information and makes everything behind it cheaper: 0.8 Å is less than the distance of neighbouring
-columns.
+of 16; a denoiser of movies takes T frames and their noise level, (N, T + 1, H, W)
+(``training/movie_data.py``). The frame is first folded to a quarter of its size (sixteen pixels become
+sixteen channels), which costs no information and makes everything behind it cheaper: 0.8 Å is less than the
+distance of neighbouring columns.
 
 Each residual branch begins with a normalisation of the channels at each pixel by their root mean square
 (Zhang & Sennrich, NeurIPS 2019). It learns as fast as group normalisation, but a pixel's answer depends on
@@ -30,15 +31,19 @@ SHAPE_CLASSES = 6
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """Task ("heights", "denoise" or "shapes"), channels at 1/4, 1/8 and 1/16 of the frame's size."""
+    """Task ("heights", "denoise" or "shapes"), channels at 1/4, 1/8 and 1/16 of the frame's size.
+
+    ``frames`` is how many frames of a movie a U-Net sees at once.
+    """
 
     task: str = "heights"
     widths: tuple[int, int, int] = (64, 96, 160)
+    frames: int = 1
 
 
 def folded(frames: Tensor) -> Tensor:
-    """Fold the frames (N, 2, H, W) to (N, 17, H / 4, W / 4): sixteen pixels and the noise level."""
-    return torch.cat([F.pixel_unshuffle(frames[:, :1], FOLD), frames[:, 1:, ::FOLD, ::FOLD]], dim=1)
+    """Fold the frames (N, T + 1, H, W) to (N, 16 T + 1, H / 4, W / 4); the last is the noise level."""
+    return torch.cat([F.pixel_unshuffle(frames[:, :-1], FOLD), frames[:, -1:, ::FOLD, ::FOLD]], dim=1)
 
 
 class ChannelNorm(nn.Module):
@@ -77,12 +82,12 @@ def he_convolution(width: int, gain: float) -> nn.Conv2d:
 
 
 class UNet(nn.Module):
-    """Frames (N, 2, H, W) to features (N, widths[0], H / 4, W / 4)."""
+    """Frames (N, T + 1, H, W) to features (N, widths[0], H / 4, W / 4)."""
 
-    def __init__(self, widths: tuple[int, int, int]) -> None:
+    def __init__(self, widths: tuple[int, int, int], frames: int = 1) -> None:
         super().__init__()
         pairs = list(pairwise(widths))
-        self.stem = nn.Conv2d(FOLD**2 + 1, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(frames * FOLD**2 + 1, widths[0], 3, padding=1)
         self.encoders = nn.ModuleList(Residual(width) for width in widths[:-1])
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
         self.bottom = nn.Sequential(Residual(widths[-1]), Residual(widths[-1]))
@@ -128,11 +133,11 @@ class HeightNet(nn.Module):
 
 
 class DenoiseNet(nn.Module):
-    """Denoiser: returns the noise-free frame (N, 1, H, W) in units of the vacuum level."""
+    """Denoiser: the noise-free frame (N, 1, H, W), of several the middle, in units of the vacuum level."""
 
-    def __init__(self, widths: tuple[int, int, int]) -> None:
+    def __init__(self, widths: tuple[int, int, int], frames: int = 1) -> None:
         super().__init__()
-        self.trunk = UNet(widths)
+        self.trunk = UNet(widths, frames)
         self.head = nn.Conv2d(widths[0], FOLD**2, 3, padding=1)
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -168,5 +173,6 @@ Network: TypeAlias = HeightNet | DenoiseNet | ShapeNet
 
 def make_model(config: ModelConfig) -> Network:
     """Build the network of a configuration."""
-    networks: dict[str, type[Network]] = {"heights": HeightNet, "denoise": DenoiseNet, "shapes": ShapeNet}
-    return networks[config.task](config.widths)
+    if config.task == "denoise":
+        return DenoiseNet(config.widths, config.frames)
+    return HeightNet(config.widths) if config.task == "heights" else ShapeNet(config.widths)

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from simulator.dataset import content_hash
 from training.checkpoint import Checkpoint, current_commit, load_checkpoint, save_checkpoint
 from training.data import Batch, DrawConfig, Pool, load
-from training.initial import initial_weights
+from training.initial import initial_weights, of_several_frames
 from training.model import DenoiseNet, HeightNet, ModelConfig, Network, make_model
 from training.validate import fit_temperature, make_validation, validate
 
@@ -66,6 +66,7 @@ class Verdict:
     scores: dict[str, float]
     temperature: float = 1.0
     unsure_below: float = 0.0
+    temperature_slope: float = 0.0
 
 
 class BatchSource(Protocol):
@@ -118,7 +119,7 @@ def heights_loss(column_logit: Tensor, count_logits: Tensor, batch: Batch) -> Te
 
 def denoise_loss(denoised: Tensor, frames: Tensor, clean: Tensor) -> Tensor:
     """Return the mean squared error, each frame weighted by 1 / (0.1 + σ), so that no dose rules."""
-    sigma = frames[:, 1, 0, 0].exp()
+    sigma = frames[:, -1, 0, 0].exp()
     error = ((denoised - clean) ** 2).mean((1, 2, 3))
     return 10.0 * (error / (0.1 + sigma)).mean()
 
@@ -158,10 +159,11 @@ class CeriaCourse:
     def judge(self, network: Network) -> Verdict:
         """Fit the temperature of the counts, if there are any, and score."""
         if isinstance(network, HeightNet):
-            temperature = fit_temperature(network, self.validation)
-            return Verdict(validate(network, self.validation, temperature), temperature)
+            law = fit_temperature(network, self.validation)
+            scores = validate(network, self.validation, law)
+            return Verdict(scores, law[0], temperature_slope=law[1])
         if isinstance(network, DenoiseNet):
-            return Verdict(validate(network, self.validation, 1.0))
+            return Verdict(validate(network, self.validation))
         raise ValueError("there are no shapes to learn from ceria; give --material gold")
 
 
@@ -228,7 +230,8 @@ def main(config: TrainConfig, course: Course | None = None) -> Path:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     if config.initial:
-        network.load_state_dict(initial_weights(Path(config.initial)), strict=False)
+        weights = of_several_frames(initial_weights(Path(config.initial)), config.model.frames)
+        network.load_state_dict(weights, strict=False)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     first_step, checkpoint = 0, start_or_resume(config)
     if checkpoint is not None:
@@ -259,7 +262,7 @@ def main(config: TrainConfig, course: Course | None = None) -> Path:
         if last or time.monotonic() - saved > config.save_seconds:
             verdict = report(config, average, course, step + 1, losses)
             state = (network.state_dict(), average, optimiser.state_dict(), commit, course.data_sha256)
-            known = (verdict.temperature, course.material, verdict.unsure_below)
+            known = (verdict.temperature, course.material, verdict.unsure_below, verdict.temperature_slope)
             save_checkpoint(
                 out / "last.pt", Checkpoint(config.model, asdict(config), step + 1, *state, *known)
             )

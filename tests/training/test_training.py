@@ -153,7 +153,7 @@ def test_a_run_resumes_and_its_export_gives_what_torch_gives(data: Path, tmp_pat
     frames = np.random.default_rng(0).normal(size=(2, 2, 48, 80)).astype(np.float32)
     got = session.run(None, {"frames": frames})
     with torch.no_grad():
-        expected = export.shipped(network, checkpoint.temperature)(torch.from_numpy(frames))
+        expected = export.shipped(network, export.calibration_of(metadata))(torch.from_numpy(frames))
     expected = expected if isinstance(expected, tuple) else (expected,)
     for ours, theirs in zip(got, expected, strict=True):
         assert ours == pytest.approx(theirs.numpy(), abs=1e-4)
