@@ -168,7 +168,7 @@ def test_notes_and_channels_go_on_into_the_new_file(lab: Path, tmp_path: Path) -
             notes[name].resize(2, axis=0)
             notes[name][:] = values
     held = np.searchsorted(t, [t[0], t[20], t[60]])
-    table = "\n".join(["time,temperature [K]", *(f"{t[i]!r},{300 + i}.5" for i in held)])
+    table = "\n".join(["time,temperature [K]", *(f"{float(t[i])!r},{300 + i}.5" for i in held)])
     (tmp_path / "furnace.csv").write_text(table)
     assert main(["channels", str(run), "--csv", str(tmp_path / "furnace.csv")]) == 0
     assert main(["reprocess", str(run), "--workers", "0"]) == 0
