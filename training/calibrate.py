@@ -129,7 +129,8 @@ def calibrated(checkpoint: Checkpoint, data: Path) -> Checkpoint:
 def drawn_with(checkpoint: Checkpoint) -> DrawConfig:
     """Return the ranges that a checkpoint was trained on."""
     values: dict[str, Any] = checkpoint.config["draw"]
-    return DrawConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    ranges: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return DrawConfig(**ranges)
 
 
 def main(arguments: Sequence[str] | None = None) -> Path:

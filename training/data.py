@@ -81,11 +81,11 @@ class Batch:
     count: Tensor
 
 
-def load(path: Path, split: str) -> Store:
-    """Read the finished particles of a split into memory."""
+def load(path: Path, split: str, most: int | None = None) -> Store:
+    """Read the finished particles of a split into memory, or the first of them."""
     with h5py.File(path, "r") as file:
         wanted = (file["split"][:] == SPLITS.index(split)) & file["done"][:]
-        indices = np.flatnonzero(wanted)
+        indices = np.flatnonzero(wanted)[:most]
         waves = np.empty((len(indices), *file["waves"].shape[1:]), np.float16)
         for row, index in enumerate(indices):
             waves[row] = file["waves"][index]

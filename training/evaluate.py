@@ -14,9 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from training.data import DrawConfig
+from training.baselines import compare_ways, fitted_counters
+from training.data import DrawConfig, fixed_dose, load, make_scene
 from training.figures import plot_accuracy, plot_calibration, plot_conditions
-from training.score import Scores, open_networks, open_particles, score, vacuum_columns
+from training.movie_score import compare_denoising, open_network
+from training.score import (
+    Networks,
+    Particles,
+    Scores,
+    first_of,
+    fit,
+    fit_counts,
+    open_networks,
+    open_particles,
+    score,
+    stack_optics,
+    vacuum_columns,
+)
 
 HEADINGS = {
     "columns": "columns",
@@ -27,7 +41,16 @@ HEADINGS = {
     "position_rms_pm": "position error, rms [pm]",
     "calibration_error": "calibration error",
     "psnr_dB": "denoised, PSNR [dB]",
+    "surface": "surface columns found [%]",
 }
+WAYS = {
+    "raw": "network, frame as it came (shipped)",
+    "denoised": "network, denoised frame",
+    "both": "network, mean of both answers",
+    "filter": "Gaussian filter, peaks' intensity",
+}
+MOVIE_DOSE_E_PER_A2 = 11.25
+"""0.45 electrons a pixel of 0.2 Å."""
 CONDITIONS = ("overfocus_nm", "cs_um", "tilt_deg", "diameter_nm")
 BINS = 15
 
@@ -45,6 +68,10 @@ class EvaluateConfig:
     size_px: int = 256
     second_size_px: int = 512
     vacuum_frames: int = 100
+    denoise5: str = ""
+    compared_particles: int = 60
+    compared_movies: int = 24
+    fitted_particles: int = 60
     detail_dose_e_per_A2: float = 300.0
     draw: DrawConfig = field(default_factory=DrawConfig)
     seed: int = 11
@@ -140,12 +167,51 @@ def main(config: EvaluateConfig) -> Path:
         "by_zone": by_zone(detail),
         "by_count": by_count(detail),
         "by_condition": {name: by_condition(detail, name) for name in CONDITIONS},
-        "vacuum": {
-            "frames": config.vacuum_frames,
-            "columns": vacuum_columns(networks, config.vacuum_frames, config.size_px, config.draw, 3),
-        },
+        "vacuum": vacuum_by_dose(networks, config),
+        "counting": counting_ways(networks, particles, config, rng),
+        "denoising": denoising_ways(networks, particles, config, rng),
     }
     return write(Path(config.out), report, scores)
+
+
+def vacuum_by_dose(networks: Networks, config: EvaluateConfig) -> dict[str, Any]:
+    """Return the columns found in frames of pure vacuum with drawn detectors, dose by dose."""
+    n, size = config.vacuum_frames, config.size_px
+    columns = {
+        f"{dose:g}": vacuum_columns(networks, n, size, fixed_dose(config.draw, dose), 3)
+        for dose in config.doses_e_per_A2
+    }
+    return {"frames": n, "columns": columns}
+
+
+def counting_ways(
+    networks: Networks, particles: Particles, config: EvaluateConfig, rng: np.random.Generator
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the summaries by dose and way to count, with the share of surface columns found."""
+    store = load(Path(config.data), "train", config.fitted_particles)
+    some = first_of(particles, config.compared_particles)
+    counters = fitted_counters(store, config.doses_e_per_A2, config.size_px, config.draw, rng)
+    result = {}
+    for dose, counter in tqdm(counters.items(), unit="dose", desc="ways to count", disable=None):
+        ways = compare_ways(networks, some, counter, config.size_px, fixed_dose(config.draw, dose), rng)
+        result[f"{dose:g}"] = {
+            name: {**summary(rows), "surface": ways.surface[name]} for name, rows in ways.columns.items()
+        }
+    return result
+
+
+def denoising_ways(
+    networks: Networks, particles: Particles, config: EvaluateConfig, rng: np.random.Generator
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the PSNR [dB] by dose, kind of movie and way to denoise."""
+    five = open_network(Path(config.denoise5)) if config.denoise5 else None
+    n = min(config.compared_movies, len(particles.settings))
+    scene = make_scene(particles.store, np.arange(n), stack_optics(particles.optics[:n]))
+    pictures = list(zip(fit(scene, config.size_px).intensity, fit_counts(scene, config.size_px), strict=True))
+    return {
+        f"{dose:g}": compare_denoising(networks, five, pictures, fixed_dose(config.draw, dose), rng)
+        for dose in (MOVIE_DOSE_E_PER_A2, *config.doses_e_per_A2)
+    }
 
 
 def with_psnr(scores: Scores) -> dict[str, float]:
@@ -179,16 +245,33 @@ def as_markdown(report: dict[str, Any]) -> str:
         "each; optics, detector and noise drawn from the ranges in `training/data.py`. Written by "
         "`python -m training.evaluate`.\n",
         table("By dose [e/Å²]", list(report["by_dose"].items())),
-        f"Pure vacuum: {vacuum['columns']} columns found in {vacuum['frames']} frames.\n",
+        f"Pure vacuum, columns found in {vacuum['frames']} frames with drawn detectors: "
+        + ", ".join(f"{n} at {dose} e/Å²" for dose, n in vacuum["columns"].items())
+        + ".\n",
         "![against dose](ceria_dose.png) ![calibration](ceria_calibration.png)\n",
         f"The following at {report['detail_dose_e_per_A2']:g} e/Å².\n",
         table("By size of the frame [px]", list(report["by_size"].items())),
         table("By zone axis", list(report["by_zone"].items())),
         *conditions,
+        *ways_tables(report),
         table("By true count", list(report["by_count"].items())),
         "![against conditions](ceria_conditions.png)\n",
     ]
     return "\n".join(parts)
+
+
+def ways_tables(report: dict[str, Any]) -> list[str]:
+    """Return the tables of the ways to count and to denoise."""
+    counting = [
+        table(f"Counting at {dose} e/Å²", [(WAYS[name], row) for name, row in rows.items()])
+        for dose, rows in report["counting"].items()
+    ]
+    names = list(next(iter(report["denoising"].values()))["still"])
+    lines = ["| PSNR [dB] of the middle frame | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
+    for dose, kinds in report["denoising"].items():
+        for kind, row in kinds.items():
+            lines.append(f"| {kind}, {dose} e/Å² | " + " | ".join(f"{row[n]:.1f}" for n in names) + " |")
+    return [*counting, "\n".join(lines) + "\n"]
 
 
 def table(title: str, rows: list[tuple[str, dict[str, float]]]) -> str:
@@ -203,7 +286,7 @@ def table(title: str, rows: list[tuple[str, dict[str, float]]]) -> str:
 
 def cell(name: str, value: float) -> str:
     """Write a number as its column wants it."""
-    if name in ("exact", "within_one", "missed", "false"):
+    if name in ("exact", "within_one", "missed", "false", "surface"):
         return f"{100 * value:.1f}"
     return {"columns": "{:d}", "calibration_error": "{:.3f}"}.get(name, "{:.1f}").format(value)
 

@@ -15,6 +15,7 @@ import numpy as np
 import openvino
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.assembly import MIN_COLUMN_DISTANCE_A
@@ -112,6 +113,23 @@ def analysed(
     networks: Networks, particles: Particles, size_px: int, config: DrawConfig, rng: np.random.Generator
 ) -> Iterator[tuple[NDArray[np.void], NDArray[np.void], float]]:
     """Yield found columns, true columns (both in pixels of the frame) and the denoiser's PSNR [dB]."""
+    for frame, true, target in taken(particles, size_px, config, rng):
+        found, denoised = run(networks, frame)
+        yield found, true, psnr(denoised, target)
+
+
+def exposures(
+    networks: Networks, particles: Particles, size_px: int, config: DrawConfig, rng: np.random.Generator
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.void], NDArray[np.float32]]]:
+    """Yield a frame of each particle, its true columns [px of the frame] and the denoised frame."""
+    for frame, true, _ in taken(particles, size_px, config, rng):
+        yield frame, true, networks.denoise([normalise(frame[None]).frames])[0][0, 0]
+
+
+def taken(
+    particles: Particles, size_px: int, config: DrawConfig, rng: np.random.Generator
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.void], NDArray[np.float32]]]:
+    """Yield a frame of each particle, its true columns [px of the frame] and the frame without noise."""
     for start in range(0, len(particles.settings), CHUNK):
         indices = np.arange(start, min(start + CHUNK, len(particles.settings)))
         optics = stack_optics([particles.optics[i] for i in indices])
@@ -119,9 +137,7 @@ def analysed(
         shift = (size_px - scene.intensity.shape[-1]) // 2
         frames, clean = detect(fit(scene, size_px), config, rng)
         for i, frame, target in zip(indices, frames.numpy(), clean.numpy(), strict=True):
-            true = true_columns(particles.store.columns[i], shift, size_px)
-            found, denoised = run(networks, frame)
-            yield found, true, psnr(denoised, target)
+            yield frame, true_columns(particles.store.columns[i], shift, size_px), target
 
 
 def stack_optics(states: list[Optics]) -> Optics:
@@ -133,6 +149,12 @@ def fit(scene: Scene, size_px: int) -> Scene:
     """Cut or extend images about their centre; what is added is vacuum (the targets are not needed here)."""
     shift = (size_px - scene.intensity.shape[-1]) // 2
     return replace(scene, intensity=F.pad(scene.intensity, (shift, shift, shift, shift), value=1.0))
+
+
+def fit_counts(scene: Scene, size_px: int) -> Tensor:
+    """Cut or extend the maps of counts in the same way."""
+    shift = (size_px - scene.count.shape[-1]) // 2
+    return F.pad(scene.count, (shift, shift, shift, shift))
 
 
 def true_columns(columns: NDArray[np.void], shift_px: int, size_px: int) -> NDArray[np.void]:
@@ -187,6 +209,14 @@ def frame_row(particles: Particles, index: int, dose: float, size_px: int, psnr_
     tilt = float(np.hypot(settings["tilt_x_deg"], settings["tilt_y_deg"]))
     lens = (float(optics.overfocus_A) / 10, float(optics.cs_A) / 1e4)
     return (dose, size_px, *lens, tilt, extent_A / 10, settings["zone_axis"].encode(), psnr_dB)
+
+
+def first_of(particles: Particles, count: int) -> Particles:
+    """Return the first particles of a split."""
+    store = Store(
+        particles.store.waves[:count], particles.store.columns[:count], particles.store.pixel_size_A
+    )
+    return Particles(store, particles.settings[:count], particles.optics[:count])
 
 
 def vacuum_columns(networks: Networks, frames: int, size_px: int, draw: DrawConfig, seed: int) -> int:

@@ -42,7 +42,8 @@ def _columns(args: argparse.Namespace) -> tuple[Any, Any]:
     evaluate = load("training.evaluate", "train")
     networks = find_networks(args.models, args.material)
     paths = {"heights": str(networks.heights.path), "denoise": str(networks.denoise.path)}
-    return evaluate, evaluate.EvaluateConfig(**paths)
+    five = networks.denoise.path.with_name(f"{args.material}_denoise5.onnx")
+    return evaluate, evaluate.EvaluateConfig(**paths, denoise5=str(five) if five.exists() else "")
 
 
 def _gold(args: argparse.Namespace) -> tuple[Any, Any]:

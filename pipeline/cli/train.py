@@ -31,6 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: data/runs/TASK (gold_TASK)")
     parser.add_argument("--steps", type=int, metavar="N")
     parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument(
+        "--initial",
+        type=Path,
+        metavar="FILE",
+        help="checkpoint or ONNX file whose weights a new run begins with",
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     parser.add_argument(
         "--restore",
@@ -48,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     task = args.task or _TASKS[args.material][0]
     if task not in _TASKS[args.material]:
         raise UsageError(f"--task {task}: {args.material} has {' and '.join(_TASKS[args.material])}")
+    if args.initial and not args.initial.is_file():
+        raise UsageError(f"--initial {args.initial}: there is no such file")
     data = args.data or Path(f"data/{args.material}.h5")
     if not data.exists():
         material = "" if args.material == "ceria" else f" --material {args.material}"
@@ -87,10 +95,9 @@ def _gold_config(args: argparse.Namespace, task: str, gold: Any) -> Any:
 
 def _given(args: argparse.Namespace, config: Any) -> Any:
     """Put the options that were given into a configuration."""
-    names = ("out", "steps", "seed", "threads")
+    names = ("out", "steps", "seed", "threads", "initial")
     values = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    if "out" in values:
-        values["out"] = str(values["out"])
+    values.update({name: str(values[name]) for name in ("out", "initial") if name in values})
     if args.widths:
         values["model"] = replace(config.model, widths=args.widths)
     return replace(config, **values)

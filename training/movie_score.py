@@ -1,0 +1,104 @@
+"""The middle of five frames denoised in several ways: of still movies, drifting ones, and ones that change.
+
+Drifting movies were laid over one another by whole pixels, as the live program does it; half a pixel remains.
+In changing ones the columns within a disc are gone from the two frames after the middle one, and the score is
+that of the disc: a way that smears loses there.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.preprocess import normalise
+from training.data import DrawConfig, draw_detectors, spread
+from training.movie_data import FRAMES, MIDDLE, film, movie_input, shifted
+from training.score import Networks, psnr
+
+KINDS = ("still", "drifting", "changing")
+RESIDUAL_PX = 0.5
+RADIUS_PX = (5.0, 15.0)
+LAG = (0.0, 0.4)
+
+Frames = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Movie:
+    """Five pictures without noise (5, H, W) and where the middle one is judged (H, W)."""
+
+    clean: Tensor
+    judged: NDArray[np.bool_]
+
+
+def open_network(path: Path) -> Any:
+    """Compile the denoiser of five frames for the processor."""
+    return openvino.Core().compile_model(str(path), "CPU")
+
+
+def make_movie(image: Tensor, count: Tensor, kind: str, rng: np.random.Generator) -> Movie:
+    """Make a movie of a picture (H, W) with known columns (``count`` above 0 there)."""
+    clean = image.expand(FRAMES, -1, -1).clone()
+    judged = np.ones(image.shape, bool)
+    if kind == "changing":
+        disc = disc_about(count, rng)
+        clean[MIDDLE + 1 :] = torch.lerp(image, torch.ones_like(image), disc)
+        judged = disc.numpy() > 0.5
+    if kind != "still":
+        y, x = (torch.from_numpy(rng.uniform(-1, 1, (FRAMES, 1, 1)).astype(np.float32)) for _ in range(2))
+        y[MIDDLE], x[MIDDLE] = 0.0, 0.0
+        clean = shifted(clean, RESIDUAL_PX * y, RESIDUAL_PX * x)
+    return Movie(clean, judged)
+
+
+def disc_about(count: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return a soft disc (H, W) about a random column."""
+    marked = np.flatnonzero(count.numpy())
+    y, x = divmod(int(marked[rng.integers(len(marked))]), count.shape[1])
+    rows, columns = (torch.arange(side, dtype=torch.float32) for side in count.shape)
+    distance = torch.sqrt((rows[:, None] - y) ** 2 + (columns - x) ** 2)
+    return torch.sigmoid((float(rng.uniform(*RADIUS_PX)) - distance) / 1.5)
+
+
+def scored_ways(
+    networks: Networks, five: Any | None, movie: Movie, config: DrawConfig, rng: np.random.Generator
+) -> dict[str, float]:
+    """Film a movie, and return the PSNR [dB] of its denoised middle frame in each way."""
+    detectors = draw_detectors(1, config, rng)
+    lag = (detectors.read_noise_e > 0).float() * float(rng.uniform(*LAG))
+    frames = film(movie.clean[None], detectors, lag)[0].numpy()
+    target = spread(movie.clean[MIDDLE : MIDDLE + 1], detectors.point_spread)[0].numpy()
+    mean = frames.mean(0)
+    pictures = {
+        "one frame, denoised": denoised(networks.denoise, frames[MIDDLE]),
+        "mean of five": mean / np.median(mean.mean(1)),
+        "mean of five, denoised": denoised(networks.denoise, mean),
+    }
+    if five is not None:
+        pictures["five frames, denoised"] = five([movie_input(frames[None])])[0][0, 0]
+    return {name: psnr(part[movie.judged], target[movie.judged]) for name, part in pictures.items()}
+
+
+def denoised(network: Any, frame: Frames) -> Frames:
+    """Denoise one frame (H, W)."""
+    return np.asarray(network([normalise(frame[None]).frames])[0][0, 0])
+
+
+def compare_denoising(
+    networks: Networks,
+    five: Any | None,
+    pictures: list[tuple[Tensor, Tensor]],
+    config: DrawConfig,
+    rng: np.random.Generator,
+) -> dict[str, dict[str, float]]:
+    """Return the mean PSNR [dB] by kind of movie and way, over pictures (H, W) with their columns."""
+    result = {}
+    for kind in KINDS:
+        rows = [scored_ways(networks, five, make_movie(*each, kind, rng), config, rng) for each in pictures]
+        result[kind] = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+    return result
