@@ -188,13 +188,16 @@ class WholeAnalysis:
 
 
 @contextmanager
-def analyser(setting: Setting, images: list[NDArray[np.unsignedinteger]]) -> Iterator[WholeAnalysis]:
+def analyser(
+    setting: Setting, images: list[NDArray[np.unsignedinteger]], models: str = ""
+) -> Iterator[WholeAnalysis]:
     """Start an analyser process and end it."""
     config = RunConfig(
         analysis=AnalysisConfig(
             backend=setting.backend,
             batch_frames=setting.batch_frames,
             threads=setting.threads,
+            models=models,
         )
     )
     with zmq.Context() as context:

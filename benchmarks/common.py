@@ -26,13 +26,13 @@ def median_of(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "low": min(values), "high": max(values)}
 
 
-def write_results(name: str, results: dict[str, Any]) -> Path:
-    """Write ``results/NAME.json``; says so when the machine was not quiet, as the figures then mislead."""
+def write_results(name: str, results: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write ``NAME.json`` into `folder`; says so when the machine was not quiet: the figures then mislead."""
     load = results["machine"]["load"]
     if load > _QUIET_LOAD:
         print(f"the machine was busy (load {load}): do not commit these figures", file=sys.stderr)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    folder.mkdir(exist_ok=True, parents=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
     return path
 

@@ -73,7 +73,7 @@ def _measure(address: str, case: Case, seconds: float) -> dict[str, Any]:
         "round_ms_p50": round(1000 * float(np.percentile(rounds_s, 50)), 1),
         "round_ms_p99": round(1000 * float(np.percentile(rounds_s, 99)), 1),
         "cores_used": round((used.user + used.system - cpu.user - cpu.system) / elapsed, 2),
-        "behind_ms": round(window.session.scene(window.state.value).screen_latency_ms, 1),
+        "behind_ms": round(window.session.scene(window.state.value).screen_ms[0], 1),
     }
     window.close()
     return result

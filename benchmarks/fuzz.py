@@ -4,7 +4,7 @@ A session gives one parser twenty messages of a sound stream, some of them damag
 Whatever comes of one must be a record or a `MessageError`; a frame must decode or raise one. Everything in a
 session follows from its target and number, so that a finding can be repeated:
 
-    python -m benchmarks.fuzz --seconds 600
+    python -m benchmarks.fuzz --seconds 600 --write
     python -m benchmarks.fuzz --target merlin --session 1234
 """
 
@@ -22,6 +22,7 @@ from itertools import count
 
 import numpy as np
 
+from benchmarks.common import describe_machine, write_results
 from benchmarks.mutations import mutate, mutate_parts
 from streamer.compression import decode, encode
 from streamer.config import IngestConfig
@@ -35,7 +36,8 @@ TARGETS = (*ZMQ_SCHEMES, Scheme.MERLIN)
 LIMIT_BYTES = 1 << 16
 MOST_ALLOCATED_BYTES = 32 * LIMIT_BYTES  # a message decoded into Python objects takes several times its size
 MOST_CPU_S = 5.0  # of a session, which takes some milliseconds; of this thread, so not of a busy machine
-HANG_S = 100.0  # then the stack is shown and the program ends
+HANG_S = 100.0  # of a session; then the stack is shown and the program ends
+WATCH_S = 5.0  # how often the watch is set anew
 N_MESSAGES = 20
 DAMAGED_SHARE = 0.6
 KEY = SeriesKey(1, "fuzz")
@@ -65,17 +67,21 @@ def run(
     """
     outcomes: Counter[str] = Counter()
     findings: list[Finding] = []
-    deadline = time.monotonic() + seconds
+    now = watched = time.monotonic()
+    deadline = now + seconds
+    faulthandler.dump_traceback_later(HANG_S, exit=True)
     tracemalloc.start()
     try:
         for session in sessions:
-            if not session % 1000:
+            if now - watched > WATCH_S:
                 faulthandler.dump_traceback_later(HANG_S, exit=True)
+                watched = now
             try:
                 outcomes.update(_session(target, session))
             except Exception as error:
                 findings.append(Finding(target, session, f"{type(error).__name__}: {error}"))
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 break
     finally:
         faulthandler.cancel_dump_traceback_later()
@@ -176,17 +182,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--target", choices=TARGETS, help="only this parser")
     parser.add_argument("--first", type=int, default=0, help="number of the first session")
     parser.add_argument("--session", type=int, help="repeat this session alone")
+    parser.add_argument("--write", action="store_true", help="keep the report in results/fuzz.json")
     chosen = parser.parse_args(arguments)
+    machine = describe_machine()
     targets = (Scheme(chosen.target),) if chosen.target else TARGETS
     report, ok = {}, True
     for target in targets:
         sessions = count(chosen.first) if chosen.session is None else iter([chosen.session])
         outcomes, findings = run(target, sessions, chosen.seconds / len(targets))
         ok = ok and not findings
-        report[target.value] = {"messages": outcomes.total(), "outcomes": dict(outcomes.most_common())}
+        report[target.value] = {
+            "messages": outcomes.total(),
+            "outcomes": dict(outcomes.most_common()),
+            "findings": len(findings),
+        }
         for finding in findings[:20]:
             print(f"{finding.target}, session {finding.session}: {finding.what}", file=sys.stderr)
-    print(json.dumps({"ok": ok, "seconds": chosen.seconds, "targets": report}, indent=1))
+    results = {"ok": ok, "seconds": chosen.seconds, "targets": report}
+    if chosen.write:
+        print(write_results("fuzz", {"machine": machine, **results}), file=sys.stderr)
+    print(json.dumps(results, indent=1))
     return 0 if ok else 1
 
 

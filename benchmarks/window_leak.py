@@ -42,6 +42,7 @@ def main() -> int:
     samples = watch(60 * args.minutes)
     growth = {name: _growth([sample[name] for sample in samples]) for name in samples[0]}
     results = {"machine": machine, "minutes": args.minutes, "pictures_px": CASE.picture_px, **growth}
+    results["memory_MiB"] = [round(sample["memory"] / 2**20, 1) for sample in samples]
     for name, values in growth.items():
         print(f"{name:10s} {values['early']:>14,.0f} → {values['late']:>14,.0f}   {values['growth']:+.2%}")
     grown = [n for n, values in growth.items() if n != "shown" and values["growth"] > MOST_GROWTH]
@@ -65,7 +66,7 @@ def watch(seconds: float) -> list[dict[str, float]]:
 
 
 def _run(address: str, seconds: float) -> list[dict[str, float]]:
-    from PySide6.QtCore import QEvent, QTimer
+    from PySide6.QtCore import QTimer
 
     from gui.app import application
     from gui.feed import Feed
@@ -81,10 +82,9 @@ def _run(address: str, seconds: float) -> list[dict[str, float]]:
     window.show()
     samples: list[dict[str, float]] = []
     everything = list(_acts(window))
-    for act in WARM_UP_ROUNDS * everything:
-        act()
-        app.processEvents()
-        app.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # outside exec() nobody else does
+    rounds = itertools.count()
+    while next(rounds) < WARM_UP_ROUNDS or len(window.session.history.rows) < limits.rows // 2:
+        _go_through(everything, app)
     acts = itertools.cycle([*everything, lambda: samples.append(_sample(window))])
     timers = []
     for interval_s, what in ((ACT_S, lambda: next(acts)()), (seconds, window.close)):
@@ -95,6 +95,15 @@ def _run(address: str, seconds: float) -> list[dict[str, float]]:
     for timer in timers:
         timer.stop()
     return samples
+
+
+def _go_through(acts: list[Callable[[], None]], app: Any) -> None:
+    from PySide6.QtCore import QEvent
+
+    for act in acts:
+        act()
+        app.processEvents()
+        app.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # outside exec() nobody else does
 
 
 def _acts(window: Any) -> Iterator[Callable[[], None]]:

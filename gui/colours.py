@@ -66,8 +66,15 @@ def text_on(colour: NDArray[np.uint8]) -> str:
 
 
 @cache
-def lookup_table(name: str) -> NDArray[np.uint8]:
-    """Make the 256-entry table of a picture's colour map, shape (256, 3); other lengths draw slowly."""
+def lookup_table(name: str, brightness: float = 1.0) -> NDArray[np.uint8]:
+    """Make the 256-entry table of a picture's colour map, shape (256, 3); other lengths draw slowly.
+
+    `brightness`, 0 to 1, dims a picture that lies beneath something.
+    """
+    return np.round(brightness * _full_table(name)).astype(np.uint8)
+
+
+def _full_table(name: str) -> NDArray[np.uint8]:
     ramp = np.arange(256, dtype=np.uint8)
     if name == "grey":
         return np.repeat(ramp[:, None], 3, axis=1)

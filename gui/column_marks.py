@@ -143,8 +143,10 @@ class ColumnMarks(QGraphicsObject):
         half = self.size_px / 2 + 2
         kinds = self._kinds()
         left, top = (x - half).tolist(), (y - half).tolist()
+        pixmaps = {kind: self._pixmap(kind, ratio) for kind in set(kinds)}
+        draw = painter.drawPixmap
         for i in near.tolist():
-            painter.drawPixmap(QPointF(left[i], top[i]), self._pixmap(kinds[i], ratio))
+            draw(QPointF(left[i], top[i]), pixmaps[kinds[i]])
 
     def _paint_vectors(
         self, painter: QPainter, x: NDArray[np.float64], y: NDArray[np.float64], near: NDArray[np.intp]

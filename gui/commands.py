@@ -192,8 +192,10 @@ class Commands:
         self.state.change(chosen=None, roi=None)
 
     def confirm(self, alarm: Alarm) -> None:
-        """Note that the person has seen `alarm`; only further losses raise it again."""
-        self.state.change(acknowledged=alarm.losses, acknowledged_refused=alarm.refused)
+        """Note that the person has seen `alarm`; only further losses or triggers raise it again."""
+        self.state.change(
+            acknowledged=alarm.losses, acknowledged_refused=alarm.refused, acknowledged_events=alarm.events
+        )
 
     def record(self, on: bool) -> None:
         """Ask the run to switch recording on or off."""

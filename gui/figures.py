@@ -6,6 +6,7 @@ import numpy as np
 
 from gui.counting import counted
 from gui.format import NOTHING, number_text, value_text
+from gui.particles import mean_size_nm
 from gui.settings import CountsFrom, Settings
 from gui.status_text import HIGH_UNFAMILIARITY, Severity
 from streamer.link import View
@@ -22,6 +23,7 @@ class Headline:
     caption: str = _CAPTIONS[CountsFrom.SINGLE]
     atoms: str = NOTHING
     atoms_std: str = ""
+    columns_caption: str = "COLUMNS"
     columns: str = NOTHING
     uncertain: str = ""
     unfamiliarity: float = float("nan")
@@ -56,6 +58,9 @@ def _particles_of(view: View) -> Headline:
         caption="PARTICLES",
         atoms=number_text(len(view.particles)),
         atoms_std=f"{number_text(unsure)} unsure" if unsure else "",
+        columns_caption="MEAN SIZE",
+        columns=value_text(mean_size_nm(view.particles), 1, "nm"),
+        uncertain="diameter of equal area",
         unfamiliarity=view.header.ood_score,
         unfamiliarity_text=value_text(view.header.ood_score, 2),
         unfamiliarity_severity=_severity(view.header.ood_score),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from gui.moments import Moment
 from gui.player import Player
 from gui.recorded import RecordedPast
 from gui.region_note import region_of_note
@@ -50,8 +51,13 @@ class FileSession:
     @property
     def saved_region(self) -> Corners | None:
         """The region of interest that was saved last while the file was recorded."""
-        regions = [region_of_note(text) for text in self.history.notes]
+        regions = [region_of_note(note.text) for note in self.history.notes]
         return next((region for region in reversed(regions) if region is not None), None)
+
+    @property
+    def moments(self) -> list[Moment]:
+        """All notes in the file."""
+        return self.history.notes
 
     @property
     def name(self) -> str:
@@ -59,7 +65,7 @@ class FileSession:
         return self.history.path.stem
 
     def take(self) -> bool:
-        """Read a file that has grown; never a new series."""
+        """Read a file that has grown, and a little more of its dose; never a new series."""
         now = self._clock()
         if now - self._reloaded > _RELOAD_S:
             self._reloaded = now
@@ -69,6 +75,7 @@ class FileSession:
                 self.history.reload()
                 self.channels = self.history.channels
                 self.status = _status(self.history)
+        self.history.look_at_dose()
         return False
 
     def scene(self, state: ViewState) -> Scene:

@@ -2,9 +2,18 @@
 
 import math
 
-__all__ = ["bytes_text", "duration_text", "number_text", "rate_text", "value_text"]
+__all__ = [
+    "amount_text",
+    "bytes_text",
+    "duration_text",
+    "number_text",
+    "rate_text",
+    "time_text",
+    "value_text",
+]
 
 _THIN_SPACE = "\u2009"
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 NOTHING = "–"
 
 
@@ -17,7 +26,16 @@ def value_text(value: float, digits: int = 1, unit: str = "") -> str:
     """Write a value with its unit; a dash where it is unknown."""
     if not math.isfinite(value):
         return NOTHING
-    return f"{value:.{digits}f}{_THIN_SPACE + unit if unit else ''}"
+    text = f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "−")  # + 0.0: no minus before a zero
+    return f"{text}{_THIN_SPACE + unit if unit else ''}"
+
+
+def amount_text(value: float) -> str:
+    """Write a large value with three digits: 912, 1.63×10⁵."""
+    if abs(value) < 10_000:
+        return value_text(value, 0)
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return f"{mantissa}×10{str(int(exponent)).translate(_RAISED)}"
 
 
 def rate_text(per_s: float) -> str:
@@ -44,3 +62,10 @@ def duration_text(seconds: float) -> str:
     whole = max(0, int(seconds))
     hours, minutes = whole // 3600, whole // 60 % 60
     return f"{hours}:{minutes:02d}:{whole % 60:02d}" if hours else f"{minutes}:{whole % 60:02d}"
+
+
+def time_text(seconds: float) -> str:
+    """Write a place on a time axis: 40 s, 2:30, 1:02:03."""
+    if abs(seconds) < 120 or seconds != round(seconds):
+        return f"{seconds:g}{_THIN_SPACE}s".replace("-", "−")
+    return ("−" if seconds < 0 else "") + duration_text(abs(seconds))

@@ -4,7 +4,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QToolButton, QWidget
 
-from gui.labels import plain_label, set_severity, set_text
+from gui.labels import plain_label, set_severity, set_text, set_tip
 from gui.resolve import Drawing
 from gui.status_text import Severity
 from gui.theme import THEMES, Theme, number_font
@@ -30,6 +30,8 @@ class Header(QWidget):
         self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.live = QPushButton("Live")
         self.live.setToolTip("Show the newest frame (L)")
+        self.hold = QPushButton("Hold")
+        self.hold.setToolTip("Hold this picture; the run goes on (Space)")
         self.said = plain_label("", "muted")
         self.note = QPushButton("Note")
         self.record = QPushButton(_PAUSE)
@@ -58,6 +60,7 @@ class Header(QWidget):
             self.note,
             self.record,
             self.next_file,
+            self.hold,
             self.live,
             self.open_menu,
             self.view_menu,
@@ -82,7 +85,7 @@ class Header(QWidget):
         ):
             set_text(label, text)
         set_severity(self.light, light.severity)
-        self.file.setToolTip(light.detail)
+        set_tip(self.file, light.detail)
         set_text(self.said, drawing.said)
         self._draw_remote(drawing)
         self._draw_live(live)
@@ -90,7 +93,7 @@ class Header(QWidget):
 
     def show_file(self) -> None:
         """Leave out what a file does not have: a run to talk to."""
-        for button in (self.note, self.record, self.next_file):
+        for button in (self.note, self.record, self.next_file, self.hold):
             button.hide()
 
     def _draw_remote(self, drawing: Drawing) -> None:
@@ -108,6 +111,7 @@ class Header(QWidget):
     def _draw_live(self, live: bool) -> None:
         state = "true" if live else "false"
         if self.live.property("live") != state:
+            self.hold.setEnabled(live)
             self.live.setProperty("live", state)
             self.live.setText("Live" if live else "Back to live")
             self.live.style().unpolish(self.live)

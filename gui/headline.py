@@ -34,7 +34,8 @@ class HeadlinePanel(QWidget):
         row.setSpacing(18)
         self.caption = _caption("TOTAL ATOMS")
         row.addLayout(_stack(self.caption, _beside(self.atoms, self.atoms_std)), 5)
-        row.addLayout(_stack(_caption("COLUMNS"), _above(self.columns, self.uncertain)), 3)
+        self.columns_caption = _caption("COLUMNS")
+        row.addLayout(_stack(self.columns_caption, _above(self.columns, self.uncertain)), 3)
         row.addLayout(_stack(_caption("UNLIKE TRAINING"), _above(self.foreign, self.gauge)), 3)
 
     def apply_theme(self, theme: Theme) -> None:
@@ -47,6 +48,7 @@ class HeadlinePanel(QWidget):
             (self.caption, headline.caption),
             (self.atoms, headline.atoms),
             (self.atoms_std, headline.atoms_std),
+            (self.columns_caption, headline.columns_caption),
             (self.columns, headline.columns),
             (self.uncertain, headline.uncertain),
             (self.foreign, headline.unfamiliarity_text),
@@ -96,7 +98,7 @@ class _Gauge(QWidget):
 
 def _caption(text: str) -> QLabel:
     label = plain_label(text, "caption")
-    label.setFont(number_font(label.font(), 7.0))
+    label.setFont(number_font(label.font(), 7.5))
     return label
 
 

@@ -1,9 +1,11 @@
 """Labels: text as it is, set only when it changed, coloured by its meaning."""
 
-from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel
+from html import escape
 
-__all__ = ["plain_label", "set_severity", "set_text"]
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel, QWidget
+
+__all__ = ["plain_label", "set_severity", "set_text", "set_tip"]
 
 
 def plain_label(text: str = "", role: str = "") -> QLabel:
@@ -18,6 +20,15 @@ def set_text(label: QLabel, text: str) -> None:
     """Change a label's text; an unchanged one costs nothing."""
     if label.text() != text:
         label.setText(text)
+
+
+def set_tip(widget: QWidget, text: str) -> None:
+    """Change what is said where the mouse rests, as it is; an unchanged one costs nothing."""
+    shown = text
+    if "<" in text:  # Qt might take it for markup
+        shown = f"<p>{escape(text)}</p>".replace("\n", "<br>")
+    if widget.toolTip() != shown:
+        widget.setToolTip(shown)
 
 
 def set_severity(label: QLabel, severity: str) -> None:

@@ -31,7 +31,7 @@ class MapPanel(PicturePanel):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__("Atom counts", parent)
-        self.image.setOpacity(_DIMMED)
+        self.brightness = _DIMMED
         self.marks = ColumnMarks(self.box)
         self.outlines = ParticleMarks(self.box)
         self.roi = RoiItem(self.box, self.roi_moved.emit)

@@ -30,6 +30,7 @@ class Panels(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
         self.header, self.alarm, self.strip = Header(), AlarmBar(), StatusStrip()
         self.raw, self.denoised, self.map = PicturePanel("Raw"), PicturePanel("Denoised"), MapPanel()
         self.rings = ColumnMarks(self.denoised.box, filled=False)

@@ -1,5 +1,6 @@
 """Particles as they are drawn: an outline, and what shape it is with which probability. Pure."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from streamer.records import UNSURE
 
-__all__ = ["ParticleMark", "resolve_particles", "sound_particles"]
+__all__ = ["ParticleMark", "mean_size_nm", "resolve_particles", "sound_particles"]
 
 _MOST = 256
 
@@ -47,6 +48,12 @@ def sound_particles(particles: NDArray[np.void]) -> NDArray[np.void]:
     """Leave out what cannot be drawn: outlines that are no numbers, and more than anybody could look at."""
     good = np.isfinite(particles["outline"]).all(axis=(1, 2)) & np.isfinite(particles["size"])
     return particles[:_MOST] if good[:_MOST].all() else particles[good][:_MOST]
+
+
+def mean_size_nm(particles: NDArray[np.void]) -> float:
+    """Return the mean diameter [nm] of those that the frame's edge does not cut; NaN if there are none."""
+    whole = particles["size"][particles["touches_border"] == 0]
+    return float(whole.mean()) if len(whole) else math.nan
 
 
 def _mark(particle: np.void, shapes: tuple[str, ...]) -> ParticleMark:

@@ -12,6 +12,7 @@ from gui.colours import lookup_table
 from gui.geometry import fitting_rectangle, scale_bar
 from gui.labels import plain_label
 from gui.picture import Picture
+from gui.picture_item import PictureItem
 from gui.pixels import binned, display_bin
 from gui.scale_bar_item import ScaleBarItem
 from gui.settings import Region
@@ -58,7 +59,8 @@ class PicturePanel(QWidget):
         self.canvas.setFrameShape(pg.GraphicsView.Shape.NoFrame)
         self.box = pg.ViewBox(invertY=True, lockAspect=True, enableMenu=False, defaultPadding=0)
         self.canvas.setCentralItem(self.box)
-        self.image = pg.ImageItem()
+        self.image = PictureItem()
+        self.brightness = 1.0
         self.box.addItem(self.image)
         self.scale = ScaleBarItem(self.box)
         self.content = QHBoxLayout()
@@ -110,7 +112,10 @@ class PicturePanel(QWidget):
         factor = display_bin(self.magnification() * picture.bin_px)
         pixels = binned(picture.pixels, factor)
         self.image.setImage(
-            pixels, autoLevels=False, levels=picture.levels, lut=lookup_table(picture.colour_map)
+            pixels,
+            autoLevels=False,
+            levels=picture.levels,
+            lut=lookup_table(picture.colour_map, self.brightness),
         )
         (height, width), step = pixels.shape, picture.bin_px * factor
         self.image.setRect(QRectF(-0.5, -0.5, width * step, height * step))

@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pyqtgraph as pg
+from numpy.typing import NDArray
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from gui.band_item import BandItem
-from gui.labels import plain_label, set_text
+from gui.format import time_text
+from gui.labels import plain_label, set_text, set_tip
 from gui.series import Curve, Plot, named_readings
 from gui.theme import Theme, number_font
 
@@ -58,7 +61,8 @@ class PlotRow(QWidget):
         width = 1.0 * self.devicePixelRatioF()  # in physical pixels; above one, lines take ten times as long
         self._curves = [pg.PlotDataItem(pen=pg.mkPen(colours[k], width=width)) for k in range(len(has_band))]
         self.line = pg.InfiniteLine(angle=90, pen=pg.mkPen(theme.mark, width=width))
-        for item in (*self._curves, self.line):
+        self._moments = pg.PlotCurveItem(pen=pg.mkPen(theme.muted, width=width, style=Qt.PenStyle.DashLine))
+        for item in (self._moments, *self._curves, self.line):
             self.box.addItem(item, ignoreBounds=True)
         self._lay_out()
 
@@ -86,12 +90,18 @@ class PlotRow(QWidget):
         for band, curve in zip(self._bands, plot.curves, strict=True):
             if band is not None and curve.low is not None and curve.high is not None:
                 band.draw(curve.x, curve.low, curve.high)
-        low_y, high_y = plot.limits or _y_range(plot.curves)
+        low_y, high_y = plot.limits or _y_range(plot.curves, plot.least_span)
         margin = 0.08 * (high_y - low_y)
         self.box.setRange(xRange=x_range, yRange=(low_y - margin, high_y + margin), padding=0)
         self.line.setVisible(cursor_s is not None)
         if cursor_s is not None:
             self.line.setValue(cursor_s)
+
+    def mark(self, x: NDArray[np.float64], text: str) -> None:
+        """Draw a line from below to above at each of `x` [s]; `text` says what they are."""
+        set_tip(self.canvas, text)
+        low, high = self.box.viewRange()[1]
+        self._moments.setData(np.repeat(x, 2), np.tile((low, high), len(x)), connect="pairs")
 
     def _mouse(self, event: Any, axis: int | None = None) -> None:
         if event.button() != Qt.MouseButton.LeftButton:
@@ -102,7 +112,7 @@ class PlotRow(QWidget):
 
 
 class _ValueAxis(pg.AxisItem):  # type: ignore[misc]
-    """Leaves every second number out where a plot is too low for all of them."""
+    """Leaves every second number out where a plot is too low for all of them, but not all."""
 
     def tickStrings(self, values: list[float], scale: float, spacing: float) -> list[str]:
         """See pyqtgraph."""
@@ -110,8 +120,9 @@ class _ValueAxis(pg.AxisItem):  # type: ignore[misc]
         low, high = self.range
         if spacing * self.height() >= _NUMBER_HEIGHT_PX * (high - low):
             return texts
-        even = (round(value / spacing) % 2 == 0 for value in values)
-        return [text if keep else "" for text, keep in zip(texts, even, strict=True)]
+        even = [round(value / spacing) % 2 == 0 for value in values]
+        kept = even if any(even) else [True] * len(even)
+        return [text if keep else "" for text, keep in zip(texts, kept, strict=True)]
 
 
 def _canvas(box: Any, theme: Theme, *, is_last: bool) -> Any:
@@ -120,7 +131,7 @@ def _canvas(box: Any, theme: Theme, *, is_last: bool) -> Any:
     left.setWidth(_AXIS_WIDTH_PX)
     left.setGrid(26)
     bottom.setHeight(_AXIS_HEIGHT_PX if is_last else 3)
-    bottom.tickStrings = lambda values, scale, spacing: [f"{value:g} s" for value in values]
+    bottom.tickStrings = lambda values, scale, spacing: [time_text(value) for value in values]
     for axis in (left, bottom):
         axis.linkToView(box)
         axis.setPen(pg.mkPen(theme.line))
@@ -150,13 +161,13 @@ def _reading(row: QWidget, colour: str) -> QLabel:
     return label
 
 
-def _y_range(curves: tuple[Curve, ...]) -> tuple[float, float]:
-    """Fit the values, and at least a span of 1 % or 1e-3, so that noise alone does not fill the plot."""
+def _y_range(curves: tuple[Curve, ...], least_span: float) -> tuple[float, float]:
+    """Fit the values, and at least 1 % or `least_span`, so that noise alone does not fill the plot."""
     arrays = [a for curve in curves for a in (curve.y, curve.low, curve.high) if a is not None]
     finite = [a[abs(a) < float("inf")] for a in arrays]
     finite = [a for a in finite if a.size]
     if not finite:
         return 0.0, 1.0
     low, high = min(float(a.min()) for a in finite), max(float(a.max()) for a in finite)
-    middle, span = (low + high) / 2, max(high - low, 0.01 * abs(high), 1e-3)
+    middle, span = (low + high) / 2, max(high - low, 0.01 * abs(high), least_span)
     return middle - span / 2, middle + span / 2

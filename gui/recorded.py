@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from gui.channels import ChannelHistory
 from gui.history import SERIES_DTYPE
+from gui.moments import Moment
 from gui.particles import sound_particles
 from pipeline.views import at_frame_pixels, binned, to_uint8
 from streamer.link import View, ViewHeader
@@ -21,6 +22,7 @@ from streamer.stimuli import Sample
 __all__ = ["RecordedPast"]
 
 _KEPT_PICTURES = 32
+_DOSE_FRAMES = 100
 _LARGEST_PX = 1024
 _A_PER_NM = 10.0
 
@@ -41,7 +43,24 @@ class RecordedPast:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._views: OrderedDict[int, View] = OrderedDict()
+        self._means: dict[int, float] = {}
         self.reload()
+
+    def look_at_dose(self) -> None:
+        """Read the mean of one more frame, of at most a hundred that lie evenly in the series.
+
+        A file has no table of it, and reading all frames would take as long as recording them has.
+        """
+        step = max(1, len(self.rows) // _DOSE_FRAMES)
+        unknown = np.flatnonzero(np.isnan(self.rows["mean_counts"][::step]))
+        if len(unknown):
+            index = int(unknown[0]) * step
+            frame_id = int(self.rows["frame_id"][index])
+            if frame_id not in self._means:
+                with open_result(self.path) as file:
+                    row = int(self.tables.ledger["stack_row"][self._ledger_row[index]])
+                    self._means[frame_id] = float(file["/entry/stack/intensity"][row].mean())
+            self.rows["mean_counts"][index] = self._means[frame_id]
 
     def reload(self) -> None:
         """Read the tables anew: a file that is being written has grown."""
@@ -55,7 +74,11 @@ class RecordedPast:
             self.latency_s = file["/entry/process/latency/received_to_published"][:].tolist()
             self._pixel_size_A = float(file["/entry/process/series/pixel_size_nm"][()]) * _A_PER_NM
             self.channels = _channels(file)
-            self.notes = [_decoded(text) for text in file["/entry/process/notes/text"][:]]
+            notes = file["/entry/process/notes"]
+            self.notes = [
+                Moment(t, _decoded(text))
+                for t, text in zip(notes["time"][:].tolist(), notes["text"][:].tolist(), strict=False)
+            ]
             self._map_row = _rows_by_frame(file.get("/entry/maps/frame_id"))
         ledger = self.tables.ledger
         recorded = np.flatnonzero(ledger["stack_row"] >= 0)
@@ -156,7 +179,8 @@ class RecordedPast:
         else:
             frame_shape = (self._height, self._width)
             clean, *clean_levels = to_uint8(at_frame_pixels(denoised, frame_shape, bin_px, raw.shape))
-        header = self._header(index, bin_px, tuple(raw_levels), tuple(clean_levels), float(counts.mean()))
+        self.rows["mean_counts"][index] = mean_counts = float(counts.mean())
+        header = self._header(index, bin_px, tuple(raw_levels), tuple(clean_levels), mean_counts)
         return View(header, raw, clean, self._columns_of(index), self._particles_of(index))
 
     def _header(
@@ -194,9 +218,23 @@ def _series(tables: Tables, ledger_rows: NDArray[np.intp]) -> NDArray[np.void]:
         rows[name] = math.nan
     for name in set(SERIES_DTYPE.names or ()) & set(tables.summary) - {"frame_id"}:
         rows[name][known] = tables.summary[name][from_summary]
+    if tables.particles:
+        unsure, size_nm = _particles_by_result(tables)
+        rows["n_unsure"][known], rows["particle_size_nm"][known] = unsure[from_summary], size_nm[from_summary]
     rows["drift_y_px"][known] = tables.summary["drift"][from_summary, 0]
     rows["drift_x_px"][known] = tables.summary["drift"][from_summary, 1]
     return rows
+
+
+def _particles_by_result(tables: Tables) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Count the particles of no said shape, and average the sizes [nm] of the uncut ones, of each result."""
+    size, whole = tables.particles["size"], tables.particles["touches_border"] == 0
+    n = len(tables.summary["frame_id"])
+    owner = np.searchsorted(tables.first_particle[:n], np.arange(len(size)), side="right") - 1
+    said = np.isin(tables.particles["shape_class"], [name.encode() for name in tables.shapes])
+    sums = np.bincount(owner[whole], size[whole], minlength=n)
+    with np.errstate(invalid="ignore"):
+        return np.bincount(owner[~said], minlength=n), sums / np.bincount(owner[whole], minlength=n)
 
 
 def _channels(file: h5py.File) -> ChannelHistory:

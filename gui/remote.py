@@ -1,9 +1,11 @@
 """What a window can ask of the run it shows, and what it is answered. No Qt."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from gui.moments import Moment
 from streamer.control import NextFile, Note, Record, Reply, Request
 from streamer.control_client import ControlLine
 from streamer.curve import ClientKeys
@@ -15,6 +17,7 @@ __all__ = ["Remote", "control_address", "why_not"]
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _ANYWHERE = ("0.0.0.0", "[::]", "*")
 _PATIENCE_S = 5.0
+_MOST_NOTES = 1000
 
 
 def control_address(status: RunStatus | None, hub: str) -> str:
@@ -66,17 +69,20 @@ class Remote:
     Attributes
     ----------
     said : str
-        What came of the last request, or which trigger has fired, in words.
+        What came of the last request, in words.
+    notes : list of Moment
+        Those that the run has taken; of too many the oldest is forgotten.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, keys: ClientKeys | None = None) -> None:
         self.said = ""
+        self.notes: deque[Moment] = deque(maxlen=_MOST_NOTES)
         self._told = ""
         self._clock = clock
         self._keys = keys
         self._line: ControlLine | None = None
         self._unreachable = ""
-        self._waiting: list[tuple[float, str]] = []  # when it was asked, and what
+        self._waiting: list[tuple[float, str, Moment | None]] = []  # when it was asked, and what
 
     def connect(self, address: str) -> None:
         """Talk to the run at `address`; empty: to none."""
@@ -91,7 +97,7 @@ class Remote:
 
     def note(self, text: str, age_s: float) -> None:
         """Ask for a note that belongs to a moment `age_s` ago."""
-        self._ask(Note(text, age_s), "Noted")
+        self._ask(Note(text, age_s), "Noted", Moment(time.time() - age_s, text))
 
     def record(self, on: bool) -> None:
         """Ask for recording to be switched on or off."""
@@ -104,8 +110,10 @@ class Remote:
     def take(self) -> bool:
         """Take in what the run has answered; returns whether there is something new to say."""
         while self._line is not None and self._waiting and (reply := self._reply(self._line)) is not None:
-            _, done = self._waiting.pop(0)
+            _, done, note = self._waiting.pop(0)
             self.said = done + _details(reply) if reply.ok else f"Not done: {reply.error}"
+            if reply.ok and note is not None:
+                self.notes.append(note)
         if self._waiting and self._clock() - self._waiting[0][0] > _PATIENCE_S:
             self._waiting.clear()
             self.said = f"The run has not answered for {_PATIENCE_S:g} s"
@@ -118,11 +126,11 @@ class Remote:
             self._line.close()
         self._line, self._waiting = None, []
 
-    def _ask(self, request: Request, done: str) -> None:
+    def _ask(self, request: Request, done: str, note: Moment | None = None) -> None:
         if self._line is None:
             self.said = "No run is connected that takes commands"
         elif self._line.send(request):
-            self._waiting.append((self._clock(), done))
+            self._waiting.append((self._clock(), done, note))
             self.said = ""
         else:
             self.said = "The run does not take any more requests"

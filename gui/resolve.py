@@ -39,7 +39,7 @@ class Scene:
         The frame to be shown.
     newest_t : float
         When the newest frame was received [Unix s].
-    shown_per_s, screen_latency_ms, silent_s, refused, connected
+    shown_per_s, screen_ms, silent_s, refused, connected
         See `gui.status_text`.
     recorded : bool
         Whether this is a file; there is no live view to go back to.
@@ -47,6 +47,8 @@ class Scene:
         Why the run does not let this window in; empty if it does.
     said : str
         What the run has answered to this window, while it is news.
+    events : tuple
+        How many triggers have fired, and what the last one said.
     """
 
     view: View | None = None
@@ -54,13 +56,14 @@ class Scene:
     newest_t: float = float("nan")
     address: str = ""
     shown_per_s: float = 0.0
-    screen_latency_ms: float = float("nan")
+    screen_ms: tuple[float, float] = (float("nan"), float("nan"))
     silent_s: float = 0.0
     refused: int = 0
     connected: bool = False
     recorded: bool = False
     refusal: str = ""
     said: str = ""
+    events: tuple[int, str] = (0, "")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,14 +144,15 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
     return Drawing(
         title=_title(scene),
         frame=frame,
-        cells=status_cells(scene.status, scene.shown_per_s, scene.screen_latency_ms),
+        cells=status_cells(scene.status, scene.shown_per_s, scene.screen_ms, recorded=scene.recorded),
         light=recording_light(scene.status),
         alarm=alarm(
             scene.status,
-            acknowledged=(state.acknowledged, state.acknowledged_refused),
+            acknowledged=(state.acknowledged, state.acknowledged_refused, state.acknowledged_events),
             silent_s=scene.silent_s,
             refused=scene.refused,
             connected=scene.connected,
+            events=scene.events,
         ),
         badge="   ·   ".join(filter(None, (_past_text(scene, state), _no_fused_text(view, settings)))),
         placeholder=_placeholder(scene),

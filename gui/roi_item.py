@@ -9,6 +9,8 @@ from gui.settings import Corners, Region
 
 __all__ = ["RoiItem", "polygon_corners", "rectangle_corners"]
 
+_HANDLE_PX = 8  # half of it; pyqtgraph's 5 is hard to hit
+
 
 def rectangle_corners(region: Region) -> Corners:
     """Propose a rectangle in the middle of `region`, a third of its size."""
@@ -60,6 +62,8 @@ class RoiItem:
         self._item = (
             _rectangle(corners, pen, hover) if _is_rectangle(corners) else _polygon(corners, pen, hover)
         )
+        for handle in self._item.getHandles():
+            _enlarge(handle)
         self._item.setZValue(30)
         self._box.addItem(self._item, ignoreBounds=True)
         self._item.sigRegionChanged.connect(self._report)
@@ -91,6 +95,11 @@ def _rectangle(corners: Corners, pen: Any, hover: Any) -> Any:
 
 def _polygon(corners: Corners, pen: Any, hover: Any) -> Any:
     return pg.PolyLineROI([(x, y) for y, x in corners], closed=True, pen=pen, hoverPen=hover, handlePen=pen)
+
+
+def _enlarge(handle: Any) -> None:
+    handle.radius = _HANDLE_PX
+    handle.buildPath()
 
 
 def _points(item: Any) -> list[Any]:

@@ -1,12 +1,12 @@
 """Time series as curves of a bounded number of points. Pure functions of the history's rows."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gui.format import value_text
+from gui.format import amount_text, value_text
 from gui.settings import CountsFrom
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Curve",
     "Plot",
     "PlotSpec",
+    "accumulated_dose",
     "decimated",
     "known_curves",
     "named_readings",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 _NM_PER_A = 0.1
+_INSTEAD = {"atoms": "particles", "columns": "sizes"}  # where particles are classified
 Values = NDArray[np.float64]
 
 
@@ -28,7 +30,8 @@ Values = NDArray[np.float64]
 class PlotSpec:
     """What one plot shows: a row's fields turned into values, and how they are written.
 
-    `spreads` names, for each curve, the field of its standard deviation; empty: it has none.
+    `spreads` names, for each curve, the field of its standard deviation; empty: it has none. `least_span` is
+    the shortest range of the value axis. A `sparse` curve goes straight on over what is not known.
     """
 
     title: str
@@ -39,6 +42,8 @@ class PlotSpec:
     stretch: int = 1
     limits: tuple[float, float] | None = None
     spreads: tuple[str, ...] = ()
+    least_span: float = 1e-3
+    sparse: bool = False
 
 
 def _fields(*names: str) -> Callable[[NDArray[np.void], float], tuple[Values, ...]]:
@@ -50,15 +55,37 @@ def _drift_nm(rows: NDArray[np.void], pixel_size_A: float) -> tuple[Values, ...]
     return rows["drift_y_px"] * scale, rows["drift_x_px"] * scale
 
 
+def _dose(rows: NDArray[np.void], pixel_size_A: float) -> tuple[Values, ...]:
+    """Return the counts of an area [1/Å²]; NaN where the pixel size is not known."""
+    area_A2 = pixel_size_A**2 if pixel_size_A > 0 else np.nan
+    return (rows["mean_counts"] / area_A2,)
+
+
+def accumulated_dose(rows: NDArray[np.void], t: float | None, pixel_size_A: float) -> float:
+    """Add up the dose [counts/Å²] from the series' first frame to the one at `t` [Unix s]; None: the newest.
+
+    A frame that was not shown is taken to be like the next that was.
+    """
+    seen = rows if t is None else rows[: int(rows["t"].searchsorted(t, side="right"))]
+    seen = seen[np.isfinite(seen["mean_counts"])]
+    frames = np.diff(seen["frame_id"], prepend=-1).clip(0)  # a late one was counted already
+    return float((_dose(seen, pixel_size_A)[0] * frames).sum()) if len(seen) else float("nan")
+
+
 PLOT_SPECS = {
     "atoms": PlotSpec(
         "Total atoms", "", 1, ("single", "fused"), _fields("total_atoms", "fused_atoms"), stretch=2,
         spreads=("total_atoms_std", "fused_atoms_std"),
     ),
-    "columns": PlotSpec("Columns", "", 0, ("",), _fields("n_columns")),
+    "columns": PlotSpec("Columns", "", 0, ("",), _fields("n_columns"), least_span=4.0),
     "unfamiliarity": PlotSpec("Unlike training data", "", 2, ("",), _fields("ood_score"), limits=(0.0, 1.0)),
     "drift": PlotSpec("Drift", "nm", 2, ("y", "x"), _drift_nm),
-    "signal": PlotSpec("Mean signal", "counts/px", 3, ("",), _fields("mean_counts")),
+    "dose": PlotSpec("Dose a frame", "counts/Å²", 1, ("",), _dose, sparse=True),
+    "signal": PlotSpec("Mean signal", "counts/px", 3, ("",), _fields("mean_counts"), sparse=True),
+    "particles": PlotSpec(
+        "Particles", "", 0, ("all", "unsure"), _fields("n_particles", "n_unsure"), stretch=2, least_span=4.0
+    ),
+    "sizes": PlotSpec("Mean size", "nm", 2, ("",), _fields("particle_size_nm"), least_span=0.2),
 }  # fmt: skip
 
 
@@ -86,6 +113,7 @@ class Plot:
     curves: tuple[Curve, ...]
     limits: tuple[float, float] | None = None
     stretch: int = 1
+    least_span: float = 1e-3
 
     @property
     def shape(self) -> tuple[str, tuple[bool, ...], int]:
@@ -106,6 +134,9 @@ def resolve_plots(
     pixel_size_A: float,
     n_points: int,
     counts: CountsFrom = CountsFrom.SINGLE,
+    *,
+    of_particles: bool = False,
+    dose: float = float("nan"),
 ) -> tuple[Plot, ...]:
     """Make the plots that `names` asks for, but none of values that are nowhere known.
 
@@ -121,11 +152,25 @@ def resolve_plots(
         Points a curve may have; about the width of the plot on screen.
     counts : CountsFrom
         Which of the two totals has its band drawn.
+    of_particles : bool
+        Particles are classified here, not atoms counted: their number and size take the places.
+    dose : float
+        So far [counts/Å²], to be written beside that of one frame; NaN: unknown.
     """
-    cursor = _cursor_row(rows, t_cursor)
-    x = rows["t"] - t_zero
-    plots = (_plot(name, PLOT_SPECS[name], rows, x, cursor, pixel_size_A, n_points, counts) for name in names)
-    return tuple(plot for plot in plots if plot.curves)
+    if of_particles:
+        names = tuple(_INSTEAD.get(name, name) for name in names)
+    plots = [
+        _plot(name, PLOT_SPECS[name], rows, t_zero, t_cursor, pixel_size_A, n_points, counts)
+        for name in names
+    ]
+    return tuple(_with_sum(plot, dose) for plot in plots if plot.curves)
+
+
+def _with_sum(plot: Plot, dose: float) -> Plot:
+    if plot.name != "dose" or not np.isfinite(dose):
+        return plot
+    (curve,) = plot.curves
+    return replace(plot, curves=(replace(curve, reading=f"{curve.reading}   Σ {amount_text(dose)}"),))
 
 
 def known_curves(*curves: Curve) -> tuple[Curve, ...]:
@@ -142,12 +187,15 @@ def _plot(
     name: str,
     spec: PlotSpec,
     rows: NDArray[np.void],
-    x: Values,
-    cursor: int | None,
+    t_zero: float,
+    t_cursor: float | None,
     pixel_size_A: float,
     n: int,
     counts: CountsFrom,
 ) -> Plot:
+    if spec.sparse:
+        rows = rows[np.isfinite(rows["mean_counts"])]
+    x, cursor = rows["t"] - t_zero, _cursor_row(rows, t_cursor)
     spreads: list[Values | None] = [rows[field].astype(np.float64) for field in spec.spreads]
     spreads = spreads or [None] * len(spec.names)
     banded = list(CountsFrom).index(counts)
@@ -157,7 +205,7 @@ def _plot(
             zip(spec.names, spec.values(rows, pixel_size_A), spreads, strict=True)
         )
     ]
-    return Plot(name, spec.title, known_curves(*curves), spec.limits, spec.stretch)
+    return Plot(name, spec.title, known_curves(*curves), spec.limits, spec.stretch, spec.least_span)
 
 
 def _reading(spec: PlotSpec, value: float, spread: float | None) -> str:

@@ -5,11 +5,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import PurePath
-from statistics import median
+
+import numpy as np
 
 from gui.channels import ChannelHistory
 from gui.feed import Feed
 from gui.history import History
+from gui.moments import Moment
 from gui.player import Player
 from gui.remote import Remote, control_address
 from gui.resolve import Scene
@@ -19,6 +21,8 @@ from streamer.link import RunStatus, View
 __all__ = ["LiveSession"]
 
 _RATE_SPAN_S = 2.0
+_LATENCIES = 200  # of the last pictures drawn, for their percentiles
+_MOST_MOMENTS = 1000
 _NEWS_S = 8.0  # how long an answer of the run is shown
 _LONGEST_LATENCY_S = 60.0  # beyond it the clocks of two machines are compared, not a delay
 
@@ -45,12 +49,15 @@ class LiveSession:
         self.remote = Remote(keys=feed.keys)
         self.channels = ChannelHistory()
         self._said_at = math.nan
+        self._events = (0, "")
+        self._fired: deque[Moment] = deque(maxlen=_MOST_MOMENTS)
         self._feed = feed
         self._clock = clock
         self._heard = math.nan
         self._shown: View | None = None
         self._drawn_at: deque[float] = deque()
-        self._latencies_ms: deque[float] = deque(maxlen=25)
+        self._screen_ms = (math.nan, math.nan)
+        self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
 
     def take(self) -> bool:
         """Take in what has arrived; returns whether a new series began."""
@@ -65,7 +72,8 @@ class LiveSession:
         for batch in arrivals.samples:
             self.channels.add(batch.samples, batch.units)
         for event in arrivals.events:
-            self.remote.said = f"{event.trigger}: {event.text}, frame {event.frame_id}"
+            self._fired.append(Moment(event.t_frame, f"{event.trigger}: {event.text}"))
+            self._events = self._events[0] + 1, f"{event.trigger}: {event.text}, frame {event.frame_id}"
         if self.remote.take():
             self._said_at = self._clock()
         began = [self.history.add(view) for view in arrivals.views]
@@ -82,12 +90,13 @@ class LiveSession:
             newest_t=math.nan if newest is None else newest.header.t_received,
             address=self._feed.address,
             shown_per_s=self._rate(now),
-            screen_latency_ms=median(self._latencies_ms) if self._latencies_ms else math.nan,
+            screen_ms=self._screen_ms,
             silent_s=0.0 if math.isnan(self._heard) else now - self._heard,
             refused=self._feed.n_refused,
             connected=self._feed.connected,
             refusal=self._feed.refusal,
             said=self.remote.said if now - self._said_at < _NEWS_S else "",
+            events=self._events,
         )
 
     def drawn(self, view: View | None) -> None:
@@ -100,6 +109,13 @@ class LiveSession:
         latency_s = now - view.header.t_received
         if view is self.history.newest and 0 <= latency_s < _LONGEST_LATENCY_S:
             self._latencies_ms.append(1000 * latency_s)
+            p50, p99 = np.percentile(self._latencies_ms, (50.0, 99.0)).tolist()
+            self._screen_ms = p50, p99
+
+    @property
+    def moments(self) -> list[Moment]:
+        """Notes written in this window, and triggers that have fired."""
+        return [*self.remote.notes, *self._fired]
 
     @property
     def connected(self) -> bool:

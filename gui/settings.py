@@ -28,7 +28,7 @@ __all__ = [
 COLOUR_MAPS = ("grey", "inverted", "viridis", "inferno", "cividis")
 TIME_WINDOWS_S = (30.0, 120.0, 600.0, 0.0)  # 0: everything kept
 AVERAGES = (1, 2, 4, 8, 16)
-PLOTS = ("atoms", "columns", "unfamiliarity", "drift", "signal")
+PLOTS = ("atoms", "columns", "unfamiliarity", "drift", "dose", "signal")
 
 _Record = TypeVar("_Record")
 
@@ -96,7 +96,7 @@ class Settings:
     backdrop: Backdrop = Backdrop.DENOISED
     sure_probability: float = 0.6
     time_window_s: float = 120.0
-    plots: tuple[str, ...] = ("atoms", "columns", "unfamiliarity", "drift")
+    plots: tuple[str, ...] = ("atoms", "columns", "unfamiliarity", "drift", "dose")
 
     def __post_init__(self) -> None:
         for name, value, choices in (
@@ -164,6 +164,8 @@ class ViewState:
         Number of losses the person has seen and confirmed; more of them raise the alarm again.
     acknowledged_refused : int
         The same for messages this window could not read.
+    acknowledged_events : int
+        The same for triggers that have fired.
     """
 
     t: float | None = None
@@ -174,6 +176,7 @@ class ViewState:
     roi: Corners | None = None
     acknowledged: int = 0
     acknowledged_refused: int = 0
+    acknowledged_events: int = 0
 
     @property
     def live(self) -> bool:

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QVBoxLayout, QWidget
 
 from gui.colours import lookup_table
 from gui.format import value_text
-from gui.labels import plain_label
+from gui.labels import plain_label, set_text
 from gui.resolve import FrameDrawing
 from gui.spectrum import Spectrum, spectrum
 from gui.theme import Theme
@@ -19,6 +19,7 @@ __all__ = ["SpectrumPanel"]
 
 _HINT = "move over a spot for its spacing"
 _RING_PER_NM = 5.0
+_RING_TEXT = f"{_RING_PER_NM:g} nm⁻¹  =  {1 / _RING_PER_NM:g} nm"
 
 
 class SpectrumPanel(QWidget):
@@ -40,8 +41,10 @@ class SpectrumPanel(QWidget):
         self.canvas.setCentralItem(self.box)
         self.image = pg.ImageItem()
         self.ring = pg.QtWidgets.QGraphicsEllipseItem()
+        self.ring_text = pg.TextItem(_RING_TEXT, anchor=(0.5, 1.0))
         self.box.addItem(self.image)
         self.box.addItem(self.ring, ignoreBounds=True)
+        self.box.addItem(self.ring_text, ignoreBounds=True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -56,6 +59,8 @@ class SpectrumPanel(QWidget):
         self.canvas.setBackground(QColor(theme.canvas))
         pen = pg.mkPen(theme.accent, width=1, style=Qt.PenStyle.DotLine)
         self.ring.setPen(pen)
+        self.ring_text.setColor("white")
+        self.ring_text.fill = pg.mkBrush(0, 0, 0, 150)
 
     def draw(self, frame: FrameDrawing, pixel_size_A: float) -> None:
         """Show the spectrum of the picture that is chosen."""
@@ -76,7 +81,8 @@ class SpectrumPanel(QWidget):
         self.image.setRect(QRectF(-0.5, -0.5, n, n))
         radius = _RING_PER_NM / shown.step_per_nm if shown.step_per_nm > 0 else 0.0
         self.ring.setRect(QRectF(n // 2 - radius, n // 2 - radius, 2 * radius, 2 * radius))
-        self.ring.setToolTip(f"{1 / _RING_PER_NM:g} nm")
+        self.ring_text.setPos(n // 2, n // 2 - radius)
+        self.ring_text.setVisible(radius > 0)
         reach = min(n / 2, 2.2 * radius) if radius else n / 2
         self.box.setRange(
             xRange=(n / 2 - reach, n / 2 + reach), yRange=(n / 2 - reach, n / 2 + reach), padding=0
@@ -88,4 +94,5 @@ class SpectrumPanel(QWidget):
         place = self.box.mapSceneToView(scene_position)
         spacing = self.spectrum.spacing_nm(place.y(), place.x())
         known = math.isfinite(spacing)
-        self.reading.setText(f"spacing {value_text(spacing, 3, 'nm')}" if known else _HINT)
+        text = f"{value_text(1 / spacing, 2, 'nm⁻¹')}  =  {value_text(spacing, 3, 'nm')}" if known else _HINT
+        set_text(self.reading, text)

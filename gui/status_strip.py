@@ -1,9 +1,17 @@
 """The strip of figures along the window's lower edge, and the alarm above the pictures."""
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QFrame,
+    QHBoxLayout,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
-from gui.labels import plain_label, set_severity, set_text
+from gui.labels import plain_label, set_severity, set_text, set_tip
 from gui.status_text import Alarm, Cell
 from gui.theme import number_font
 
@@ -16,9 +24,9 @@ class _CellView(QWidget):
         self.caption = plain_label(cell.caption, "caption")
         self.value = plain_label("", "value")
         self.detail = plain_label("", "muted")
-        self.caption.setFont(number_font(self.font(), 7.0))
+        self.caption.setFont(number_font(self.font(), 7.5))
         self.value.setFont(number_font(self.font(), 11.5))
-        self.detail.setFont(number_font(self.font(), 7.5))
+        self.detail.setFont(number_font(self.font(), 8.0))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
@@ -34,8 +42,7 @@ class _CellView(QWidget):
         ):
             set_text(label, text)
         set_severity(self.value, cell.severity)
-        if self.toolTip() != cell.tip:
-            self.setToolTip(cell.tip)
+        set_tip(self, cell.tip)
 
 
 class StatusStrip(QWidget):
@@ -60,7 +67,7 @@ class StatusStrip(QWidget):
 
 
 class AlarmBar(QFrame):
-    """A red bar that stays until the person confirms it.
+    """A red bar, amber where nothing is lost, that stays until the person confirms it.
 
     Signals
     -------
@@ -87,10 +94,20 @@ class AlarmBar(QFrame):
 
     def draw(self, alarm: Alarm | None) -> None:
         """Show the alarm, or nothing."""
-        self.alarm = alarm
         if alarm is not None:
             set_text(self.label, alarm.text)
+            self._colour(alarm.severity)
+            if self.alarm is None:
+                QApplication.alert(self.window())  # the task bar shows it when another window is in front
+        self.alarm = alarm
         self.setVisible(alarm is not None)
+
+    def _colour(self, severity: str) -> None:
+        if self.property("severity") != severity:
+            self.setProperty("severity", severity)
+            for widget in (self, self.label, self.button):
+                widget.style().unpolish(widget)
+                widget.style().polish(widget)
 
     def acknowledge(self) -> None:
         """Confirm what is shown."""

@@ -42,11 +42,16 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What cannot be overlooked; `losses` is and `refused` are what an acknowledgement confirms."""
+    """What cannot be overlooked; `losses`, `refused` and `events` are what an acknowledgement confirms.
+
+    Where it is only a trigger that has fired, nothing is wrong: `severity` is a warning then.
+    """
 
     text: str
     losses: int
     refused: int
+    events: int = 0
+    severity: Severity = Severity.BAD
 
 
 def losses(status: RunStatus | None) -> int:
@@ -54,7 +59,9 @@ def losses(status: RunStatus | None) -> int:
     return 0 if status is None else status.missing + status.damaged + status.bad_messages
 
 
-def status_cells(status: RunStatus | None, shown_per_s: float, screen_latency_ms: float) -> tuple[Cell, ...]:
+def status_cells(
+    status: RunStatus | None, shown_per_s: float, screen_ms: tuple[float, float], *, recorded: bool = False
+) -> tuple[Cell, ...]:
     """Make the strip's cells.
 
     Parameters
@@ -63,15 +70,17 @@ def status_cells(status: RunStatus | None, shown_per_s: float, screen_latency_ms
         None before the first status message.
     shown_per_s : float
         Pictures drawn by this window each second.
-    screen_latency_ms : float
-        Frame received → drawn here [ms]; NaN if it cannot be known.
+    screen_ms : tuple of float
+        Frame received → drawn here, median and 99th percentile [ms]; NaN if it cannot be known.
+    recorded : bool
+        Whether this is a file, which has no delay.
     """
-    screen = Cell(
-        "screen", "SCREEN", rate_text(shown_per_s), f"{value_text(screen_latency_ms, 0, 'ms')} behind"
-    )
+    screen = () if recorded else (_screen(shown_per_s, screen_ms),)
     if status is None:
-        names = ("received", "recorded", "analysed", "skipped", "missing", "damaged", "latency", "disk")
-        return (*(Cell(name, name.upper(), NOTHING) for name in names), screen)
+        names = (
+            "received", "recorded", "analysed", "skipped", "missing", "damaged", "latency", "backend", "disk",
+        )  # fmt: skip
+        return (*(Cell(name, name.upper(), NOTHING) for name in names), *screen)
     s = status
     return (
         Cell("received", "RECEIVED", number_text(s.received), rate_text(s.received_per_s), tip=_tee_text(s)),
@@ -82,9 +91,24 @@ def status_cells(status: RunStatus | None, shown_per_s: float, screen_latency_ms
         _loss("damaged", s.damaged + s.bad_messages, s.received, Severity.BAD),
         Cell("latency", "LATENCY", f"{value_text(s.latency_p50_ms, 0, 'ms')}",
              f"p99 {value_text(s.latency_p99_ms, 0, 'ms')}", tip=_stages_text(s)),
+        _backend(s),
         _disk(s),
-        screen,
+        *screen,
     )  # fmt: skip
+
+
+def _screen(shown_per_s: float, screen_ms: tuple[float, float]) -> Cell:
+    p50, p99 = (value_text(ms, 0, "ms") for ms in screen_ms)
+    tip = f"Pictures drawn here each second\nFrame received → drawn here: p50 {p50}, p99 {p99}"
+    return Cell(
+        "screen", "SCREEN", rate_text(shown_per_s), f"{p50}, p99 {value_text(screen_ms[1], 0)}", tip=tip
+    )
+
+
+def _backend(s: RunStatus) -> Cell:
+    """Name what the networks run on: the library, and where there is more to say, that below it."""
+    name, _, more = s.backend.partition(" ")
+    return Cell("backend", "BACKEND", name or NOTHING, more, tip=s.backend)
 
 
 def _stages_text(s: RunStatus) -> str:
@@ -173,23 +197,26 @@ def recording_light(status: RunStatus | None) -> Cell:
 def alarm(
     status: RunStatus | None,
     *,
-    acknowledged: tuple[int, int],
+    acknowledged: tuple[int, int, int],
     silent_s: float,
     refused: int,
     connected: bool,
+    events: tuple[int, str] = (0, ""),
 ) -> Alarm | None:
-    """Find what must be shouted: losses not yet confirmed, a full disk, a run that fell silent.
+    """Find what must be shouted: losses not yet confirmed, a full disk, a run that fell silent, a trigger.
 
     Parameters
     ----------
     acknowledged : tuple of int
-        Losses (`losses`) and refused messages that were confirmed.
+        Losses (`losses`), refused messages and fired triggers that were confirmed.
     silent_s : float
         Since the last message [s]; 0 while none is expected.
     refused : int
         Messages this window could not read; shown, but no loss of the run.
     connected : bool
         Whether the hub answers.
+    events : tuple
+        How many triggers have fired, and what the last one said.
     """
     texts: list[str] = []
     lost = losses(status)
@@ -203,8 +230,16 @@ def alarm(
             what = "Nothing heard from the run" if connected else "Connection to the run lost"
             texts.append(f"{what} for {silent_s:.0f} s; this picture is old")
     if refused > acknowledged[1]:
-        texts.append(f"{number_text(refused)} messages to this window could not be read and were ignored")
-    return Alarm("   ·   ".join(texts), lost, refused) if texts else None
+        n = "1 message" if refused == 1 else f"{number_text(refused)} messages"
+        texts.append(f"{n} to this window could not be read: ignored")
+    severity = Severity.BAD if texts else Severity.WARN
+    if events[0] > acknowledged[2]:
+        texts.append(_event_text(events[1], events[0] - acknowledged[2]))
+    return Alarm("   ·   ".join(texts), lost, refused, events[0], severity) if texts else None
+
+
+def _event_text(last: str, n: int) -> str:
+    return f"Trigger {last}" + (f"   ({number_text(n)} since the last acknowledgement)" if n > 1 else "")
 
 
 def _loss_text(s: RunStatus) -> str:

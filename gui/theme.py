@@ -67,11 +67,13 @@ QLabel[severity="good"] {{ color: {theme.good}; }}
 QLabel[severity="warn"] {{ color: {theme.warn}; }}
 QLabel[severity="bad"] {{ color: {theme.bad}; font-weight: 600; }}
 QFrame[role="alarm"] {{ background: {theme.bad}; border-radius: 6px; }}
+QFrame[role="alarm"][severity="warn"] {{ background: {theme.warn}; }}
 QFrame[role="alarm"] QLabel {{ color: {theme.on_bad}; font-weight: 600; }}
 QFrame[role="alarm"] QPushButton {{
     color: {theme.on_bad}; background: transparent; border: 1px solid {theme.on_bad}; }}
 QPushButton, QToolButton, QComboBox {{
-    background: {theme.raised}; border: 1px solid {theme.line}; border-radius: 5px; padding: 3px 9px; }}
+    background: {theme.raised}; border: 1px solid {theme.line}; border-radius: 5px; padding: 3px 9px;
+    min-height: 16px; }}
 QPushButton[role="small"] {{ padding: 1px 8px; }}
 QPushButton:hover, QToolButton:hover, QComboBox:hover {{ border-color: {theme.accent}; }}
 QPushButton:focus, QToolButton:focus, QComboBox:focus {{ border-color: {theme.accent}; }}

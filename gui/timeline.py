@@ -1,8 +1,10 @@
 """Time series below each other on one time axis, with a cursor that scrubs through the past."""
 
+import numpy as np
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from gui.moments import Moment, moments_text
 from gui.plot_row import PlotRow
 from gui.series import Plot
 from gui.theme import Theme
@@ -50,6 +52,13 @@ class Timeline(QWidget):
             self._build()
         for row, plot in zip(self.rows, plots, strict=self._theme is not None):
             row.draw(plot, x_range, cursor_s)
+
+    def mark(self, moments: tuple[Moment, ...], t_zero: float) -> None:
+        """Put a line at each of `moments`; where the mouse rests on a plot, their texts appear."""
+        x = np.array([moment.t - t_zero for moment in moments])
+        text = moments_text(moments, t_zero)
+        for row in self.rows:
+            row.mark(x, text)
 
     def width_px(self) -> int:
         """Return how many points side by side can be told apart."""

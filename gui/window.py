@@ -1,5 +1,6 @@
 """The window: parts wired to the commands, a timer that draws the newest; `gui.resolve` decides."""
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,13 +19,14 @@ from gui.file_session import FileSession
 from gui.following import ColumnFollower, RegionFollower
 from gui.help_overlay import HelpOverlay
 from gui.menus import view_menu
+from gui.moments import moments_within
 from gui.panels import Panels
 from gui.persist import load_bytes, save_bytes, save_settings
 from gui.playback import Playback
 from gui.pointer import pointer_texts
 from gui.resolve import FrameDrawing, resolve, resolve_frame, time_range
 from gui.roi_item import polygon_corners, rectangle_corners
-from gui.series import resolve_plots
+from gui.series import accumulated_dose, resolve_plots
 from gui.session import LiveSession
 from gui.settings import Model, Settings, ViewState
 from gui.theme import THEMES, style_sheet
@@ -84,6 +86,7 @@ class AnalysisWindow(QMainWindow):
         self._apply_theme()
         self._ini = ini
         self._restore()
+        self.panels.setFocus()  # rather than the first button
         self._playback = self._start_playing()
         self.commands.set_roi(session.saved_region)
         self._timer = QTimer(self)
@@ -107,6 +110,7 @@ class AnalysisWindow(QMainWindow):
         parts.tabs.remove.clicked.connect(lambda: commands.set_roi(None))
         parts.alarm.acknowledged.connect(commands.confirm)
         parts.header.live.clicked.connect(commands.go_live)
+        parts.header.hold.clicked.connect(self.pause)
         parts.header.note.clicked.connect(self.write_note)
         parts.header.record.clicked.connect(self.toggle_recording)
         parts.header.next_file.clicked.connect(commands.next_file)
@@ -177,7 +181,11 @@ class AnalysisWindow(QMainWindow):
         shown = history.between(start - 1.0, end + 1.0)
         n_points = self.panels.timeline.width_px()
         pixel_size_A, counts = newest.pixel_size_A, settings.counts
-        plots = resolve_plots(shown, settings.plots, zero, state.t, pixel_size_A, n_points, counts)
+        dose = accumulated_dose(history.rows, state.t, pixel_size_A) if "dose" in settings.plots else math.nan
+        plots = resolve_plots(
+            shown, settings.plots, zero, state.t, pixel_size_A, n_points, counts,
+            of_particles=bool(newest.shapes), dose=dose,
+        )  # fmt: skip
         channels = self.session.channels.channels
         plots += channel_plots(channels, (start, end), zero, state.t, n_points)
         shown_as = (start, end), zero, state.t, n_points
@@ -185,6 +193,7 @@ class AnalysisWindow(QMainWindow):
         region = region_plots(self._region.follow(state.roi, history, _FOLLOW_S), *shown_as)
         axes = (start - zero, end - zero), None if state.t is None else state.t - zero
         self.panels.timeline.draw(plots, *axes)
+        self.panels.timeline.mark(moments_within(self.session.moments, (start, end)), zero)
         self.panels.tabs.draw(column, region, *axes)
         self.panels.tabs.spectrum.draw(self._frame, pixel_size_A)
 
@@ -244,7 +253,9 @@ class AnalysisWindow(QMainWindow):
         self.help.toggle()
 
     def export_png(self) -> None:
-        """Ask where to, and save the window as a picture."""
+        """Ask where to, and save the window as a picture, everything in it of one frame."""
+        self.draw()
+        self.draw_timeline()
         save_as(self, f"{self.session.name}.png", "PNG", lambda path: save_png(self, path))
 
     def export_svg(self) -> None:

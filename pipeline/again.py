@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,19 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipeline.answers import Answers
+from pipeline.answers import Answers, make_answers
 from pipeline.archive import ArchivedFrame, frames_of, open_frames
-from pipeline.assembly import FrameAssembly, find_in_batch
+from pipeline.assembly import FrameAssembly
 from pipeline.backends import Backend, start_backend
 from pipeline.columns import ColumnHeights
 from pipeline.engine import Engine, Slot
-from pipeline.networks import Networks
-from pipeline.particle_networks import networks_for
+from pipeline.particle_answers import ParticleAnswers
+from pipeline.particle_networks import AnyNetworks, ParticleNetworks, networks_for
 from pipeline.prepare import PreparedFrame, prepare
 from pipeline.steady import Steadier
 from streamer.clock import RunClock
 from streamer.config import AnalysisConfig, RunConfig
-from streamer.errors import BackendError, MessageError, UsageError
+from streamer.errors import BackendError, MessageError
 from streamer.link import Task
 from streamer.records import AnalyserInfo, FrameFailure, FrameHeader, FrameResult, SeriesStart
 
@@ -69,7 +69,7 @@ class Seen:
     Attributes
     ----------
     probabilities : numpy.ndarray, shape (n, K)
-        Of each count, for each column of the result.
+        Of each count, for each column of the result; of particles, none.
     header : FrameHeader
     pixel_size_A : float
     levels : numpy.ndarray of float32, shape (2,)
@@ -95,24 +95,16 @@ Answer = tuple[FrameResult, Seen] | FrameFailure
 """What came of a frame, its columns not followed yet."""
 
 
-def networks_of(config: RunConfig) -> Networks:
+def networks_of(config: RunConfig) -> AnyNetworks:
     """Find the networks that a run asks for.
 
     Raises
     ------
     BackendError
         If one is missing or unfit.
-    UsageError
-        If they are those that tell particles' shapes.
     """
     folder = Path(config.analysis.models) if config.analysis.models else None
-    networks = networks_for(folder, config.analysis.material)
-    if isinstance(networks, Networks):
-        return networks
-    raise UsageError(
-        f"reprocess counts columns, and the networks for {config.analysis.material} tell particles' shapes:"
-        " analyse the recording again with 'atomstream replay'"
-    )
+    return networks_for(folder, config.analysis.material)
 
 
 def engine_of(config: RunConfig) -> AnalyserInfo:
@@ -128,7 +120,7 @@ def engine_of(config: RunConfig) -> AnalyserInfo:
 
 
 def analyse_stretch(stretch: Stretch) -> list[Answer]:
-    """Run frames through the networks and find their columns.
+    """Run frames through the networks and find their columns, or particles.
 
     Returns
     -------
@@ -176,6 +168,8 @@ class _Loaded:
             return engines[-1].load(_USUAL_SHAPE)
 
         self.backend, self.info = start_backend(config.analysis, self.networks, load)
+        if isinstance(self.networks, ParticleNetworks):
+            self.info = replace(self.info, shapes=self.networks.shape_names)
         self.engine = engines[-1]
         self.clock = RunClock.start()
 
@@ -197,7 +191,7 @@ def _loaded(config: RunConfig) -> _Loaded:
 def _analysed(loaded: _Loaded, stretch: Stretch, steadier: Steadier | None) -> Iterator[Answer]:
     """Keep the engine busy with full batches, and give the answers back in the order of the frames."""
     unfollowed = replace_analysis(stretch.config, follow=False)
-    answers = Answers(unfollowed, loaded.clock, loaded.networks)
+    answers = make_answers(unfollowed, loaded.clock, loaded.networks, loaded.backend, 1)
     work = _Work(loaded, answers, stretch.config.analysis)
     order: list[int] = []
     for task in _tasks(stretch):
@@ -220,7 +214,7 @@ def _analysed(loaded: _Loaded, stretch: Stretch, steadier: Steadier | None) -> I
 class _Work:
     """Frames on their way through the engine."""
 
-    def __init__(self, loaded: _Loaded, answers: Answers, analysis: AnalysisConfig) -> None:
+    def __init__(self, loaded: _Loaded, answers: Answers | ParticleAnswers, analysis: AnalysisConfig) -> None:
         self._loaded, self._engine, self._answers = loaded, loaded.engine, answers
         self._analysis = analysis
         self._slots: list[Slot] = []
@@ -261,17 +255,18 @@ class _Work:
                 slot.frame.failed = True
                 self.fail(slot.frame.prepared.header, f"backend: {output}")
             return
-        sizes = self._loaded.networks.pixel_size_A, self._analysis.detection_threshold
-        found = find_in_batch(output, len(slots), *sizes, self._engine.device.xp)
+        found = self._answers.find(output, len(slots), self._engine.device.xp)
         for place, slot in enumerate(slots):
             slot.frame.t_computed = self._loaded.clock.now()
             if slot.frame.put(slot.tile, output, place, found[place]) and not slot.frame.failed:
                 self.done[slot.frame.prepared.header.frame_id] = self._answer(slot.frame)
 
     def _answer(self, frame: FrameAssembly) -> Answer:
-        prepared, heights = frame.prepared, frame.heights()
+        prepared, counts = frame.prepared, np.empty((0, 0), np.float32)
+        if not isinstance(self._loaded.networks, ParticleNetworks):
+            counts = frame.heights().probabilities
         levels = np.array([prepared.level_counts, prepared.noise], np.float32)
-        seen = Seen(heights.probabilities, prepared.header, prepared.pixel_size_A, levels, prepared.drift_px)
+        seen = Seen(counts, prepared.header, prepared.pixel_size_A, levels, prepared.drift_px)
         return self._answers.answer(frame), seen
 
 
@@ -295,7 +290,7 @@ def _tasks(stretch: Stretch) -> Iterator[Task]:
 
 
 def _prepared(
-    task: Task, stretch: Stretch, networks: Networks, engine: Engine | None = None
+    task: Task, stretch: Stretch, networks: AnyNetworks, engine: Engine | None = None
 ) -> PreparedFrame:
     pixel_size_A = stretch.config.source.pixel_size_A or task.pixel_size_A or networks.pixel_size_A
     device = () if engine is None else (engine.device,)

@@ -23,6 +23,7 @@ from pipeline.assembly import FrameAssembly
 from pipeline.backends import Backend, NetworkOutput, start_backend
 from pipeline.batching import BatchQueue
 from pipeline.engine import Engine, Slot
+from pipeline.intake import Incoming, Intake
 from pipeline.particle_answers import ParticleAnswers
 from pipeline.particle_networks import AnyNetworks, networks_for
 from pipeline.prepare import prepare
@@ -145,7 +146,7 @@ def analyse(
         engines.append(Engine(backend, config.analysis.batch_frames, networks.channels))
         return engines[-1].load(_USUAL_SHAPE)
 
-    backend, info = start_backend(config.analysis, networks, load)
+    backend, info = start_backend(config.analysis, networks, load, number)
     with (
         threadpool_limits(1, "blas"),  # threads of small products would fight the networks' for the cores
         closing(backend),
@@ -187,6 +188,8 @@ class _Analyser:
         self._control, self._config, self._clock = control, config, clock
         self._station, self._engine, self._networks = station, engine, networks
         analysis = config.analysis
+        threads = analysis.decode_threads or engine.device.decoders
+        self._intake = Intake(station.next_task, engine.device, threads)
         self._queue: BatchQueue[Slot] = BatchQueue(analysis.batch_frames, analysis.max_wait_ms / 1000)
         self._answers = answers
         # Of several analysers each would measure against another first frame.
@@ -197,9 +200,10 @@ class _Analyser:
 
     def run(self) -> None:
         """Work until the end is asked for; what is then on its way is nobody's any more."""
-        while not self._control.stopping() and not self._station.over:
-            self._receive()
-            self._advance()
+        with closing(self._intake):
+            while not self._control.stopping() and not self._station.over:
+                self._receive()
+                self._advance()
 
     def summary(self) -> dict[str, Any]:
         """Return counters for the run's summary."""
@@ -211,25 +215,24 @@ class _Analyser:
 
     def _receive(self) -> None:
         """Fetch and prepare frames until a batch is full or due, or, while one is computed, none is there."""
-        while not self._queue.full and (parts := self._station.next_task(self._patience_ms())):
-            self._take(parts)
+        while not self._queue.full and (incoming := self._intake.next(self._patience_ms())):
+            self._take(incoming)
 
     def _patience_ms(self) -> int:
         if self._engine.busy or self._control.stopping():
             return 0
         return ceil(1000 * min(_POLL_S, self._queue.closes_in_s(self._clock.now())))
 
-    def _take(self, parts: list[memoryview]) -> None:
-        try:
-            task = link.decode_task(parts)
-        except MessageError as error:
+    def _take(self, incoming: Incoming) -> None:
+        task = incoming.task
+        if isinstance(task, MessageError):
             self._counts["strange_tasks"] += 1
-            _log.warning("a task from ingest cannot be read: %s", error)
+            _log.warning("a task from ingest cannot be read: %s", task)
             return
         try:
-            pixel_size_A = self._pixel_size_A(task)
+            sizes_A = self._pixel_size_A(task), self._networks.pixel_size_A
             with self._engine.device.guard("preparing a frame"):
-                prepared = prepare(task, pixel_size_A, self._networks.pixel_size_A, self._engine.device)
+                prepared = prepare(task, *sizes_A, self._engine.device, incoming.pixels)
                 if self._steadier is not None:
                     prepared = self._steadier.steady(prepared)
         except MessageError as error:

@@ -21,6 +21,8 @@ class Case:
     analyse, record : bool
     batch_frames : int
     max_wait_ms : float
+    wire, compression : str
+        Of the stream.
     """
 
     rate_hz: float = 0.0
@@ -32,6 +34,8 @@ class Case:
     record: bool = True
     batch_frames: int = 1
     max_wait_ms: float = 20.0
+    wire: str = "dectris2"
+    compression: str = "bslz4"
 
     @property
     def key(self) -> str:

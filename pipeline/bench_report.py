@@ -32,6 +32,7 @@ def _page(results: Mapping[str, Any], figures: Sequence[str], changes: Sequence[
     yield f"Recording alone: {results['recording_alone']['fps']:,.0f} frames/s."
     for name, backend in results["backends"].items():
         yield from _backend(name, backend)
+    yield from _peers(results.get("peers", ()))
     for figure in figures:
         yield from ("", f"![{figure.rpartition('.')[0]}]({figure})")
     if changes:
@@ -49,6 +50,21 @@ def _backend(name: str, backend: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|"
     for part in ("load", "batch", "size"):
         yield from map(_row, backend[part])
+
+
+def _peers(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if not rows:
+        return
+    yield from ("", "## Beside others, in the same run", "")
+    yield "| task | program | frames/s | lost | what it does with them |"
+    yield "|---|---|---|---|---|"
+    for row in rows:
+        cells = [row["task"], row["program"]]
+        if "missing" in row:
+            cells += ["–", "–", f"not run: {row['missing']}"]
+        else:
+            cells += [f"{row['fps']:,.1f}", f"{row['lost']:,}", row["also"]]
+        yield "| " + " | ".join(cells) + " |"
 
 
 def limit_line(limit: Mapping[str, Any]) -> str:

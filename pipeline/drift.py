@@ -12,15 +12,20 @@ where the particle was, which is bounded: at a lattice vector's distance the cor
 and it takes a clear peak to believe in a jump. It is refined with the spectrum itself, between the pixels.
 Frames are binned by two and low-passed to an atom's width.
 
+Everything runs on the array module that is handed in, without a look at a value: on a GPU (CuPy) frames are
+queued one after another and the host waits for none of them. At most four peaks are refined, always four,
+those that cannot be the highest in vain.
+
 `python -m training.evaluate_drift` measures the error against dose (docs/evaluation/drift.md).
 """
 
-from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import scipy.fft
-from numpy.typing import NDArray
+
+from pipeline.preprocess import Array, to_host
 
 __all__ = ["DriftMeter"]
 
@@ -43,138 +48,174 @@ class DriftMeter:
     def __init__(self) -> None:
         self._reference: _Reference | None = None
 
-    def shift_px(self, contrast: NDArray[np.float32]) -> tuple[float, float]:
-        """Return the next frame's shift (y, x) [px]; NaN for another shape than the first frame's.
+    def shift_px(self, contrast: Array, xp: ModuleType = np) -> tuple[float, float]:
+        """Return `shift` on the host; of a frame on a device this waits for it."""
+        y, x = to_host(self.shift(contrast, xp), xp).tolist()
+        return y, x
 
-        `contrast` (h, w) may have any unit; vacuum is about 0.
+    def shift(self, contrast: Array, xp: ModuleType = np) -> Array:
+        """Measure the next frame's shift against the first.
+
+        Parameters
+        ----------
+        contrast : array of float32, shape (h, w)
+            In any unit; vacuum is about 0.
+        xp : module
+            NumPy or CuPy, whichever the frames live in: all of a series in the same.
+
+        Returns
+        -------
+        array of float64, shape (2,)
+            (y, x) [px]; NaN for another shape than the first frame's.
         """
         if self._reference is None:
-            self._reference = _Reference(contrast.shape)
+            self._reference = _Reference(contrast.shape, xp)
         if contrast.shape != self._reference.shape:
-            return float("nan"), float("nan")
-        return self._reference.shift_px(contrast)
+            return xp.full(2, xp.nan)
+        return self._reference.shift(contrast, xp)
 
 
 class _Reference:
-    """The average's spectrum and what belongs to its shape."""
+    """The average's spectrum and what belongs to its shape; all arrays are of one module."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
+    def __init__(self, shape: tuple[int, ...], xp: ModuleType) -> None:
         self.shape = shape
         height, width = (side // _BIN for side in shape)
-        self._window = np.sqrt(np.outer(np.hanning(height), np.hanning(width))).astype(np.float32)
-        self._fy, self._fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
-        width_px = _WIDTH_PX / _BIN
-        low_pass = np.exp(-((2 * np.pi * width_px) ** 2) * (self._fy**2 + self._fx**2))
-        self._low_pass = low_pass.astype(np.float32)
-        self._y, self._x = height * self._fy, np.fft.fftfreq(width, 1 / width)
-        self._average: NDArray[np.complex64] | None = None
+        fy, fx = np.fft.fftfreq(height), np.fft.rfftfreq(width)
+        low_pass = np.exp(-((2 * np.pi * _WIDTH_PX / _BIN) ** 2) * (fy[:, None] ** 2 + fx**2))
+        window = np.sqrt(np.outer(np.hanning(height), np.hanning(width)))
+        self._window = xp.asarray(window.astype(np.float32))
+        self._low_pass = xp.asarray(low_pass.astype(np.float32))
+        self._fy, self._fx = xp.asarray(fy), xp.asarray(fx)
+        places = height * fy, width * np.fft.fftfreq(width)  # that a pixel of the correlation stands for
+        self._y, self._x = (xp.asarray(place.astype(np.float32)) for place in places)
+        self._average: Array = None
         self._frames = 0
-        self._last = np.zeros(2)  # [binned px]
+        self._last = xp.zeros(2)  # [binned px]
 
-    def shift_px(self, contrast: NDArray[np.float32]) -> tuple[float, float]:
-        spectrum = scipy.fft.rfft2(_binned(contrast) * self._window, overwrite_x=True)
-        sign = 1.0
+    def shift(self, contrast: Array, xp: ModuleType) -> Array:
+        spectrum = _fft(xp).rfft2(_binned(contrast, xp) * self._window)
+        sign: Array = 1.0
         if self._average is not None:
-            pattern = np.conj(self._average) * self._low_pass
-            self._last, sign = self._best_peak((spectrum * pattern).astype(np.complex64))
-        self._remember(spectrum, sign)
-        return float(_BIN * self._last[0]), float(_BIN * self._last[1])
+            pattern = xp.conj(self._average) * self._low_pass
+            self._last, sign = self._best_peak(spectrum * pattern, xp)
+        self._remember(spectrum, sign, xp)
+        return _BIN * self._last
 
-    def _best_peak(self, product: NDArray[np.complexfloating]) -> tuple[NDArray[np.float64], float]:
-        """Return the place of the likeliest peak [binned px] and its sign.
+    def _best_peak(self, product: Array, xp: ModuleType) -> tuple[Array, Array]:
+        """Return the place of the likeliest peak [binned px], shape (2,), and its sign.
 
         A lattice's peaks differ by less than a peak loses between two pixels: so all that may be the highest
         are refined before they are compared.
         """
-        correlation = scipy.fft.irfft2(product, s=self._window.shape)
-        variance = max(float(correlation.var()), 1e-30)
-        strength = 0.5 * correlation**2 / variance - self._penalty(self._y, self._x)
-        best, place, sign = -np.inf, self._last, 1.0
-        for row, column in _highest(strength):
-            turned = float(np.sign(correlation[row, column])) or 1.0
-            at, value = _climbed(turned * product, self._fy, self._fx, (self._y[row, 0], self._x[column]))
-            likelihood = 0.5 * value**2 / variance - float(self._penalty(*at))
-            if likelihood > best:
-                best, place, sign = likelihood, at, turned
-        return place, sign
+        correlation = _fft(xp).irfft2(product, s=self._window.shape)
+        strength = correlation * correlation
+        variance = xp.maximum(strength.mean() - correlation.mean() ** 2, 1e-30)
+        y, x = self._last.astype(xp.float32)
+        away = self._penalty((self._y - y)[:, None], self._x - x, xp)
+        strength /= 2.0 * variance
+        strength -= away
+        rows, columns, may_be = _highest(strength, xp)
+        turned = xp.where(correlation[rows, columns] < 0, -1.0, 1.0)
+        first = xp.stack([self._y[rows], self._x[columns]]).astype(xp.float64)
+        at, values = _climbed(product, turned, self._fy, self._fx, first, xp)
+        dy, dx = at - self._last[:, None]
+        likelihood = values**2 / (2.0 * variance) - self._penalty(dy, dx, xp)
+        likelihood = xp.where(may_be, likelihood, -xp.inf)
+        best = likelihood.argmax()
+        found = likelihood.max() > -xp.inf
+        place = xp.where(found, xp.take(at, best, axis=1), self._last)
+        return place, xp.where(found, xp.take(turned, best), 1.0)
 
-    def _penalty(self, y: Any, x: Any) -> Any:
-        """Return what a step to (y, x) [binned px] costs."""
-        distance2 = (y - self._last[0]) ** 2 + (x - self._last[1]) ** 2
-        return np.minimum(distance2 / (2 * (_STEP_PX / _BIN) ** 2), _MOST_PENALTY)
+    def _penalty(self, dy: Array, dx: Array, xp: ModuleType) -> Array:
+        """Return what a step by (dy, dx) [binned px] costs."""
+        return xp.minimum((dy**2 + dx**2) / (2 * (_STEP_PX / _BIN) ** 2), _MOST_PENALTY)
 
-    def _remember(self, spectrum: NDArray[np.complex64], sign: float) -> None:
+    def _remember(self, spectrum: Array, sign: Array, xp: ModuleType) -> None:
         """Move a frame back to where the first one was, and average it in."""
-        turns = (self._fy * self._last[0])[:, 0], self._fx * self._last[1]
-        factors = (np.exp(2j * np.pi * turn).astype(np.complex64) for turn in turns)
-        spectrum *= np.outer(*factors)
+        y, x = self._last
+        factors = (xp.exp(2j * np.pi * f * d).astype(xp.complex64) for f, d in ((self._fy, y), (self._fx, x)))
+        spectrum *= xp.outer(*factors)
         self._frames = min(self._frames + 1, _MEMORY_FRAMES)
         if self._average is None:
             self._average = spectrum
         else:
             share = 1.0 / self._frames
-            self._average *= np.float32(sign * (1.0 - share))
+            self._average *= (sign * (1.0 - share)).astype(xp.float32)
             self._average += np.float32(share) * spectrum
 
 
-def _binned(contrast: NDArray[np.float32]) -> NDArray[np.float32]:
+def _fft(xp: ModuleType) -> Any:
+    """Return the module of transforms that keep single precision; of NumPy's two, SciPy has the faster."""
+    return scipy.fft if xp is np else xp.fft
+
+
+def _binned(contrast: Array, xp: ModuleType) -> Array:
     """Return the contrast less its mean, binned, shape (h // 2, w // 2)."""
     height, width = (side // _BIN * _BIN for side in contrast.shape)
     rows = contrast[:height:2, :width] + contrast[1:height:2, :width]
     binned = rows[:, ::2] + rows[:, 1::2]
-    return np.asarray(binned - binned.mean(), np.float32)
+    return xp.asarray(binned - binned.mean(), dtype=xp.float32)
 
 
-def _highest(strength: NDArray[np.floating]) -> Iterator[tuple[int, int]]:
-    """Yield the highest pixel, and at most a few others that may be the highest between the pixels."""
-    left = strength.copy()
-    least = 0.0
+def _highest(strength: Array, xp: ModuleType) -> tuple[Array, Array, Array]:
+    """Return row and column of the four highest pixels, and which may be the highest between the pixels.
+
+    `strength` (h, w) is used up.
+    """
+    height, width = strength.shape
+    around = xp.arange(-2, 3)
+    places, values = [], []
     for _ in range(_MOST_PEAKS):
-        row, column = (int(i) for i in np.unravel_index(int(left.argmax()), left.shape))
-        if left[row, column] < least:
-            return
-        least = least or _MAY_BE_HIGHEST * float(left[row, column])
-        yield row, column
-        rows, columns = (np.arange(at - 2, at + 3) for at in (row, column))
-        left[np.ix_(rows % left.shape[0], columns % left.shape[1])] = -np.inf
+        at = strength.argmax()
+        places.append(at)
+        values.append(xp.take(strength, at))
+        rows, columns = (at // width + around) % height, (at % width + around) % width
+        strength[rows[:, None], columns] = -xp.inf
+    found, value = xp.stack(places), xp.stack(values)
+    return found // width, found % width, value >= xp.maximum(_MAY_BE_HIGHEST * value[0], 0.0)
 
 
 def _climbed(
-    product: NDArray[np.complexfloating],
-    fy: NDArray[np.floating],
-    fx: NDArray[np.floating],
-    start: tuple[float, float],
-) -> tuple[NDArray[np.float64], float]:
-    """Climb to the maximum near `start` of the correlation with spectrum `product` (h, w // 2 + 1).
+    product: Array, turned: Array, fy: Array, fx: Array, first: Array, xp: ModuleType
+) -> tuple[Array, Array]:
+    """Climb to the maxima near the places `first` (2, n) of the correlation with spectrum `product`.
 
-    Newton's method on the derivatives that the spectrum gives exactly. Returns place and value; the start
-    where it does not lead to a maximum within a pixel.
+    Newton's method on the derivatives that the spectrum gives exactly, with the sign `turned` (n,). Returns
+    places (2, n) and values (n,); the start where it does not lead to a higher maximum within a pixel.
     """
-    place = first = np.array(start)
-    value = best = 0.0
-    for step in range(_NEWTON_STEPS + 1):
-        d = _derivatives(product, fy[:, 0], fx, place)
-        value = float(d[0, 0])
-        best = best if step else value
-        hessian = np.array([[d[2, 0], d[1, 1]], [d[1, 1], d[0, 2]]])
-        if step == _NEWTON_STEPS or not (hessian[0, 0] < 0 and np.linalg.det(hessian) > 0):
-            break
-        place = place - np.linalg.solve(hessian, [d[1, 0], d[0, 1]])
-        if np.abs(place - first).max() > 1.0:
-            return first, best
-    return (place, value) if value >= best else (first, best)
+    place, going = first, xp.ones(first.shape[1], bool)
+    start: Array = None
+    for _ in range(_NEWTON_STEPS):
+        value, y, x, yy, xx, xy = turned * _derivatives(product, fy, fx, place, xp)
+        start = value if start is None else start
+        determinant = yy * xx - xy**2
+        going = going & (yy < 0) & (determinant > 0)
+        step = xp.stack([xx * y - xy * x, yy * x - xy * y]) / xp.where(going, determinant, 1.0)
+        moved = place - xp.where(going, step, 0.0)
+        near = xp.abs(moved - first).max(axis=0) <= 1.0
+        place, going = xp.where(near, moved, first), going & near
+    value = (turned * _derivatives(product, fy, fx, place, xp))[0]
+    return xp.where(value >= start, place, first), xp.maximum(value, start)
 
 
-def _derivatives(
-    product: NDArray[np.complexfloating],
-    fy: NDArray[np.floating],
-    fx: NDArray[np.floating],
-    at: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the correlation's derivatives at a place: element [i, j] is the i-th in y, the j-th in x."""
-    powers = np.arange(3)[:, None]
-    rows = ((2j * np.pi * fy) ** powers * np.exp(2j * np.pi * fy * at[0])).astype(np.complex64)
-    columns = ((2j * np.pi * fx) ** powers * np.exp(2j * np.pi * fx * at[1])).astype(np.complex64)
-    columns[:, 0] *= 0.5  # the spectrum's other half repeats all but this column
-    pixels = product.shape[0] * 2 * (product.shape[1] - 1)
-    return np.asarray(2.0 / pixels * (rows @ product @ columns.T).real, np.float64)
+def _derivatives(product: Array, fy: Array, fx: Array, at: Array, xp: ModuleType) -> Array:
+    """Return the correlation at places `at` (2, n) and its derivatives there, shape (6, n).
+
+    They are the value, and the derivatives in y, x, yy, xx and xy.
+    """
+    height, width = product.shape
+    rows, columns = _waves(fy, at[0], xp), _waves(fx, at[1], xp)
+    columns[..., 0] *= 0.5  # the spectrum's other half repeats all but this column
+    along_x = (rows.reshape(-1, height) @ product).reshape(3, -1, width)
+    value, y, yy = (along_x * columns[0]).sum(-1)
+    x, xy = (along_x[:2] * columns[1]).sum(-1)
+    xx = (along_x[0] * columns[2]).sum(-1)
+    return xp.stack([value, y, x, yy, xx, xy]).real.astype(xp.float64) / (height * (width - 1))
+
+
+def _waves(frequencies: Array, places: Array, xp: ModuleType) -> Array:
+    """Return the waves of these frequencies (m,) at places (n,), and two derivatives, shape (3, n, m)."""
+    turns = 2j * np.pi * frequencies
+    waves = xp.exp(turns * places[:, None])
+    return xp.stack([waves, turns * waves, turns * turns * waves]).astype(xp.complex64)

@@ -1,5 +1,6 @@
 """From a task to what the networks take: decode, mask, resample, normalise, pad."""
 
+from concurrent.futures import Future
 from dataclasses import dataclass
 from math import nan
 from types import ModuleType
@@ -9,7 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backends.device import HOST, Device
-from pipeline.preprocess import Array, normalise, pad_to_multiple, resample_to, usable_pixels, vacuum_level
+from pipeline.preprocess import (
+    Array,
+    normalise,
+    pad_to_multiple,
+    resample_to,
+    to_host,
+    usable_pixels,
+    vacuum_level,
+)
+from streamer.compression import decode
 from streamer.errors import GeometryError
 from streamer.link import Task
 from streamer.pixels import nodata_value
@@ -44,7 +54,7 @@ class PreparedFrame:
         Of `image`, at the specimen [Å].
     levels : array of float32, shape (2,)
         Vacuum level [counts] and the noise's standard deviation in units of it.
-    drift_px : tuple of float
+    drift : array of float64, shape (2,), or tuple of float
         (y, x) against the series' first frame, in pixels of `image`; NaN if it was not measured.
     """
 
@@ -57,7 +67,7 @@ class PreparedFrame:
     network_shape: tuple[int, int]
     pixel_size_A: float
     levels: Array
-    drift_px: tuple[float, float] = (nan, nan)
+    drift: Array = (nan, nan)
 
     @property
     def level_counts(self) -> float:
@@ -70,13 +80,27 @@ class PreparedFrame:
         return float(self.levels[1])
 
     @property
+    def drift_px(self) -> tuple[float, float]:
+        """Drift (y, x) [px of `image`] on the host; waits as `level_counts`."""
+        if isinstance(self.drift, tuple):
+            return self.drift
+        y, x = to_host(self.drift, self.xp).tolist()
+        return y, x
+
+    @property
     def scale(self) -> tuple[float, float]:
         """Frame pixels for one pixel of the networks, along y and x."""
         (height, width), (h, w) = self.image.shape, self.network_shape
         return height / h, width / w
 
 
-def prepare(task: Task, pixel_size_A: float, target_A: float, device: Device = HOST) -> PreparedFrame:
+def prepare(
+    task: Task,
+    pixel_size_A: float,
+    target_A: float,
+    device: Device = HOST,
+    pixels: Future[NDArray[Any]] | None = None,
+) -> PreparedFrame:
     """Prepare one frame.
 
     Parameters
@@ -86,6 +110,8 @@ def prepare(task: Task, pixel_size_A: float, target_A: float, device: Device = H
         Pixel size of the frame and of the networks' training frames, at the specimen [Å].
     device : Device
         Where the frame is prepared.
+    pixels : Future, optional
+        The frame's pixels in what `device.room` gave, if they are being decoded already.
 
     Raises
     ------
@@ -93,7 +119,8 @@ def prepare(task: Task, pixel_size_A: float, target_A: float, device: Device = H
         If the payload does not decode, or the frame is too small.
     """
     xp = device.xp
-    on_host, image = device.receive(task.frame)
+    on_host = decode(task.frame, device.room(task.frame.header)) if pixels is None else pixels.result()
+    image = device.bring(on_host)
     valid = valid_pixels(on_host, task.saturation_value)
     if valid is not None:
         valid = xp.asarray(valid)

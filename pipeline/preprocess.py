@@ -25,6 +25,7 @@ CONTRAST_UNIT = 0.3
 """Typical contrast of the signal, in units of the vacuum level; keeps the input of order one at any dose."""
 CLIP = 32.0
 NOISE_FLOOR = 0.01
+_NOISE_ROWS = 128
 
 Array = Any
 """An array of the module handed in as ``xp``."""
@@ -71,13 +72,15 @@ def normalise(counts: Array, valid: Array | None = None, xp: ModuleType = np) ->
     frames = xp.asarray(counts, dtype=xp.float32)
     usable = usable_pixels(counts, valid, xp)
     level = vacuum_level(frames, usable, xp)
-    contrast = frames / xp.where(level > 0, level, 1.0)[:, None, None] - 1.0
+    unit = xp.where(level > 0, level, 1.0)
     if usable is not None:
-        contrast = xp.where(usable, contrast, 0.0)
-    noise = noise_level(contrast, xp)
-    scale = xp.sqrt(noise**2 + CONTRAST_UNIT**2)[:, None, None]
+        frames = xp.where(usable, frames, unit[:, None, None])
+    noise = xp.maximum(noise_level(frames, xp) / unit, NOISE_FLOOR)
+    scale = xp.sqrt(noise**2 + CONTRAST_UNIT**2)
     stacked = xp.empty((frames.shape[0], 2, *frames.shape[1:]), dtype=xp.float32)  # (N, 2, H, W)
-    stacked[:, 0] = xp.clip(contrast / scale, -CLIP, CLIP)
+    scaled = xp.subtract(frames, unit[:, None, None], out=stacked[:, 0])
+    scaled *= (1.0 / (unit * scale))[:, None, None]
+    xp.clip(scaled, -CLIP, CLIP, out=scaled)
     stacked[:, 1] = xp.log(noise)[:, None, None]
     return NetworkInput(stacked, level, noise)
 
@@ -107,17 +110,22 @@ def vacuum_level(frames: Array, usable: Array | None, xp: ModuleType) -> Array:
     return xp.where(empty, 0.0, xp.nanmedian(xp.where(empty[:, None], 0.0, rows), axis=-1))
 
 
-def noise_level(contrast: Array, xp: ModuleType) -> Array:
-    """Return the noise's standard deviation (N,), at least 0.01, from second differences along both axes.
+def noise_level(frames: Array, xp: ModuleType) -> Array:
+    """Return the standard deviation (N,) of the noise in frames (N, H, W), from second differences.
 
-    The filter of Immerkær (Computer Vision and Image Understanding 64 (1996) 300), whose squares sum to 36,
-    is blind to anything smooth over three pixels. Noise that the detector correlates is underestimated by a
-    constant factor of the detector.
+    The filter of Immerkær (Computer Vision and Image Understanding 64 (1996) 300), second differences along
+    both axes, whose squares sum to 36, is blind to anything smooth over three pixels. Noise that the detector
+    correlates is underestimated by a constant factor of the detector. Of a large frame 128 rows or more are
+    measured, evenly spread: they give the level within one per cent.
     """
-    along_x = contrast[..., 2:] - 2.0 * contrast[..., 1:-1] + contrast[..., :-2]
-    both = along_x[:, 2:] - 2.0 * along_x[:, 1:-1] + along_x[:, :-2]  # (N, H - 2, W - 2)
-    rows = xp.abs(both).mean(-1) * float(np.sqrt(np.pi / 2.0) / 6.0)
-    return xp.maximum(xp.median(rows, axis=-1), NOISE_FLOOR)
+    height = frames.shape[1]
+    step = max(1, height // _NOISE_ROWS)
+    along_y = frames[:, : height - 2 : step] - 2.0 * frames[:, 1 : height - 1 : step]
+    along_y += frames[:, 2::step]
+    both = along_y[..., 2:] - 2.0 * along_y[..., 1:-1]
+    both += along_y[..., :-2]
+    rows = xp.abs(both, out=both).mean(-1) * float(np.sqrt(np.pi / 2.0) / 6.0)
+    return xp.median(rows, axis=-1)
 
 
 def resample_to(

@@ -6,7 +6,7 @@ under way at a time; their answers are taken in order, followed and written here
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, nan
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,9 @@ from pipeline.again import (
 )
 from pipeline.answers import Answers
 from pipeline.archive import ArchivedRun, frames_of, open_frames
+from pipeline.carry_over import carry_over
 from pipeline.cluster import Pool
+from pipeline.particle_networks import ParticleNetworks
 from pipeline.steady import Steadier
 from streamer.clock import RunClock
 from streamer.config import RunConfig, SourceConfig
@@ -203,7 +205,8 @@ class _Book:
             msgspec.structs.replace(config, record=record), clock, Notes(),
             lambda spec, announced: ResultWriter(out, spec),
         )  # fmt: skip
-        self._answers = Answers(config, clock, networks_of(config))
+        networks = networks_of(config)
+        self._answers = None if isinstance(networks, ParticleNetworks) else Answers(config, clock, networks)
         self._recorder = SeriesRecorder(run.start, context, paused=not copy_frames)
         self._recorder.why_paused = f"its frame is in {run.path.name}"
         self._recorder.take_analyser(info)
@@ -228,6 +231,8 @@ class _Book:
         latency = self._recorder.account.latency
         latency.stages["received_to_recorded"] = LatencyHistogram()  # copied, days later
         self._recorder.finish(reason, stopped)
+        if self._out.exists():
+            carry_over(self._run.path, self._out)
 
     def done(self) -> Reprocessed:
         """Return what came of it."""
@@ -250,6 +255,9 @@ class _Book:
             self._recorder.take_failure(answer)
             return
         result, seen = answer
-        followed = self._answers.follow(result, seen.prepared(drift_px), heights_of(result, seen))
-        self._recorder.take_result(followed)
+        if self._answers is None:  # nothing follows particles
+            self._recorder.take_result(replace(result, drift_px=drift_px))
+        else:
+            prepared = seen.prepared(drift_px)
+            self._recorder.take_result(self._answers.follow(result, prepared, heights_of(result, seen)))
         self._analysed += 1

@@ -43,9 +43,13 @@ class Steadier:
             self._average = _MovingAverage(self._average_frames)
         height, width = prepared.network_shape
         xp = prepared.xp
-        y, x = self._meter.shift_px(to_host(prepared.frame[0, :height, :width], xp))
-        steady = replace(prepared, drift_px=(y * prepared.scale[0], x * prepared.scale[1]))
-        if self._average_frames == 1 or not np.isfinite([y, x]).all():
+        shift = self._meter.shift(prepared.frame[0, :height, :width], xp)
+        drift = xp.stack([d * scale for d, scale in zip(shift, prepared.scale, strict=True)])
+        steady = replace(prepared, drift=drift)
+        if self._average_frames == 1:
+            return steady
+        y, x = to_host(shift, xp).tolist()  # of a frame on a device this waits for it
+        if not np.isfinite([y, x]).all():
             return steady
         scale = np.sqrt(prepared.noise**2 + CONTRAST_UNIT**2)
         mean = self._average.with_next(prepared.frame[0] * np.float32(scale), (round(y), round(x)))

@@ -97,8 +97,10 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     max_wait_ms: Seconds = 20.0  # a batch closes when its oldest frame has waited this long
     queue_frames: Positive = 16  # frames on their way to the analysers
     threads: NonNegative = 0  # of the network backend; 0: its own choice
+    decode_threads: NonNegative = 0  # 0: one on a CPU, whose cores are the networks'; four with a GPU
     precision: Precision = ""  # f16, bf16, f32; empty: the backend's own choice
     fallback: bool = False  # may another backend take over if the chosen one cannot be loaded?
+    gpu: Annotated[int, msgspec.Meta(ge=-1)] = -1  # which CUDA device; -1: a machine's analysers take turns
     engines: str = ""  # a folder for the engines TensorRT builds; empty: the user's cache
     on_device: bool = True  # with TensorRT: prepare frames and find columns on the GPU
     detection_threshold: Fraction = 0.5

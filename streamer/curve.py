@@ -11,6 +11,7 @@ pyzmq's own runs on asyncio, and on Windows that needs yet another package.
 
 import ipaddress
 import logging
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ _ZAP_PARTS = 7  # of a question about a CURVE client; the last is its key
 _KEY_BYTES = 32
 _STOP_CHECK_MS = 50
 _MOST_NAMED = 100  # refused keys
+_TCP_WITH_PORT = re.compile(r"tcp://.+:(\d+|\*)")
 
 _log = logging.getLogger("atomstream.keys")
 
@@ -105,13 +107,15 @@ def expect_secure(config: RunConfig) -> None:
     Raises
     ------
     UsageError
-        If a file holds no key, a key of one's own is missing, or an address can be reached from other
-        machines and nothing says by whom.
+        If a file holds no key, a key of one's own is missing, an address has no port, or can be reached from
+        other machines and nothing says by whom.
     """
     client_keys(config.security.key, config.source.server_key)
-    if _server_pair(config.security) is None:
-        outputs = (*config.tee.lossless, *config.tee.best_effort)
-        for address in filter(None, (config.view.bind, config.analysis.remote, *outputs)):
+    encrypted = _server_pair(config.security) is not None
+    outputs = (*config.tee.lossless, *config.tee.best_effort)
+    for address in filter(None, (config.view.bind, config.analysis.remote, *outputs)):
+        _expect_address(address)
+        if not encrypted:
             _expect_local(address, config.security)
     for path in config.security.clients:
         load_public(Path(path))
@@ -166,10 +170,11 @@ class Guard(Closing):
         Raises
         ------
         UsageError
-            If the address can be reached from other machines and nothing says who may.
+            If the address has no port, or can be reached from other machines and nothing says who may.
         RunError
             If the address cannot be bound.
         """
+        _expect_address(address)
         if self._pair is not None:
             socket.curve_server = True
             socket.curve_publickey, socket.curve_secretkey = self._pair.public, self._pair.secret
@@ -209,6 +214,13 @@ class Guard(Closing):
             self._say(
                 f"a client at {address} was refused: its key {key.decode()} is none of those of --client-key"
             )
+
+
+def _expect_address(address: str) -> None:
+    if address.startswith("tcp://") and not _TCP_WITH_PORT.fullmatch(address):
+        raise UsageError(
+            f"{address} is no address to bind: expected tcp://HOST:PORT, as in tcp://127.0.0.1:31001"
+        )
 
 
 def _expect_local(address: str, security: SecurityConfig) -> None:

@@ -101,6 +101,8 @@ def open_result(path: Path) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r", libver="latest", swmr=True)
     except OSError as error:
+        if path.is_file() and not h5py.is_hdf5(path):
+            raise UsageError(f"{path} is no result file of this program (.nxs): it is not HDF5") from error
         raise UsageError(f"cannot open {path}: {error}") from error
     with file:
         if f"{PROCESS}/state" not in file or "/entry/ledger/frame_id" not in file:

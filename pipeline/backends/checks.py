@@ -1,6 +1,6 @@
 """What every backend checks of its caller and of its engine."""
 
-from math import isfinite, isnan
+from math import isfinite
 from types import ModuleType
 from typing import Any
 
@@ -42,14 +42,15 @@ def check_collect(in_flight: int) -> None:
 def check_output(output: NetworkOutput, xp: ModuleType = np) -> NetworkOutput:
     """Return `output`, or raise a `BackendError` if a NaN or an infinity is in it.
 
-    The maximum of an array with a NaN is NaN, and is found at the memory's speed without a temporary array.
-    The maxima of arrays of `xp` come to the host together.
+    A sum with one in it is none itself, and is made at the memory's speed without a temporary array. The sums
+    of arrays of `xp` come to the host together.
     """
     names = ("denoised", "column_probability", "count_logits")[: 1 if output.count_logits is None else 3]
-    largest = xp.stack([getattr(output, name).max() for name in names]).tolist()
-    for name, value in zip(names, largest, strict=True):
-        if not isfinite(value):
-            what = "NaN" if isnan(value) else "infinity"
+    with np.errstate(invalid="ignore"):
+        sums = xp.stack([getattr(output, name).sum() for name in names]).tolist()
+    for name, total in zip(names, sums, strict=True):
+        if not isfinite(total):
+            what = "NaN" if bool(xp.isnan(getattr(output, name)).any()) else "infinity"
             raise BackendError(
                 f"the networks answered with {what} in {name}; the frame or the engine is unsound"
             )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.backends.cuda_device import why_no_device
+from pipeline.backends.cuda_device import device_count, why_no_device
 from pipeline.backends.protocol import Backend
 from pipeline.backends.registry import make_backend
 from pipeline.particle_networks import AnyNetworks
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def start_backend(
-    config: AnalysisConfig, networks: AnyNetworks, load: Callable[[Backend], AnalyserInfo]
+    config: AnalysisConfig, networks: AnyNetworks, load: Callable[[Backend], AnalyserInfo], number: int = 1
 ) -> tuple[Backend, AnalyserInfo]:
     """Make the configured backend and load the networks; the caller closes it.
 
@@ -37,6 +37,8 @@ def start_backend(
     networks : Networks or ParticleNetworks
     load : callable
         Loads the networks into a backend.
+    number : int
+        Which of the run's analysers this is, from 1: on a machine with several GPUs they take turns.
 
     Raises
     ------
@@ -48,13 +50,14 @@ def start_backend(
     names, reason = candidates(config.backend)
     for name in names:
         try:
-            backend, info = _started(name, config, networks, load)
+            backend, info = _started(name, config, networks, load, number)
         except BackendError as error:
             if not config.fallback or name == names[-1]:
                 raise
             _log.warning("%s cannot be used: %s; falling back", name, error)
             reason += f"; {name} failed: {error}"
         else:
+            _log.info("%s on %s, %s: %s", info.backend, info.device, info.precision, reason)
             return backend, replace(info, reason=reason)
     raise AssertionError("there is always a candidate")
 
@@ -86,10 +89,15 @@ def _why_not(name: str) -> str:
 
 
 def _started(
-    name: str, config: AnalysisConfig, networks: AnyNetworks, load: Callable[[Backend], AnalyserInfo]
+    name: str,
+    config: AnalysisConfig,
+    networks: AnyNetworks,
+    load: Callable[[Backend], AnalyserInfo],
+    number: int,
 ) -> tuple[Backend, AnalyserInfo]:
     folder = Path(config.engines) if config.engines else None
-    backend = make_backend(name, networks, config.threads, config.precision, folder, config.on_device)
+    gpu = config.gpu if config.gpu >= 0 else (number - 1) % max(1, device_count())
+    backend = make_backend(name, networks, config.threads, config.precision, folder, config.on_device, gpu)
     try:
         return backend, load(backend)
     except BaseException:

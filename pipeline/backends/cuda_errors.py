@@ -48,10 +48,23 @@ def cuda_errors(doing: str) -> Iterator[None]:
                 f"the GPU was lost while {doing} ({error}); see the system's log (Xid), and start again"
             ) from error
         raise BackendError(f"the GPU failed while {doing}: {error}") from error
+    except Exception as error:
+        if type(error).__name__ != "CompileException":
+            raise
+        first = str(error).strip().partition("\n")[0]
+        raise BackendError(
+            f"CuPy cannot compile its kernels while {doing}: {first}; install it with its CUDA parts"
+            " (the [gpu] extra)"
+        ) from error
 
 
 def _status(error: RuntimeError) -> int | None:
-    """Return the CUDA status of CuPy's and PyTorch's exceptions, if they carry one."""
+    """Return the CUDA status of CuPy's and PyTorch's exceptions, if they carry one.
+
+    cuBLAS and cuFFT have numbers of their own: their errors say nothing about the device.
+    """
+    if not type(error).__name__.startswith(("CUDA", "Accelerator")):
+        return None
     for name in ("status", "error_code"):
         if isinstance(status := getattr(error, name, None), int):
             return status

@@ -16,12 +16,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.backends.cuda_intake import CudaDevice
 from pipeline.backends.cuda_memory import BatchBuffers, pinned
-from pipeline.backends.device import HOST, Device
+from pipeline.backends.device import Device, decoders_beside_gpu
 from pipeline.backends.protocol import NetworkOutput
-from streamer.records import Frame
+from streamer.records import FrameHeader
 
 __all__ = ["DeviceLink", "HostLink", "Link"]
 
@@ -110,6 +111,7 @@ class PinnedHost:
 
     def __init__(self, cupy: Any) -> None:
         self._cupy = cupy
+        self.decoders = decoders_beside_gpu()
 
     def zeros(self, shape: tuple[int, ...]) -> Any:
         """Return float32 zeros in pinned memory."""
@@ -117,9 +119,12 @@ class PinnedHost:
         batch[...] = 0
         return batch
 
-    def receive(self, frame: Frame) -> tuple[Any, Any]:
-        """Decode a frame on the host, where it stays."""
-        return HOST.receive(frame)
+    def room(self, header: FrameHeader) -> None:
+        """Decode to anywhere: what is copied to the device is the batch."""
+
+    def bring(self, pixels: NDArray[Any]) -> Any:
+        """Return the frame itself, which stays on the host."""
+        return pixels
 
     def guard(self, doing: str) -> AbstractContextManager[None]:
         """Nothing but the networks is computed on the device."""

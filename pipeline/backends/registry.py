@@ -26,6 +26,7 @@ def make_backend(
     precision: str = "",
     engines: Path | None = None,
     on_device: bool = True,
+    gpu: int = 0,
 ) -> Backend:
     """Make the backend of this name; nothing is compiled yet.
 
@@ -42,6 +43,8 @@ def make_backend(
         Where TensorRT keeps what it has built; None: the user's cache.
     on_device : bool
         With TensorRT: whether frames are prepared and columns found on the GPU.
+    gpu : int
+        Which CUDA device, where one is used.
 
     Raises
     ------
@@ -54,6 +57,8 @@ def make_backend(
         raise UsageError(f"no backend {name!r}; choose auto or one of {', '.join(BACKENDS)}")
     module, _, kind = BACKENDS[name].partition(":")
     more: dict[str, Any] = {"engines": engines, "on_device": on_device} if name == "tensorrt" else {}
+    if name in ("tensorrt", "torch"):
+        more["gpu"] = gpu
     try:
         factory = getattr(import_module(f"pipeline.backends.{module}"), kind)
         backend: Backend = factory(networks, threads, precision, **more)

@@ -8,6 +8,8 @@ half precision         flag FP16; float32       the model's own types,      the 
 bfloat16               unknown                  known                       known
 explicit batch         a flag                   the only way                the only way
 progress of a build    no                       yes                         yes
+kernels of cuBLAS,     must be left out         must be left out            do not exist
+cuDNN
 =====================  =======================  ==========================  ======================
 
 Every name used here is checked against the bindings of five versions (``tests/pipeline/cuda_api``).
@@ -15,6 +17,7 @@ Every name used here is checked against the bindings of five versions (``tests/p
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -22,7 +25,9 @@ from streamer.errors import BackendError
 
 __all__ = [
     "apply_precision",
+    "apply_tactics",
     "import_tensorrt",
+    "made",
     "make_log",
     "network_flags",
     "refuse_unknown_precision",
@@ -82,6 +87,17 @@ def apply_precision(trt: Any, network: Any, config: Any, precision: str) -> None
         _pin_float32(trt, network)
 
 
+def apply_tactics(trt: Any, config: Any) -> None:
+    """Leave out kernels of cuBLAS and cuDNN, which need not be installed, and which convolutions do not need.
+
+    Later versions do so by themselves, or know no others than their own.
+    """
+    sources = trt.TacticSource
+    if hasattr(sources, "CUBLAS"):
+        others = sum(1 << int(s) for s in (sources.CUBLAS, sources.CUBLAS_LT, sources.CUDNN))
+        config.set_tactic_sources(config.get_tactic_sources() & ~others)
+
+
 def _pin_float32(trt: Any, network: Any) -> None:
     kinds = trt.LayerType
     statistics = (kinds.NORMALIZATION, kinds.REDUCE, kinds.UNARY, kinds.ELEMENTWISE, kinds.ACTIVATION)
@@ -92,9 +108,10 @@ def _pin_float32(trt: Any, network: Any) -> None:
 
 
 def make_log(trt: Any) -> Any:
-    """Return a logger for TensorRT that passes warnings on and keeps the last errors in ``errors``.
+    """Return a logger for TensorRT that passes warnings on and keeps what it said last.
 
-    TensorRT says in its log, and nowhere else, why a build failed.
+    TensorRT says in its log, and nowhere else, why a build failed: ``reason`` is its last errors, or, as a
+    device that does not answer is only a warning to it, its last warning.
     """
     severity = trt.ILogger.Severity
 
@@ -102,14 +119,37 @@ def make_log(trt: Any) -> Any:
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.errors: deque[str] = deque(maxlen=3)
+            self.warning = ""
+
+        @property
+        def reason(self) -> str:
+            return "; ".join(self.errors) or self.warning or "TensorRT gives no reason"
 
         def log(self, level: Any, text: str) -> None:
             if level in (severity.ERROR, severity.INTERNAL_ERROR):
                 self.errors.append(text.strip())
             elif level == severity.WARNING:
+                self.warning = text.strip()
                 _log.info("TensorRT: %s", text.strip())
 
     return Log()
+
+
+def made(make: Callable[[], Any], log: Any, what: str) -> Any:
+    """Return what `make` returns; TensorRT returns None for a failure, its constructors raise TypeError.
+
+    Raises
+    ------
+    BackendError
+        With what TensorRT's log has to say.
+    """
+    try:
+        thing = make()
+    except TypeError as error:  # "pybind11::init(): factory function returned nullptr"
+        raise BackendError(f"{what}: {log.reason}") from error
+    if thing is None:
+        raise BackendError(f"{what}: {log.reason}")
+    return thing
 
 
 def report_progress(trt: Any, config: Any, progress: Any) -> bool:

@@ -40,7 +40,7 @@ __all__ = ["TensorRtBackend"]
 
 
 class TensorRtBackend:
-    """Runs the networks with TensorRT on the current CUDA device.
+    """Runs the networks with TensorRT on one CUDA device.
 
     Parameters
     ----------
@@ -55,6 +55,8 @@ class TensorRtBackend:
         Whether batches are made and answers read on the device (CuPy), or in host memory (NumPy).
     graphs : bool
         Whether to use CUDA graphs.
+    gpu : int
+        Which CUDA device: the calling thread's current one from here on.
 
     Raises
     ------
@@ -72,6 +74,7 @@ class TensorRtBackend:
         engines: Path | None = None,
         on_device: bool = True,
         graphs: bool = True,
+        gpu: int = 0,
     ) -> None:
         import_module("onnx")  # needed to build: say so now
         self._trt = import_tensorrt()
@@ -85,6 +88,7 @@ class TensorRtBackend:
         self._turns: deque[BatchBuffers] = deque()
         self._in_flight: deque[BatchBuffers] = deque()
         with cuda_errors("looking for a CUDA device"):
+            self._cupy.cuda.Device(gpu).use()
             self._engines = Engines(
                 self._trt, make_log(self._trt), gpu_name(self._cupy), engines or default_folder()
             )
@@ -126,6 +130,7 @@ class TensorRtBackend:
         """Queue upload, networks and download; returns at once."""
         check_batch(frames, self._shape, self._networks.channels, len(self._in_flight), self.device.xp)
         buffers = self._turns[0]
+        buffers.held = frames  # also if what follows fails: a copy may be on its way
         with cuda_errors("starting a batch"):
             self._used_link.put(buffers, frames)
             if buffers.graph is None:
@@ -133,7 +138,6 @@ class TensorRtBackend:
             else:
                 buffers.graph.launch(self._compute)
             self._used_link.fetch(buffers)
-        buffers.held = frames
         self._turns.rotate(-1)
         self._in_flight.append(buffers)
 

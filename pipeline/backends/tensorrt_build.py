@@ -7,7 +7,13 @@ from typing import Any
 
 from pipeline.backends.onnx_precision import in_precision
 from pipeline.backends.protocol import BatchShape
-from pipeline.backends.tensorrt_api import apply_precision, network_flags, report_progress
+from pipeline.backends.tensorrt_api import (
+    apply_precision,
+    apply_tactics,
+    made,
+    network_flags,
+    report_progress,
+)
 from pipeline.particle_networks import AnyFile
 from streamer.errors import BackendError
 
@@ -50,14 +56,15 @@ def build_engine(
         If the network does not parse or the engine cannot be built; the text has TensorRT's own reasons.
     """
     name = network.path.name
-    builder = _made(trt.Builder(log), log, f"TensorRT cannot build engines here ({name})")
-    definition = builder.create_network(network_flags(trt))
+    builder = made(lambda: trt.Builder(log), log, f"TensorRT cannot build engines here ({name})")
+    definition = made(lambda: builder.create_network(network_flags(trt)), log, f"no network for {name}")
     parser = trt.OnnxParser(definition, log)
     if not parser.parse(in_precision(network.path.read_bytes(), precision)):
         reasons = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
         raise BackendError(f"TensorRT {trt.__version__} cannot read {name}: {reasons}")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the precision can be checked
+    apply_tactics(trt, config)
     apply_precision(trt, definition, config, precision)
     profile = builder.create_optimization_profile()
     only = input_shape(network, shape)
@@ -66,7 +73,9 @@ def build_engine(
     started = time.monotonic()
     say(f"building the {precision} engine of {name} for {only}: this takes minutes, once")
     report_progress(trt, config, _Throttled(name, say))
-    plan = _made(builder.build_serialized_network(definition, config), log, f"no engine was built of {name}")
+    plan = made(
+        lambda: builder.build_serialized_network(definition, config), log, f"no engine was built of {name}"
+    )
     say(f"built the engine of {name} in {time.monotonic() - started:.0f} s")
     return bytes(plan)
 
@@ -74,13 +83,6 @@ def build_engine(
 def input_shape(network: AnyFile, shape: BatchShape) -> tuple[int, int, int, int]:
     """Return the shape (N, C, H, W) of the network's input."""
     return shape.frames, network.channels, shape.height, shape.width
-
-
-def _made(thing: Any, log: Any, what: str) -> Any:
-    """Return `thing`, or raise with what TensorRT's log has to say: it returns None for a failure."""
-    if thing is None:
-        raise BackendError(f"{what}: {'; '.join(log.errors) or 'TensorRT gives no reason'}")
-    return thing
 
 
 class _Throttled:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.backends.protocol import BatchShape
-from pipeline.backends.tensorrt_api import refuse_unknown_precision
+from pipeline.backends.tensorrt_api import made, refuse_unknown_precision
 from pipeline.backends.tensorrt_build import Progress, build_engine
 from pipeline.backends.tensorrt_cache import EngineKey, read_engine, write_engine
 from pipeline.particle_networks import AnyFile
@@ -38,7 +38,8 @@ class Engines:
     ) -> None:
         self._trt, self._log, self.gpu, self._folder = trt, log, gpu, folder
         self._say = say or _log.warning  # shown without any configuration: a build takes minutes
-        self._runtime = trt.Runtime(log)
+        # Where CUDA does not answer this crashes the process: the caller has asked the device for its name.
+        self._runtime = made(lambda: trt.Runtime(log), log, "TensorRT does not start")
 
     def get(self, network: AnyFile, shape: BatchShape, precision: str) -> Any:
         """Return the `ICudaEngine` of a network.
@@ -60,8 +61,7 @@ class Engines:
             engine = self._runtime.deserialize_cuda_engine(plan)
         if engine is None:
             raise BackendError(
-                f"the engine just built of {network.path.name} does not load:"
-                f" {'; '.join(self._log.errors) or 'TensorRT gives no reason'}"
+                f"the engine just built of {network.path.name} does not load: {self._log.reason}"
             )
         return engine
 

@@ -22,7 +22,7 @@ from pipeline.backends.checks import (
     check_shapes,
     expect_shapes,
 )
-from pipeline.backends.device import HOST
+from pipeline.backends.device import HOST, HostDevice, decoders_beside_gpu
 from pipeline.backends.protocol import BatchShape, NetworkOutput
 from pipeline.backends.torch_cuda import CudaRun
 from pipeline.particle_networks import AnyNetworks
@@ -36,7 +36,7 @@ Answer = Callable[[NDArray[np.float32]], NetworkOutput]
 
 
 class TorchBackend:
-    """Runs the ONNX files with PyTorch, on the first CUDA device where there is one.
+    """Runs the ONNX files with PyTorch, on a CUDA device where there is one.
 
     Parameters
     ----------
@@ -45,6 +45,8 @@ class TorchBackend:
         CPU threads, for the whole process; 0: PyTorch's own choice.
     precision : str
         ``f16``, ``bf16`` or ``f32``; empty: f16 on a GPU, f32 on a CPU.
+    gpu : int
+        Which CUDA device, where there is one.
 
     Raises
     ------
@@ -52,16 +54,19 @@ class TorchBackend:
         If PyTorch or ``onnx`` is not installed.
     """
 
-    def __init__(self, networks: AnyNetworks, threads: int = 0, precision: str = "") -> None:
+    def __init__(self, networks: AnyNetworks, threads: int = 0, precision: str = "", gpu: int = 0) -> None:
         import onnx  # noqa: F401  both are needed later: say so now
         import torch
 
         if threads:
             torch.set_num_threads(threads)
-        self.device = HOST
         self._networks = networks
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._device = torch.device(f"cuda:{gpu}" if torch.cuda.is_available() else "cpu")
+        self.device = HostDevice(decoders_beside_gpu()) if self._device.type == "cuda" else HOST
         self._precision = precision or ("f16" if self._device.type == "cuda" else "f32")
+        # Float32 means float32, not TF32's ten bits; and a shape that does not change is worth trying for.
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = self._precision != "f32"
+        torch.backends.cudnn.benchmark = True
         self._runs: list[Run] = []
         self._shapes: Run | None = None
         self._answer: Answer = self._on_cpu
@@ -83,7 +88,9 @@ class TorchBackend:
         if (shapes := self._networks.shapes) is not None:
             self._shapes = read_graph(shapes.path, self._device, shapes.output_names, "f32")
         batch = (shape.frames, self._networks.channels, shape.height, shape.width)
-        self._answer = CudaRun(self._networks_on, batch) if self._device.type == "cuda" else self._on_cpu
+        self._answer = (
+            CudaRun(self._networks_on, batch, self._device) if self._device.type == "cuda" else self._on_cpu
+        )
         self._thread = ThreadPoolExecutor(1, "atomstream-torch")
         self._shape = shape
         vacuum = np.zeros((shape.frames, self._networks.channels, shape.height, shape.width), np.float32)

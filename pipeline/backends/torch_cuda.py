@@ -30,16 +30,19 @@ class CudaRun:
         From a batch on the device to the outputs there, float32: what is captured.
     shape : tuple of int
         (N, C, H, W).
+    device : torch.device
     """
 
-    def __init__(self, compute: Callable[[Any], tuple[Any, ...]], shape: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, compute: Callable[[Any], tuple[Any, ...]], shape: tuple[int, int, int, int], device: Any
+    ) -> None:
         import torch
 
         self._torch, self._compute = torch, compute
         with cuda_errors("allocating a batch"):
-            self._frames = torch.zeros(shape, device="cuda")
+            self._frames = torch.zeros(shape, device=device)
             self._staged = torch.zeros(shape).pin_memory()
-            self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._graph: Any = None
         self._outputs: tuple[Any, ...] = ()
         self._answers: deque[tuple[Any, ...]] = deque()

@@ -20,6 +20,7 @@ _OWN = {
     "batch": "batch_frames",
     "max_wait_ms": "max_wait_ms",
     "threads": "threads",
+    "gpu": "gpu",
 }
 """Options that are this machine's own, and their fields in the configuration."""
 
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, metavar="N", help="frames that the networks take at once")
     parser.add_argument("--max-wait-ms", type=float, metavar="MS", help="a batch waits this long to fill")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of the networks")
+    parser.add_argument("--gpu", type=int, metavar="N", help="CUDA device (default: analysers take turns)")
     parser.add_argument(
         "--connect-timeout-s", type=float, default=10.0, metavar="S", help="wait so long for the run"
     )

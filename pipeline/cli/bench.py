@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, metavar="PX", help="side of a frame (default: 512; quick: 256)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="frames in a batch (default: 1)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads of the networks")
+    parser.add_argument(
+        "--peers", type=Path, metavar="FOLDER", help="other programs too; FOLDER has their environments"
+    )
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="name what has changed since then")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="must be new (default: in runs/)")
 
@@ -40,13 +43,17 @@ def run(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from pipeline.bench import run_bench
+    from pipeline.bench_peers import run_peers
     from pipeline.bench_plan import FULL, QUICK, Case
 
     extent = QUICK if args.quick else FULL
     base = Case(size_px=args.size or (256 if args.quick else 512), batch_frames=args.batch)
     if args.size and args.quick:
         extent = replace(extent, sizes_px=(args.size,))
-    results = run_bench(base, args.backend or ["auto"], extent, _source(), folder, say, args.threads)
+    source = _source()
+    results = run_bench(base, args.backend or ["auto"], extent, source, folder, say, args.threads)
+    if args.peers:
+        results["peers"] = run_peers(args.peers, base, source.sender_of, folder, say)
     changes = _changes(results, earlier)
     report = _write(results, changes, folder)
     print(report if not args.json else "", end="")
@@ -63,14 +70,17 @@ def _source() -> "Source":
     from pipeline.bench import Source
     from pipeline.bench_plan import Case
     from pipeline.plan import Companion
-    from streamer.records import Frame, FrameHeader, SeriesKey
+    from streamer.records import Compression, Frame, FrameHeader, SeriesKey
+    from streamer.sources import Scheme
 
     pool = load("simulator.pool_sender")
 
     def stream_of(case: Case) -> Any:
         return load("simulator.movie_sender").MovieStream(
             movie=load("simulator.movie").MovieSettings(size_px=case.size_px),
-            sending=load("simulator.sender").SenderSettings(rate_hz=case.rate_hz),
+            sending=load("simulator.sender").SenderSettings(
+                scheme=Scheme(case.wire), compression=Compression(case.compression), rate_hz=case.rate_hz
+            ),
             n_frames=case.n_frames,
         )
 

@@ -25,8 +25,10 @@ _MIB = 2**20
 def compare_again(args: argparse.Namespace, settings: "ReplaySettings") -> int:
     """Analyse the frames that the recorded run has analysed once more, as it did, and compare.
 
-    The second result file is kept where ``--out`` says; otherwise it is temporary.
+    The second result file is kept where ``--out`` says, with the notes and stimulus channels of the first;
+    otherwise it is temporary.
     """
+    from pipeline.carry_over import carry_over
     from pipeline.compare import compare, format_comparison, read_results
     from pipeline.plan import Companion, RunPlan
     from pipeline.report import format_summary, summarise
@@ -42,6 +44,9 @@ def compare_again(args: argparse.Namespace, settings: "ReplaySettings") -> int:
         outcome = supervise(RunPlan(config=config, say=say, sender=Companion(run_replay, (settings,))))
         _expect_results(outcome)
         again = read_results(out).renumbered(list(stored.stack_rows))
+        if args.out:
+            made_anew = [rule.name for rule in config.trigger if rule.when not in ("channel", "lost")]
+            carry_over(args.file, out, list(stored.stack_rows), made_anew)
     comparison = compare(stored, again)
     summary = summarise(args.verb, outcome) | {"ok": comparison.same, "comparison": comparison.to_dict()}
     if not args.out:

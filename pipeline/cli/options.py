@@ -29,6 +29,11 @@ __all__ = [
 ]
 
 RUNS = Path("runs")
+FRAME_FAULTS = (
+    "drop, duplicate, reorder, delay, truncate, corrupt, size, shape, dtype, garbage, stray, stall, burst,"
+    " disconnect or twin"
+)
+SERIES_FAULTS = "no-start or no-end"
 
 _PLACES = {
     "source": ("source", "address"),
@@ -108,7 +113,7 @@ def add_source(parser: argparse.ArgumentParser) -> None:
         help="pixel size at the specimen [Å] (default: what the stream says)",
     )  # fmt: skip
     parser.add_argument(
-        "--connect-timeout-s", type=float, metavar="S", help="how long to wait for the source"
+        "--connect-timeout-s", type=float, metavar="S", help="how long to wait for the source (default: 5)"
     )
     parser.add_argument(
         "--idle-timeout-s", type=float, metavar="S", help="end the run after this silence (default: never)"
@@ -173,7 +178,9 @@ def add_tee(parser: argparse.ArgumentParser) -> None:
         "--tee-best-effort", action="append", metavar="tcp://HOST:PORT",
         help="where a client gets what it has room for; may be repeated",
     )  # fmt: skip
-    group.add_argument("--tee-queue", type=int, metavar="N", help="messages on their way to each client")
+    group.add_argument(
+        "--tee-queue", type=int, metavar="N", help="messages on their way to each client (default: 100)"
+    )
 
 
 def add_keys(parser: argparse.ArgumentParser) -> None:
@@ -238,7 +245,11 @@ def add_stream(parser: argparse.ArgumentParser) -> None:
         "--wire", choices=("dectris2", "dectris1", "atomstream"), default="dectris2", help="stream format"
     )
     group.add_argument("--compression", choices=("bslz4", "lz4", "none"), default="bslz4")
-    group.add_argument("--fault", default="", metavar="drop=0.01,…", help="faults to inject on the way")
+    group.add_argument(
+        "--fault", default="", metavar="drop=0.01,…",
+        help="faults to inject on the way, separated by commas: KIND=PROBABILITY or KIND@FRAME+FRAME with"
+        f" {FRAME_FAULTS}; or, alone, {SERIES_FAULTS} (docs/wire-format.md)",
+    )  # fmt: skip
 
 
 def run_config(args: argparse.Namespace, **more: Any) -> "RunConfig":

@@ -31,7 +31,7 @@ _SILENCE_S = 30.0  # the sender is our own: longer silence means that it, or its
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
-    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("file", type=Path, metavar="FILE", help="of a series of images (docs/replay.md)")
     _add_source(parser)
     _add_stream(parser)
     run_options = parser.add_argument_group("run")
@@ -62,16 +62,26 @@ def run(args: argparse.Namespace) -> int:
 def _add_source(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("file")
     group.add_argument("--frames", type=_frame_range, metavar="A:B", help="frames A to B - 1, counted from 0")
-    group.add_argument("--format", default="", help="reader, where the extension is not enough")
-    group.add_argument("--dataset", default="", metavar="NAME", help="where a file has several")
+    group.add_argument(
+        "--format", default="", metavar="READER",
+        help="where the extension is not enough: atomstream, dectris, mrc, tiff, npy, mib, ser, or one of"
+        " rosettasciio's readers",
+    )  # fmt: skip
+    group.add_argument(
+        "--dataset", default="", metavar="NAME",
+        help="where a file has several: a DECTRIS channel, or an image's title or number",
+    )  # fmt: skip
     group.add_argument(
         "--pixel-size-A", "--pixel-size", dest="pixel_size", type=float, metavar="Å",
         help="pixel size at the specimen [Å] (default: the file's)",
     )  # fmt: skip
     group.add_argument(
-        "--scale", type=float, default=1.0, metavar="COUNTS_PER_UNIT", help="counts of one stored unit"
+        "--scale", type=float, default=1.0, metavar="COUNTS_PER_UNIT",
+        help="counts of one stored unit: counts = (stored - offset) * scale (default: 1)",
+    )  # fmt: skip
+    group.add_argument(
+        "--offset", type=float, default=0.0, metavar="VALUE", help="stored value of no counts (default: 0)"
     )
-    group.add_argument("--offset", type=float, default=0.0, metavar="VALUE", help="stored value of no counts")
 
 
 def _add_stream(parser: argparse.ArgumentParser) -> None:
@@ -80,10 +90,15 @@ def _add_stream(parser: argparse.ArgumentParser) -> None:
         "--fps", type=float, metavar="F",
         help="frames a second (default: as recorded; 0: as fast as they are taken)",
     )  # fmt: skip
-    group.add_argument("--loop", type=int, default=1, metavar="N", help="how often (0: until stopped)")
+    group.add_argument(
+        "--loop", type=int, default=1, metavar="N", help="how often (default: once; 0: until stopped)"
+    )
     group.add_argument("--to", metavar="tcp://HOST:PORT", help="stream from this address, do not analyse")
     group.add_argument("--connect", action="store_true", help="--to is a receiver that has bound")
-    group.add_argument("--wire", choices=("atomstream", "dectris2", "dectris1"), default="atomstream")
+    group.add_argument(
+        "--wire", choices=("atomstream", "dectris2", "dectris1"), default="atomstream",
+        help="the stream's format (default: atomstream)",
+    )  # fmt: skip
     group.add_argument(
         "--compression", choices=("bslz4", "lz4", "none"), default="bslz4",
         help="of frames that are not stored as a stream's payloads (default: bslz4)",

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 HELP = "pass a stream on to several clients"
 
+_POLICIES = {
+    "--lossless": "gets everything, or holds everything back",
+    "--best-effort": "gets the frames it has room for",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
@@ -29,14 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SOURCE",
         help="dectris2://HOST:31001, dectris1://HOST:9999 or atomstream://HOST:PORT",
     )
-    for name in ("--lossless", "--best-effort"):
+    for name, policy in _POLICIES.items():
         parser.add_argument(
-            name, action="append", metavar="tcp://HOST:PORT", help="where a client connects; may be repeated"
-        )
-    parser.add_argument("--queue", type=int, metavar="N", help="messages on their way to each client")
+            name, action="append", metavar="tcp://HOST:PORT",
+            help=f"where a client connects that {policy}; may be repeated",
+        )  # fmt: skip
+    parser.add_argument(
+        "--queue", type=int, metavar="N", help="messages on their way to each client (default: 100)"
+    )
     parser.add_argument("--series", type=int, metavar="N", help="end after N series (default: go on)")
     parser.add_argument(
-        "--connect-timeout-s", type=float, metavar="S", help="how long to wait for the source"
+        "--connect-timeout-s", type=float, metavar="S", help="how long to wait for the source (default: 5)"
     )
     parser.add_argument("--config", type=Path, metavar="FILE.toml", help="options win over it")
     add_keys(parser)

@@ -117,7 +117,10 @@ def _reader(reader: str) -> tuple[str, Any]:
     known = {plugin["name"].lower(): plugin for plugin in rsciio.IO_PLUGINS}
     plugin = known.get(reader.lower())
     if plugin is None:
-        raise UsageError(f"there is no reader {reader!r}; rosettasciio has {', '.join(sorted(known))}")
+        raise UsageError(
+            f"there is no reader {reader!r}: expected atomstream, dectris, mrc, tiff, npy, mib, ser, or"
+            f" one of rosettasciio's: {', '.join(sorted(known))}"
+        )
     try:
         return plugin["name"], importlib.import_module(plugin["api"]).file_reader
     except ImportError as error:

@@ -1,5 +1,6 @@
 """TIFF stacks, by ``tifffile``: mapped where the pixels lie in one piece, otherwise one page at a time."""
 
+import logging
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -18,6 +19,7 @@ __all__ = ["TiffStack"]
 
 _TIME_LIKE = "TZIQR"  # axes that may count frames: time, depth, and what no one described
 _DM_UNIT_TAGS, _DM_SCALE_TAGS = (65003, 65004), (65009, 65010)  # y, x; as DigitalMicrograph exports them
+_LIBRARY_LOG = logging.getLogger("tifffile")  # it warns of what is an error of ours right after
 _OME_DEFAULT = {"PhysicalSizeX": "µm", "PhysicalSizeY": "µm", "TimeIncrement": "s"}
 
 
@@ -42,6 +44,7 @@ class TiffStack:
             raise UsageError(
                 "TIFF files need the package tifffile: pip install 'atomstream[formats]'"
             ) from error
+        _LIBRARY_LOG.setLevel(logging.CRITICAL)
         try:
             self._file = tifffile.TiffFile(path)
         except (OSError, ValueError, tifffile.TiffFileError) as error:

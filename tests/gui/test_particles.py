@@ -75,7 +75,7 @@ def test_particles_are_switched_off_with_the_columns() -> None:
 def test_the_figures_count_particles_where_no_columns_are_counted() -> None:
     headline = resolve_frame(view_with(ROWS), (), Settings()).headline
     assert (headline.caption, headline.atoms, headline.atoms_std) == ("PARTICLES", "2", "1 unsure")
-    assert headline.columns == "–"
+    assert (headline.columns_caption, headline.columns) == ("MEAN SIZE", f"{ROWS['size'].mean():.1f}\u2009nm")
     of_columns = resolve_frame(make_view(Particle(size=256), 0, size=256), (), Settings())
     assert (of_columns.headline.caption, of_columns.counts_atoms) == ("TOTAL ATOMS", True)
 
@@ -135,6 +135,16 @@ def test_the_panels_say_particles(window: AnalysisWindow) -> None:
     assert window.panels.map.counts.isHidden()
 
 
+def test_number_and_size_of_particles_are_drawn_against_time(window: AnalysisWindow) -> None:
+    number, size = window.panels.timeline.plots[:2]
+    assert [plot.title for plot in (number, size)] == ["Particles", "Mean size"]
+    assert [curve.reading for curve in number.curves] == ["2", "1"]
+    assert [float(curve.y[-1]) for curve in number.curves] == [2.0, 1.0]
+    assert size.curves[0].y[-1] == pytest.approx(ROWS["size"].mean())
+    assert "nm" in size.reading
+    assert "columns" not in [plot.name for plot in window.panels.timeline.plots]
+
+
 def test_columns_bring_the_colour_bar_back(window: AnalysisWindow, publisher: Publisher) -> None:
     publisher.send(make_view(Particle(size=256), 1, size=256, series_id=2))
     show_until(window, lambda: window.session.history.newest.header.series_id == 2)  # type: ignore[union-attr]
@@ -171,5 +181,10 @@ def test_a_files_particles_are_those_that_were_recorded(tmp_path: Path) -> None:
         assert view is not None
         assert view.header.shapes == shapes
         expected = particles_of(index)
+        row = past.rows[index]
+        assert row["n_particles"] == len(expected)
+        assert row["n_unsure"] == (expected["shape"] < 0).sum()
+        whole = expected["size"][expected["touches_border"] == 0]
+        np.testing.assert_allclose(row["particle_size_nm"], whole.mean() if len(whole) else np.nan)
         for name in expected.dtype.names:
             np.testing.assert_array_equal(view.particles[name], expected[name])

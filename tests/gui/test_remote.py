@@ -105,6 +105,9 @@ def test_a_note_belongs_to_the_moment_of_the_question(open_window: OpenWindow, p
     assert isinstance(request["age_s"], float)
     assert request["age_s"] >= open_s[0] > 0.1
     assert window.panels.header.said.text() == "Noted, frame 7: run.nxs"
+    (moment,) = window.session.moments
+    assert moment.text == "CO on"
+    assert time.time() - moment.t >= open_s[0]
 
 
 def test_without_a_control_address_the_buttons_are_off_and_say_why(

@@ -7,7 +7,7 @@ from gui.closer_plots import column_plots
 from gui.following import ColumnFollower, RegionFollower, chosen_column, find_chosen
 from gui.history import SERIES_DTYPE, History
 from gui.player import Player
-from gui.series import decimated, resolve_plots
+from gui.series import accumulated_dose, decimated, resolve_plots
 from gui.settings import Chosen, CountsFrom
 from gui.spectrum import spectrum
 from tests.gui.publisher import Particle, make_view
@@ -47,6 +47,27 @@ def test_plots_carry_the_band_the_reading_and_nothing_unknown() -> None:
     assert atoms.high is not None
     np.testing.assert_allclose(atoms.high - atoms.low, 8.0)
     assert atoms.x[0] == pytest.approx(0.0)
+
+
+def test_the_dose_is_counts_an_area_and_its_sum_takes_in_frames_that_were_not_shown() -> None:
+    rows = rows_of(4)
+    rows["frame_id"] = (0, 1, 5, 6)
+    rows["mean_counts"] = (2.0, 2.0, 3.0, 3.0)
+    assert accumulated_dose(rows, None, 0.5) == pytest.approx((2 + 2 + 4 * 3 + 3) / 0.25)
+    assert accumulated_dose(rows, 100.15, 0.5) == pytest.approx((2 + 2) / 0.25)
+    (plot,) = resolve_plots(rows, ("dose",), 100.0, None, 0.5, 500, dose=76_000.0)
+    assert plot.reading == "12.0 counts/Å²   Σ 7.60×10⁴"
+    np.testing.assert_allclose(plot.curves[0].y, (8, 8, 12, 12))
+    assert resolve_plots(rows, ("dose",), 100.0, None, float("nan"), 500) == ()
+
+
+def test_of_a_files_dose_what_is_known_is_joined() -> None:
+    rows = rows_of(5)
+    rows["mean_counts"] = (2.0, np.nan, 4.0, np.nan, np.nan)
+    (plot,) = resolve_plots(rows, ("dose",), 100.0, 100.4, 1.0, 500)
+    np.testing.assert_allclose(plot.curves[0].x, (0.0, 0.2))
+    np.testing.assert_allclose(plot.curves[0].y, (2, 4))
+    assert plot.reading == "4.0 counts/Å²"
 
 
 def test_both_totals_are_shown_and_the_chosen_one_carries_the_band() -> None:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from gui.format import bytes_text, duration_text, number_text, rate_text, value_text
+from gui.format import amount_text, bytes_text, duration_text, number_text, rate_text, time_text, value_text
 from gui.status_text import Severity, alarm, recording_light, status_cells
 from streamer.counters import OutputCounts, OutputPolicy
 from streamer.link import RunStatus
 from tests.gui.publisher import make_status
 
-QUIET = {"acknowledged": (0, 0), "silent_s": 0.0, "refused": 0, "connected": True}
+QUIET = {"acknowledged": (0, 0, 0), "silent_s": 0.0, "refused": 0, "connected": True}
 
 
 def text_of(status: RunStatus | None, **fields: object) -> str:
@@ -43,18 +43,34 @@ def test_silence_is_an_alarm_until_the_run_has_ended() -> None:
 
 
 def test_an_acknowledged_loss_is_quiet_until_there_is_another() -> None:
-    assert text_of(make_status(missing=2), acknowledged=(2, 0)) == ""
-    assert "3 missing" in text_of(make_status(missing=3), acknowledged=(2, 0))
+    assert text_of(make_status(missing=2), acknowledged=(2, 0, 0)) == ""
+    assert "3 missing" in text_of(make_status(missing=3), acknowledged=(2, 0, 0))
     assert "could not be read" in text_of(make_status(), refused=1)
-    assert text_of(make_status(), refused=1, acknowledged=(0, 1)) == ""
+    assert text_of(make_status(), refused=1, acknowledged=(0, 1, 0)) == ""
+
+
+def test_a_trigger_is_a_warning_until_it_is_acknowledged_and_a_loss_beside_it_an_alarm() -> None:
+    fired = {"events": (3, "etching: total_atoms 780 is below 800, frame 7")}
+    found = alarm(make_status(), **(QUIET | fired))  # type: ignore[arg-type]
+    assert found is not None
+    assert (found.severity, found.events) == (Severity.WARN, 3)
+    assert "etching" in found.text
+    assert "3 since" in found.text
+    assert text_of(make_status(), **fired, acknowledged=(0, 0, 3)) == ""
+    both = alarm(make_status(missing=1), **(QUIET | fired))  # type: ignore[arg-type]
+    assert both is not None
+    assert both.severity is Severity.BAD
+    assert "etching" in both.text
 
 
 def test_cells_are_the_same_before_and_after_the_first_status() -> None:
-    before = [cell.name for cell in status_cells(None, 0.0, float("nan"))]
-    after = {cell.name: cell for cell in status_cells(make_status(missing=1), 24.9, 31.0)}
+    before = [cell.name for cell in status_cells(None, 0.0, (float("nan"), float("nan")))]
+    after = {cell.name: cell for cell in status_cells(make_status(missing=1), 24.9, (31.0, 58.0))}
     assert before == list(after)
     assert after["missing"].severity is Severity.BAD
-    assert after["screen"].detail == "31\u2009ms behind"
+    assert after["screen"].detail == "31\u2009ms, p99 58"
+    assert (after["backend"].value, after["backend"].detail) == ("openvino", "CPU")
+    assert "screen" not in [cell.name for cell in status_cells(make_status(), 0.0, (0.0, 0.0), recorded=True)]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +98,15 @@ def test_numbers_for_people() -> None:
     assert duration_text(7.9) == "0:07"
     assert value_text(3.14159, 2, "nm") == "3.14\u2009nm"
     assert value_text(float("inf")) == "–"
+    assert value_text(-0.26, 1, "nm") == "−0.3\u2009nm"
+    assert value_text(-0.004, 2, "nm") == "0.00\u2009nm"
+    assert [amount_text(v) for v in (912.4, 163_400.0)] == ["912", "1.63×10⁵"]
+    assert [time_text(v) for v in (40.0, 0.5, 150.0, 3723.0)] == [
+        "40\u2009s",
+        "0.5\u2009s",
+        "2:30",
+        "1:02:03",
+    ]
 
 
 def test_the_runs_further_clients_are_named_where_the_mouse_rests() -> None:
@@ -89,9 +114,9 @@ def test_the_runs_further_clients_are_named_where_the_mouse_rests() -> None:
         OutputCounts("tcp://127.0.0.1:5", OutputPolicy.LOSSLESS, clients=1, frames=90),
         OutputCounts("tcp://127.0.0.1:6", OutputPolicy.BEST_EFFORT, frames=70, dropped=15, absent=5),
     )
-    received = status_cells(make_status(tee=outputs), 0.0, 0.0)[0]
+    received = status_cells(make_status(tee=outputs), 0.0, (0.0, 0.0))[0]
     assert received.tip.splitlines() == [
         "passed on to tcp://127.0.0.1:5 (lossless): 90",
         "passed on to tcp://127.0.0.1:6 (best-effort): 70, 20 not taken, nobody is connected",
     ]
-    assert status_cells(make_status(), 0.0, 0.0)[0].tip == ""
+    assert status_cells(make_status(), 0.0, (0.0, 0.0))[0].tip == ""

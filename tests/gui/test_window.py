@@ -16,8 +16,10 @@ from gui.geometry import inside
 from gui.history import Limits
 from gui.persist import load_settings, open_ini
 from gui.settings import Backdrop, ContrastMode, CountsFrom, Region, Settings, ThemeName
+from gui.theme import THEMES
 from gui.window import AnalysisWindow
 from streamer.link import View
+from streamer.triggers import EVENT_TOPIC, Event, encode_event
 from tests.gui.conftest import OpenWindow, process_events, show_until
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
 
@@ -227,6 +229,47 @@ def test_a_lost_frame_lights_the_alarm_until_it_is_acknowledged(
     show_until(window, alarm.isVisible)
 
 
+def test_a_fired_trigger_stays_until_it_is_acknowledged(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    bar = window.panels.alarm
+    event = Event("etching", "total_atoms", 780.0, "total_atoms is 780, below 800", 41, 1.0, 1.0)
+    publisher.send_parts([EVENT_TOPIC, encode_event(event)])
+    show_until(window, bar.isVisible)
+    assert bar.label.text() == "Trigger etching: total_atoms is 780, below 800, frame 41"
+    send_frames(publisher, window, range(1))
+    fired = msgspec.structs.replace(event, t_frame=window.session.history.t_first, trigger="again")
+    publisher.send_parts([EVENT_TOPIC, encode_event(fired)])
+    send_frames(publisher, window, range(1, 3))
+    assert window.panels.timeline.rows[0].canvas.toolTip().endswith("again: total_atoms is 780, below 800")
+    amber = QColor(THEMES[ThemeName.DARK].warn).name()
+    assert QColor(bar.grab().toImage().pixel(4, bar.height() // 2)).name() == amber
+    QTest.mouseClick(bar.button, Qt.MouseButton.LeftButton)
+    show_until(window, lambda: not bar.isVisible())
+    publisher.send(make_status(missing=1))
+    show_until(window, bar.isVisible)
+    assert QColor(bar.grab().toImage().pixel(4, bar.height() // 2)).name() == "#ff5a5f"
+    assert "etching" not in bar.label.text()
+
+
+def test_the_display_is_held_and_let_go_by_buttons_while_the_run_goes_on(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(3))
+    header = window.panels.header
+    assert header.hold.isEnabled()
+    QTest.mouseClick(header.hold, Qt.MouseButton.LeftButton)
+    send_frames(publisher, window, range(3, 6))
+    assert "frame 2 " in window.panels.map.detail.text()
+    assert not header.hold.isEnabled()
+    assert header.live.text() == "Back to live"
+    QTest.mouseClick(header.live, Qt.MouseButton.LeftButton)
+    process_events()
+    assert "frame 5 " in window.panels.map.detail.text()
+
+
 def test_status_is_readable_at_a_glance(open_window: OpenWindow, publisher: Publisher) -> None:
     window = open_window()
     publisher.send(make_status(received=12_345, skipped=7, path="C:\\data\\run_0007.nxs"))
@@ -236,6 +279,7 @@ def test_status_is_readable_at_a_glance(open_window: OpenWindow, publisher: Publ
     assert cells["received"].detail.text() == "25.0/s"
     assert cells["skipped"].value.property("severity") == "warn"
     header = window.panels.header
+    assert cells["backend"].value.text() == "openvino"
     assert header.light.text() == "REC"
     assert header.file.text().endswith("run_0007.nxs")
     assert "dectris2://127.0.0.1:31001" in header.title.text()
@@ -283,11 +327,13 @@ def test_absurd_values_do_not_keep_the_next_frame_from_being_shown(
 
 def test_markup_in_a_status_is_shown_as_text(open_window: OpenWindow, publisher: Publisher) -> None:
     window = open_window()
-    publisher.send(make_status(source="<h1>big</h1>", missing=1, note="<b>x</b>"))
+    status = make_status(source="<h1>big</h1>", missing=1, note="<b>x</b>", backend="<b>bold</b>")
+    publisher.send(status)
     show_until(window, window.panels.alarm.isVisible)
     assert "<h1>big</h1>" in window.panels.header.title.text()
     assert window.panels.header.title.textFormat() is Qt.TextFormat.PlainText
     assert window.panels.alarm.label.textFormat() is Qt.TextFormat.PlainText
+    assert window.panels.strip.cells["backend"].toolTip() == "<p>&lt;b&gt;bold&lt;/b&gt;</p>"
 
 
 def test_the_window_reconnects_to_a_run_that_comes_back(

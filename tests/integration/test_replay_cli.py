@@ -161,7 +161,12 @@ WRONG = {
     "fractions": (["half.npy", "--fps", "0"], "give --scale COUNTS_PER_UNIT"),
     "to and out": (["a.npy", "--to", "tcp://127.0.0.1:*", "--out", "b.nxs"], "leave out --out"),
     "connect": (["a.npy", "--connect"], "--connect is for --to"),
-    "compare what": (["a.npy", "--compare", "--fps", "0"], "cannot open a.npy"),
+    "compare what": (["a.npy", "--compare", "--fps", "0"], "a.npy is no result file of this program"),
+    "no port": (["a.npy", "--fps", "0", "--to", "tcp://127.0.0.1"], "expected tcp://HOST:PORT"),
+    "no such reader": (
+        ["a.npy", "--format", "dm5"],
+        "expected atomstream, dectris, mrc, tiff, npy, mib, ser",
+    ),
     "compare part": (["run.nxs", "--compare", "--frames", "1:2"], "leave out --frames"),
     "compare recording": (["run.nxs", "--compare"], "without analysis"),
     "out exists": (["run.nxs", "--headless", "--out", "run.nxs"], "never overwritten"),

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CudaDouble", "CudaRuntimeErrorDouble", "Event", "Stream"]
+__all__ = ["CudaDouble", "CUDARuntimeErrorDouble", "Event", "Stream"]
 
 
-class CudaRuntimeErrorDouble(RuntimeError):
+class CUDARuntimeErrorDouble(RuntimeError):
     """As CuPy's: it carries the status."""
 
     def __init__(self, status: int) -> None:
@@ -55,6 +55,7 @@ class CudaDouble:
 
     def __init__(self, seed: int = 0, lazy: bool = False) -> None:
         self._draw = random.Random(seed)
+        self.device = 0
         self._lazy = lazy
         self._slowness: dict[int, float] = {}
         self.streams: dict[int, Stream] = {}
@@ -62,6 +63,12 @@ class CudaDouble:
         self.fails: deque[int | None] = deque()  # status of the next calls; None: success
         self.sticky: int | None = None  # status of every call from now on
         self.default = self.new_stream()
+
+    def use_device(self, index: int) -> None:
+        """There are two."""
+        if index > 1:
+            raise CUDARuntimeErrorDouble(101)
+        self.device = index
 
     def new_stream(self) -> Stream:
         stream = Stream(len(self.streams) + 1)
@@ -71,9 +78,9 @@ class CudaDouble:
     def check(self) -> None:
         """Fail if a test has asked for it; called by everything that CUDA would refuse."""
         if self.sticky is not None:
-            raise CudaRuntimeErrorDouble(self.sticky)
+            raise CUDARuntimeErrorDouble(self.sticky)
         if self.fails and (status := self.fails.popleft()) is not None:
-            raise CudaRuntimeErrorDouble(status)
+            raise CUDARuntimeErrorDouble(status)
 
     def allocate(self, n_bytes: int) -> NDArray[np.uint8]:
         """Return memory full of garbage, known until its last reference goes."""

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from tests.pipeline import cuda_double
-from tests.pipeline.cuda_double import CudaDouble, CudaRuntimeErrorDouble
+from tests.pipeline.cuda_double import CudaDouble, CUDARuntimeErrorDouble
 
 __all__ = ["make_cupy"]
 
 API = json.loads((Path(__file__).parent / "cuda_api" / "cupy.json").read_text())
+_MEMORY = 2**34
 _SCALARS = (int, float, bool, np.generic)
 
 
@@ -31,13 +32,15 @@ def make_cupy(cuda: CudaDouble, name: str = "NVIDIA Double", capability: tuple[i
     module.asnumpy = lambda a: a.get() if isinstance(a, kinds.ndarray) else np.asarray(a)
     module.fft = _Namespace("fft", API["fft"], kinds, np.fft)
     runtime = SimpleNamespace(
-        getDevice=lambda: 0,
+        getDevice=lambda: cuda.device,
         getDeviceProperties=lambda device: {
             "name": name.encode(), "major": capability[0], "minor": capability[1],
         },
-        CUDARuntimeError=CudaRuntimeErrorDouble,
+        memGetInfo=lambda: (_MEMORY - cuda.live_bytes, _MEMORY),
+        CUDARuntimeError=CUDARuntimeErrorDouble,
     )  # fmt: skip
     module.cuda = SimpleNamespace(
+        Device=lambda index: SimpleNamespace(use=lambda: cuda.use_device(index)),
         Stream=kinds.Stream,
         Event=kinds.Event,
         get_current_stream=lambda: kinds.Stream.current,
@@ -140,6 +143,11 @@ def _kinds(cuda: CudaDouble) -> Any:
         def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
             self.event = cuda_double.Event()
 
+        @property
+        def done(self) -> bool:
+            cuda.check()
+            return self.event.reached >= self.event.recorded
+
         def synchronize(self) -> None:
             cuda.synchronize_event(self.event)
 
@@ -188,6 +196,7 @@ def _kinds(cuda: CudaDouble) -> Any:
         nbytes = property(lambda self: self._array.nbytes)
         flags = property(lambda self: self._array.flags)
         T = property(lambda self: ndarray(self._array.T))
+        real = property(lambda self: ndarray(self._array.real))
         data = property(lambda self: MemoryPointer(self._array.ctypes.data))
 
         def set(self, arr: np.ndarray, stream: Stream) -> None:

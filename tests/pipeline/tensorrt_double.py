@@ -36,6 +36,9 @@ class Faults:
     weakly_f32 = False  # engines silently compute in float32
     empty_graph = False  # nothing of an engine gets into a graph
     no_context = False
+    no_device = (
+        False  # as with a driver that is too old: the builder is not made, and only a warning says why
+    )
     refuse_enqueue: "set[int]"  # which calls of execute_async_v3 return False
 
     def __init__(self) -> None:
@@ -172,6 +175,10 @@ class _Logger(_Nothing):
 class _Builder(_Nothing):
     def __init__(self, machine: _Machine, logger: Any) -> None:
         self.machine, self.logger = machine, logger
+        if machine.faults.no_device:  # seen of 8.6.1 on a machine without a GPU
+            warning = machine.enums["ILogger.Severity"].WARNING
+            logger.log(warning, "CUDA initialization failure with error: 35")
+            raise TypeError("pybind11::init(): factory function returned nullptr")
 
     def create_network(self, flags: int = 0) -> Any:
         kinds = self.machine.enums["NetworkDefinitionCreationFlag"]
@@ -191,6 +198,8 @@ class _Builder(_Nothing):
             self.logger.log(machine.enums["ILogger.Severity"].ERROR, faults.build)
             return None
         (profile,) = config.do.profiles
+        kernels = [s.name for s in machine.enums["TacticSource"] if config.do.sources >> s & 1]
+        assert kernels == ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"], kernels
         if config.do.progress_monitor is not None:
             monitor = config.do.progress_monitor
             monitor.phase_start("Tactic search", None, 3)
@@ -254,6 +263,14 @@ class _Config(_Nothing):
         self.flags = {machine.enums["BuilderFlag"].TF32}
         self.profiles: list[Any] = []
         self.progress_monitor = self.profiling_verbosity = None
+        self.sources = sum(1 << source for source in machine.enums["TacticSource"])
+
+    def get_tactic_sources(self) -> int:
+        return self.sources
+
+    def set_tactic_sources(self, tactic_sources: int) -> bool:
+        self.sources = tactic_sources
+        return True
 
     def set_flag(self, flag: Any) -> None:
         self.flags.add(flag)

@@ -12,7 +12,7 @@ from pipeline.backends.cuda_device import device_count, why_no_device
 from pipeline.cli import main
 from pipeline.networks import Networks
 from streamer.config import AnalysisConfig
-from streamer.errors import BackendError, UsageError
+from streamer.errors import BackendError, DeviceLostError, UsageError
 from tests.pipeline.cuda_double import CudaDouble
 from tests.pipeline.cupy_double import make_cupy
 from tests.pipeline.tensorrt_double import Faults, make_tensorrt
@@ -53,6 +53,21 @@ def test_with_everything_there_auto_is_tensorrt(
         "tensorrt",
         "auto chose tensorrt",
     )
+
+
+def test_analysers_of_a_machine_take_turns_on_its_gpus(
+    faults: Faults, tiny_networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choice, "device_count", lambda: 2)
+    cuda = sys.modules["cupy"].__dict__["_cuda"]
+    config = AnalysisConfig(engines=str(tmp_path))
+    for number, given, expected in ((1, -1, 0), (2, -1, 1), (3, -1, 0), (1, 1, 1)):
+        config = AnalysisConfig(engines=str(tmp_path), gpu=given)
+        backend, _ = start_backend(config, tiny_networks, lambda backend: backend.load(SHAPE), number)
+        backend.close()
+        assert cuda.device == expected
+    with pytest.raises(DeviceLostError, match="looking for a CUDA device"):
+        started(tiny_networks, AnalysisConfig(engines=str(tmp_path), gpu=2))
 
 
 def test_without_tensorrt_the_gpu_computes_with_torch(

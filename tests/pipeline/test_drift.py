@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.drift import DriftMeter
+from tests.pipeline.cuda_double import CudaDouble
+from tests.pipeline.cupy_double import make_cupy
 
 SHAPE = (192, 256)
 SPACING_PX = 14.0
@@ -60,3 +62,26 @@ def test_a_particle_lost_in_noise_is_followed_by_the_average_of_the_frames_befor
         errors.append(np.subtract(meter.shift_px(noisy), true))
     late = np.array(errors[30:])
     assert np.sqrt(((late - np.median(late, axis=0)) ** 2).mean()) < 0.5
+
+
+@pytest.mark.parametrize("noise", [0.05, 1.2])
+def test_on_a_device_the_shifts_are_the_same_and_none_is_looked_at(
+    noise: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames are queued without waiting: not a value reaches the host before the end."""
+    cuda = CudaDouble(seed=3)
+    cupy = make_cupy(cuda)
+    rng = np.random.default_rng(4)
+    true = [(0.4 * k, -0.3 * k, -1.0 if k == 5 else 1.0) for k in range(12)]
+    frames = [particle(*t) + rng.normal(0, noise, SHAPE).astype(np.float32) for t in true]
+    there = [cupy.asarray(frame) for frame in frames]
+    here, meter = DriftMeter(), DriftMeter()
+    looks: list[str] = []
+    for look in ("get", "__bool__", "__float__", "__int__", "tolist", "item"):
+        monkeypatch.setattr(cupy.ndarray, look, lambda *_, look=look: looks.append(look), raising=False)
+    shifts = [meter.shift(frame, cupy) for frame in there]
+    assert looks == []
+    monkeypatch.undo()
+    for frame, shift in zip(frames, shifts, strict=True):
+        assert cupy.asnumpy(shift) == pytest.approx(here.shift_px(frame), abs=1e-5)
+    assert np.isnan(cupy.asnumpy(meter.shift(there[0][:-2], cupy))).all()

@@ -1,6 +1,7 @@
 """A whole run with real processes on particles: recorded, told, checked, and the same when it is repeated."""
 
 import json
+import shutil
 from pathlib import Path
 
 import h5py
@@ -69,3 +70,19 @@ def test_the_same_comes_out_when_it_is_repeated(
     assert main(["replay", str(path), "--compare", "--headless", "--json"]) == 0
     compared = json.loads(capsys.readouterr().out.splitlines()[-1])["comparison"]
     assert (compared["same"], compared["particles"]) == (True, 8)
+
+
+def test_an_archive_of_particles_is_analysed_again(
+    recorded: tuple[Path, dict[str, object]], tmp_path: Path
+) -> None:
+    path, _ = recorded
+    run = tmp_path / "run.nxs"
+    shutil.copy(path, run)
+    assert main(["reprocess", str(run), "--workers", "0"]) == 0
+    again = tmp_path / "run-again.nxs"
+    with h5py.File(again) as new, h5py.File(run) as old:
+        for table in ("particles", "summary"):
+            for name, values in old[f"entry/{table}"].items():
+                np.testing.assert_array_equal(new[f"entry/{table}/{name}"][:], values[:], err_msg=name)
+        assert list(new["entry/particles"].attrs["shapes"]) == list(old["entry/particles"].attrs["shapes"])
+    assert check_file(again).ok

@@ -154,6 +154,44 @@ def test_a_damaged_frame_is_named_and_the_others_are_analysed(lab: Path, tmp_pat
         assert file["entry/ledger/reason"][40].startswith(b"damaged payload")
 
 
+def test_notes_and_channels_go_on_into_the_new_file(lab: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.nxs"
+    shutil.copy(lab / "run.nxs", run)
+    with h5py.File(run, "r+") as file:
+        t = file["entry/ledger/t_received"][:]
+        notes = file["entry/process/notes"]
+        rows = {
+            "time": [t[3] + 1e-6, t[30] + 1e-6], "frame_id": [3, 30],
+            "source": [b"note", b"trigger"], "text": [b"beam is stable", b"hot: channel 700 is above 600"],
+        }  # fmt: skip
+        for name, values in rows.items():
+            notes[name].resize(2, axis=0)
+            notes[name][:] = values
+    held = np.searchsorted(t, [t[0], t[20], t[60]])
+    table = "\n".join(["time,temperature [K]", *(f"{float(t[i])!r},{300 + i}.5" for i in held)])
+    (tmp_path / "furnace.csv").write_text(table)
+    assert main(["channels", str(run), "--csv", str(tmp_path / "furnace.csv")]) == 0
+    assert main(["reprocess", str(run), "--workers", "0"]) == 0
+    replayed = tmp_path / "replayed.nxs"
+    compare_it = ["replay", str(run), "--compare", "--headless", "--out", str(replayed)]
+    assert main(compare_it) == 0
+    for path in (tmp_path / "run-again.nxs", replayed):
+        with h5py.File(path) as file:
+            notes = file["entry/process/notes"]
+            for source, line, frame_id in zip(rows["source"], rows["text"], rows["frame_id"], strict=True):
+                (at,) = np.flatnonzero(notes["text"][:] == line)
+                assert (notes["source"][at], notes["frame_id"][at]) == (source, frame_id)
+                assert file["entry/ledger/t_received"][frame_id] <= notes["time"][at]
+                assert notes["time"][at] < file["entry/ledger/t_received"][frame_id + 1]
+            channel = file["entry/channels/temperature"]
+            assert channel["value"].attrs["units"] == "K"
+            now = file["entry/ledger/t_received"][:]
+            last = np.searchsorted(channel["time"][:], now, side="right") - 1
+            expected = np.repeat([300.5, 320.5, 360.5], [20, 40, N - 60])
+            np.testing.assert_array_equal(channel["value"][:][last], expected)
+        assert check_file(path).ok
+
+
 def test_what_is_wrong_is_said_in_one_line(
     lab: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,9 +6,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
-from pipeline.backends import IN_FLIGHT, Backend, BatchShape
+from pipeline.backends import IN_FLIGHT, Backend, BatchShape, NetworkOutput
+from pipeline.backends.checks import check_output
+from pipeline.backends.cuda_errors import cuda_errors
 from pipeline.backends.tensorrt_backend import TensorRtBackend
 from pipeline.networks import Networks
 from pipeline.particle_networks import AnyNetworks
@@ -247,6 +250,41 @@ def test_a_failed_build_says_why(machine: Machine, tiny_networks: Networks) -> N
     with closing(machine.backend(tiny_networks)) as backend:
         with pytest.raises(BackendError, match=r"tiny_denoise.onnx: Could not find any implementation"):
             backend.load(SHAPE)
+
+
+def test_a_builder_that_is_not_made_says_why(machine: Machine, tiny_networks: Networks) -> None:
+    machine.faults.no_device = True
+    with closing(machine.backend(tiny_networks)) as backend:
+        with pytest.raises(
+            BackendError, match=r"cannot build engines here .*: CUDA initialization failure with error: 35"
+        ):
+            backend.load(SHAPE)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_number_is_found_on_host_and_device(value: float) -> None:
+    logits = np.zeros((1, 3, 16, 16), np.float32)
+    logits[0, 1, 4, 5] = value
+    image = np.ones((1, 16, 16), np.float32)
+    for xp in (np, make_cupy(CudaDouble())):
+        answer = [xp.asarray(part) for part in (image, image, logits)]
+        with pytest.raises(BackendError, match=r"(NaN|infinity) in count_logits"):
+            check_output(NetworkOutput(*answer), xp)
+
+
+def test_numbers_of_cublas_are_not_taken_for_cuda_s() -> None:
+    class CUBLASError(RuntimeError):
+        status = 3  # CUBLAS_STATUS_ALLOC_FAILED; of CUDA's it would be a device that cannot be used
+
+    class CompileException(Exception):
+        pass
+
+    with pytest.raises(BackendError, match="the GPU failed while adding") as caught, cuda_errors("adding"):
+        raise CUBLASError("CUBLAS_STATUS_ALLOC_FAILED")
+    assert not isinstance(caught.value, DeviceLostError)
+    with pytest.raises(BackendError, match="cannot compile its kernels while adding: no header"):
+        with cuda_errors("adding"):
+            raise CompileException("no header\nmore")
 
 
 def test_a_network_that_does_not_parse_says_why(machine: Machine, tiny_networks: Networks) -> None:

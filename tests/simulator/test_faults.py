@@ -1,5 +1,6 @@
 """Each fault does to the messages what its name says, to the frames it says, and nothing to the others."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.cli.options import FRAME_FAULTS, SERIES_FAULTS
 from simulator.faults import NO_FAULTS, FaultKind, FaultPlan, Injected, Outgoing, inject, parse_faults
 from streamer.compression import decode
 from streamer.errors import MessageError, PayloadError, TruncatedMessageError, UsageError
@@ -197,3 +199,8 @@ def test_every_frame_that_is_not_hit_arrives_whole(seed: int, rate: float) -> No
     for frame in FRAMES:
         if plan.hit(frame.header.frame_id) is None:
             assert received.count(frame) == 1
+
+
+def test_the_help_names_every_fault() -> None:
+    named = re.findall(r"[a-z-]+", f"{FRAME_FAULTS}, {SERIES_FAULTS}")
+    assert sorted(set(named) - {"or"}) == sorted(FaultKind)

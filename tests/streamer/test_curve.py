@@ -14,9 +14,9 @@ import pytest
 import zmq
 from zmq.auth.certs import load_certificate
 
-from streamer.config import LOCAL_ONLY, IngestConfig, SecurityConfig
+from streamer.config import LOCAL_ONLY, IngestConfig, RunConfig, SecurityConfig, TeeConfig
 from streamer.connection import ConnectionWatch
-from streamer.curve import ClientKeys, Guard, client_keys, encrypt_client, leaves_machine
+from streamer.curve import ClientKeys, Guard, client_keys, encrypt_client, expect_secure, leaves_machine
 from streamer.errors import RunError, UsageError
 from streamer.keys import KeyPair, load_pair, load_public, make_key_files
 from streamer.message_kind import Kind, kind_reader
@@ -131,6 +131,18 @@ def test_an_open_door_must_be_asked_for() -> None:
         with Guard(context, SecurityConfig(insecure=True)) as guard:
             with pytest.raises(RunError, match=r"cannot bind tcp://192\.0\.2\.1"):
                 guard.bind(socket, elsewhere)
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1", "tcp://127.0.0.1:", "tcp://*", "tcp://:5555", "tcp://a:b"]
+)
+def test_an_address_without_a_port_is_called_so(address: str) -> None:
+    config = RunConfig(tee=TeeConfig(lossless=(address,)))
+    with zmq.Context() as context, context.socket(zmq.PUSH) as socket, Guard(context, LOCAL_ONLY) as guard:
+        with pytest.raises(UsageError, match="expected tcp://HOST:PORT"):
+            guard.bind(socket, address)
+    with pytest.raises(UsageError, match="expected tcp://HOST:PORT"):
+        expect_secure(config)
 
 
 @contextmanager

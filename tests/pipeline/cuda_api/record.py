@@ -8,11 +8,13 @@ name, signature and enumeration comes from the real packages, and none of it fro
     python -m tests.pipeline.cuda_api.record
 """
 
+import inspect
 import json
 import re
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -33,12 +35,13 @@ CLASSES = (
 )  # fmt: skip
 ENUMS = (
     "BuilderFlag", "NetworkDefinitionCreationFlag", "DataType", "LayerType", "LayerInformationFormat",
-    "ProfilingVerbosity",
+    "ProfilingVerbosity", "TacticSource",
 )  # fmt: skip
 CUPY_CLASSES = (
     "ndarray", "cuda.Stream", "cuda.Event", "cuda.Graph", "cuda.MemoryPointer", "cuda.MemoryPool",
     "cuda.runtime.CUDARuntimeError",
 )  # fmt: skip
+SIGNATURE_OF_CYTHON = re.compile(r"\w+(\([^()]*\))")
 HERE = Path(__file__).parent
 PLATFORMS = [f"manylinux_2_{n}_x86_64" for n in (17, 24, 27, 28)] + ["manylinux2014_x86_64"]
 
@@ -113,10 +116,28 @@ def dump_cupy() -> None:
         "module": sorted(name for name in dir(cupy) if not name.startswith("_")),
         "cuda": sorted(name for name in dir(cupy.cuda) if not name.startswith("_")),
         "fft": sorted(name for name in dir(cupy.fft) if not name.startswith("_")),
+        "functions": {**functions(cupy, ""), **functions(cupy.fft, "fft."), **functions(cupy.cuda, "cuda.")},
         "runtime": {n: signatures(n, getattr(runtime, n).__doc__ or "") for n in dir(runtime) if n[0] != "_"},
         "classes": {name: members(resolve(cupy, name)) for name in CUPY_CLASSES},
     }
     print(json.dumps(api))
+
+
+def functions(module: Any, prefix: str) -> dict[str, str]:
+    """Return the signatures of a module's functions by name; "ufunc" where it is one."""
+    found = {}
+    for name in dir(module):
+        member = getattr(module, name)
+        if name.startswith("_") or isinstance(member, type) or not callable(member):
+            continue
+        if type(member).__name__ == "ufunc":
+            found[prefix + name] = "ufunc"
+        elif text := SIGNATURE_OF_CYTHON.match(member.__doc__ or ""):
+            found[prefix + name] = text[1]
+        else:
+            with suppress(ValueError, TypeError):
+                found[prefix + name] = re.sub(r"<[^>]*>", "None", str(inspect.signature(member)))
+    return found
 
 
 def resolve(module: Any, name: str) -> Any:

@@ -27,7 +27,7 @@ def test_unknown_extension_lists_what_is_supported(tmp_path):
 
 def test_unknown_format_lists_the_readers(tmp_path):
     path = w.write_npy(tmp_path / "a.npy", w.counted())
-    with pytest.raises(UsageError, match=r"no reader 'docx'; rosettasciio has .*digitalmicrograph"):
+    with pytest.raises(UsageError, match=r"no reader 'docx': expected atomstream, .*digitalmicrograph"):
         open_file(path, format="docx")
 
 
