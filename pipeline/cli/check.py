@@ -95,6 +95,10 @@ def _table(losses: "Sequence[Loss]") -> "Iterator[tuple[Loss, str]]":
 
 
 def _verdict(report: "CheckReport") -> str:
+    if report.ok and report.state == "repaired":
+        return (
+            "the file is mended: all that its writer had flushed is whole; what came after that is not in it"
+        )
     if report.ok:
         return "the file is whole and nothing was lost"
     whole = "the file is whole" if not report.problems else "the file is not whole"

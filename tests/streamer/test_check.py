@@ -251,6 +251,14 @@ def test_tables_of_uneven_length_are_made_to_agree(path: Path, names: tuple[str,
             np.testing.assert_array_equal(file["entry/stack/intensity"][row], image_of(row))
 
 
+def test_a_mended_file_is_not_called_whole(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What came after the last flush left no trace in it."""
+    _change(path, _cut("entry/columns/x"))
+    assert main(["check", str(path)]) == 1
+    assert main(["check", str(path), "--repair"]) == 0
+    assert "what came after that is not in it" in capsys.readouterr().out
+
+
 def test_a_closed_file_is_left_alone_by_repair(path: Path, recorded: bytes) -> None:
     assert repair(path).ok
     assert path.read_bytes() == recorded
