@@ -95,12 +95,10 @@ def _table(losses: "Sequence[Loss]") -> "Iterator[tuple[Loss, str]]":
 
 
 def _verdict(report: "CheckReport") -> str:
-    if report.ok and report.state == "repaired":
-        return (
-            "the file is mended: all that its writer had flushed is whole; what came after that is not in it"
-        )
-    if report.ok:
-        return "the file is whole and nothing was lost"
     whole = "the file is whole" if not report.problems else "the file is not whole"
+    if report.state == "repaired":  # what was lost after the last flush left no row
+        whole += " as far as its killed writer had flushed it"
+    if report.ok:
+        return f"{whole} and nothing in it was lost"
     analysis = f", {report.analysis_lost:,} of them in the analysis" if report.analysis_lost else ""
     return f"{whole}; lost: {report.lost:,} frames{analysis}"
