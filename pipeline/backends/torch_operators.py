@@ -92,6 +92,7 @@ def _operators() -> dict[str, Operator]:
         "DepthToSpace": _depth_to_space,
         "Div": lambda a, x, y: x / y,
         "Erf": lambda a, x: torch.erf(x),
+        "Exp": lambda a, x: torch.exp(x),
         "Gemm": _gemm,
         "Identity": lambda a, x: x,
         "InstanceNormalization": lambda a, x, w, b: F.instance_norm(

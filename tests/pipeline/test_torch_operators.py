@@ -63,6 +63,7 @@ CASES: list[tuple[str, dict[str, Any], list[NDArray[Any]]]] = [
     ("Resize", NEAREST, [NOTHING, SCALES]),
     ("Shape", {}, []),
     ("Sigmoid", {}, []),
+    ("Exp", {}, []),
     ("Sqrt", {}, []),
     ("Slice", {}, [whole(1, 0), whole(100, -1), whole(2, 3), whole(2, 3)]),
     ("Slice", {}, [whole(1), whole(2)]),
