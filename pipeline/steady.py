@@ -7,6 +7,7 @@ has the noise level of the mean, so everything after it works as with frames of 
 """
 
 from dataclasses import replace
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from streamer.records import SeriesKey
 
 __all__ = ["Steadier"]
+
+_UNSEEN = 1e6  # variance of what has not been in view: the next image replaces it
 
 
 class Steadier:
@@ -52,29 +55,50 @@ class Steadier:
         if not np.isfinite([y, x]).all():
             return steady
         scale = np.sqrt(prepared.noise**2 + CONTRAST_UNIT**2)
-        mean = self._average.with_next(prepared.frame[0] * np.float32(scale), (round(y), round(x)))
+        contrast = prepared.frame[0] * np.float32(scale)
+        mean = self._average.with_next(contrast, (round(y), round(x)), xp)
         normalised = normalise(1.0 + mean[None], xp=xp)
         levels = xp.stack([prepared.levels[0], normalised.noise[0]])
         return replace(steady, frame=normalised.frames[0], levels=levels)
 
 
 class _MovingAverage:
-    """The exponential average of images (h, w) in the first one's place."""
+    """The exponential average of images (h, w), moved along with the newest one.
+
+    What has only just come into view has been averaged over few frames. There the average is damped until its
+    noise is that of the rest: to the networks, noise above the frame's level would look like columns.
+    """
 
     def __init__(self, frames: int) -> None:
         self._share = 2.0 / (frames + 1)  # then the average has the variance of a mean of so many
-        self._n = 0
         self._mean: Array = None
+        self._variance: Array = None  # of the average at each pixel, an image's noise being 1
+        self._shift = (0, 0)
 
-    def with_next(self, image: Array, shift: tuple[int, int]) -> Array:
+    def with_next(self, image: Array, shift: tuple[int, int], xp: ModuleType) -> Array:
         """Average an image in that lies `shift` (y, x) further than the first; return the average over it."""
-        if not self._n:
-            self._mean = image.copy()
-        self._n += 1
-        here = tuple(slice(max(0, -d), side - max(0, d)) for d, side in zip(shift, image.shape, strict=True))
-        there = tuple(slice(max(0, d), side - max(0, -d)) for d, side in zip(shift, image.shape, strict=True))
-        share = np.float32(max(1.0 / self._n, self._share))
-        self._mean[here] += share * (image[there] - self._mean[here])
-        averaged = image.copy()  # at the edge that has come into view there is nothing else
-        averaged[there] = self._mean[here]
-        return averaged
+        if self._mean is None:
+            self._mean, self._variance = image.copy(), xp.ones_like(image)
+        else:
+            step = (shift[0] - self._shift[0], shift[1] - self._shift[1])
+            self._mean, variance = (
+                _moved(values, step, fill, xp)
+                for values, fill in ((self._mean, 0.0), (self._variance, _UNSEEN))
+            )
+            share = xp.maximum(variance / (variance + 1.0), self._share)
+            self._mean += share * (image - self._mean)
+            self._variance = (1.0 - share) ** 2 * variance + share**2
+        self._shift = shift
+        return self._mean * xp.sqrt(self._variance.min() / self._variance)
+
+
+def _moved(image: Array, step: tuple[int, int], fill: float, xp: ModuleType) -> Array:
+    """Return an image (h, w) moved by `step` (y, x); what comes into view is `fill`."""
+    if step == (0, 0):
+        return image
+    steps = [max(-side, min(side, d)) for d, side in zip(step, image.shape, strict=True)]
+    there = tuple(slice(max(0, d), side - max(0, -d)) for d, side in zip(steps, image.shape, strict=True))
+    here = tuple(slice(max(0, -d), side - max(0, d)) for d, side in zip(steps, image.shape, strict=True))
+    moved = xp.full_like(image, fill)
+    moved[there] = image[here]
+    return moved

@@ -47,6 +47,15 @@ def test_the_average_lies_over_the_newest_frame_and_has_less_noise() -> None:
     assert likeness(steady) > 0.6 > 1.5 * likeness(single)
 
 
+def test_what_comes_into_view_is_no_noisier_than_the_rest() -> None:
+    rng, steadier = np.random.default_rng(5), Steadier(16)
+    for k in range(40):
+        steady = steadier.steady(frame(rng, 0.5 * k, 0))
+    image = steady.frame[0]
+    new, old = (float(np.diff(image[rows, :24], axis=1).std()) for rows in (slice(0, 4), slice(24, 60)))
+    assert new < 1.3 * old, "rows at the top have been in view for less than eight frames"
+
+
 def test_every_series_begins_anew() -> None:
     rng, steadier = np.random.default_rng(3), Steadier(8)
     for k in range(5):
