@@ -7,6 +7,7 @@ doses and compares `pipeline.drift` with the movie's truth, frame by frame. No n
 import argparse
 from collections.abc import Sequence
 from itertools import islice
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -63,10 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> Path:
 
 
 def _figures(errors: list[NDArray[np.float64]]) -> tuple[float, float, float]:
-    """Return error, rms [pm], and largest [pm], of the frames that are not lost, and the share of those."""
+    """Return error, rms [pm], and largest [pm], of the frames that are not lost, and the share of the lost.
+
+    The errors are NaN where all are lost, as may be at a dose of 3 e/Å².
+    """
     late = np.concatenate([e[SETTLING:] for e in errors])
     lost = np.abs(late).max(axis=1) > LOST_PX
     kept = PM_PER_PX * late[~lost]
+    if not len(kept):
+        return nan, nan, 1.0
     return float(np.sqrt((kept**2).mean())), float(np.abs(kept).max()), float(lost.mean())
 
 
