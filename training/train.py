@@ -24,7 +24,7 @@ from tqdm import tqdm
 from simulator.dataset import content_hash
 from training.checkpoint import Checkpoint, current_commit, load_checkpoint, save_checkpoint
 from training.data import Batch, DrawConfig, Pool, load
-from training.initial import initial_weights, of_several_frames
+from training.initial import begin_with
 from training.model import DenoiseNet, HeightNet, ModelConfig, Network, make_model
 from training.validate import fit_temperature, make_validation, validate
 
@@ -34,8 +34,8 @@ class TrainConfig:
     """Everything that determines a run, but the data file's content (its hash goes into the checkpoint).
 
     ``shapes`` are (frames, size) of the batches, taken in turn. ``precision`` is that of the convolutions:
-    ``bf16``, ``f32``, or ``auto`` for the faster here. ``initial`` is a checkpoint or an ONNX file whose
-    weights a new run begins with, where it has them; empty for random ones.
+    ``bf16``, ``f32``, or ``auto`` for the faster here. ``initial`` is a checkpoint or an ONNX file of such a
+    network, whose weights a new run begins with; empty for random ones.
     """
 
     data: str = "data/ceria.h5"
@@ -230,8 +230,7 @@ def main(config: TrainConfig, course: Course | None = None) -> Path:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
     optimiser = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     if config.initial:
-        weights = of_several_frames(initial_weights(Path(config.initial)), config.model.frames)
-        network.load_state_dict(weights, strict=False)
+        begin_with(network, Path(config.initial), config.model.frames)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     first_step, checkpoint = 0, start_or_resume(config)
     if checkpoint is not None:

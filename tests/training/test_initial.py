@@ -1,0 +1,50 @@
+"""A training that begins with weights from a file."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from streamer.errors import UsageError
+from training.export import export
+from training.initial import begin_with
+from training.model import ModelConfig, Network, make_model
+
+SMALL = ModelConfig("heights", (8, 12, 16))
+
+
+def trained() -> Network:
+    """Return a network without two equal weights, which the exporter would keep as one."""
+    generator = torch.Generator().manual_seed(3)
+    network = make_model(SMALL)
+    for weight in network.parameters():
+        weight.data = 0.1 * torch.randn(weight.shape, generator=generator)
+    return network
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    path = tmp_path / "heights.onnx"
+    export(trained(), "heights", {"temperature": "1.3", "temperature_slope": "0.1"}, path)
+    return path
+
+
+def test_an_exported_network_answers_as_before_when_a_run_begins_with_it(exported: Path) -> None:
+    begun = make_model(SMALL)
+    begin_with(begun, exported)
+    frames = torch.randn(1, 2, 32, 32)
+    for before, after in zip(trained()(frames), begun(frames), strict=True):
+        torch.testing.assert_close(before, after)
+
+
+@pytest.mark.parametrize("other", [ModelConfig("heights", (8, 12, 24)), ModelConfig("denoise", (8, 12, 16))])
+def test_weights_of_another_network_are_refused(exported: Path, other: ModelConfig) -> None:
+    with pytest.raises(UsageError, match="not of a network of this task and widths"):
+        begin_with(make_model(other), exported)
+
+
+def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.onnx"
+    path.write_bytes(b"not a network at all")
+    with pytest.raises(UsageError, match=r"notes\.onnx"):
+        begin_with(make_model(SMALL), path)
