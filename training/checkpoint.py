@@ -16,10 +16,8 @@ class Checkpoint:
     """State of a run.
 
     ``weights`` are those of the last step, ``average`` their exponential moving average, which is what is
-    judged and shipped. ``temperature`` divides the classes' logits, times the noise level to the power of
-    ``temperature_slope``; ``column_shift`` is what columns' logits are lowered by
-    (``training/calibrate.py``). They are fitted on the validation split, and so is ``unsure_below``, the
-    probability below which a shape is not to be believed.
+    judged and shipped. ``temperature`` divides the classes' logits; it is fitted on the validation split, and
+    so is ``unsure_below``, the probability below which a shape is not to be believed.
     """
 
     model: ModelConfig
@@ -33,8 +31,6 @@ class Checkpoint:
     temperature: float = 1.0
     material: str = "ceria"
     unsure_below: float = 0.0
-    temperature_slope: float = 0.0
-    column_shift: tuple[float, float] = (0.0, 0.0)
 
     @property
     def task(self) -> str:

@@ -3,8 +3,8 @@
 The exported graph is what the pipeline relies on: one input ``frames`` (N, 2, H, W) float32, the output of
 ``pipeline.preprocess.normalise``, N, H and W free, H and W multiples of 16. The denoiser gives ``denoised``
 (N, 1, H, W) in units of the vacuum level. The height network gives ``column_probability`` (N, 1, H, W) in
-0..1 and ``count_logits`` (N, 12, H / 2, W / 2), class k for k + 1 atoms, both calibrated
-(``training/calibrate.py``).
+0..1 and ``count_logits`` (N, 12, H / 2, W / 2), class k for k + 1 atoms, divided by the calibration's
+temperature.
 
 Gold's denoiser is one more of the first kind: it gives the particle without carbon at best focus, on a
 pedestal of ``pedestal_per_A`` an ångström of gold. The shape network takes ``patches`` (N, 1, 128, 128) of
@@ -21,7 +21,6 @@ from typing import Any
 import onnx
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pipeline.preprocess import PIXEL_SIZE_A
 from simulator.gold import SHAPES
@@ -39,15 +38,6 @@ OUTPUTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """What of a checkpoint's calibration goes into the graph."""
-
-    temperature: float = 1.0
-    temperature_slope: float = 0.0
-    column_shift: tuple[float, float] = (0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
 class ExportConfig:
     """Which checkpoint to export and where to."""
 
@@ -56,20 +46,16 @@ class ExportConfig:
 
 
 class ShippedHeights(nn.Module):
-    """The height network with the sigmoid and the calibration inside."""
+    """The height network with the sigmoid and the temperature inside."""
 
-    def __init__(self, network: HeightNet, known: Calibration) -> None:
+    def __init__(self, network: HeightNet, temperature: float) -> None:
         super().__init__()
-        self.network, self.known = network, known
+        self.network, self.temperature = network, temperature
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Compute column probability and calibrated logits."""
         column, count = self.network(frames)
-        log_noise = frames[:, 1:, :1, :1]  # (N, 1, 1, 1)
-        shift, per_log = self.known.column_shift
-        lowered = column - F.relu(shift + per_log * log_noise)
-        cooled = count * torch.exp(-self.known.temperature_slope * log_noise) / self.known.temperature
-        return lowered.sigmoid(), cooled
+        return column.sigmoid(), count / self.temperature
 
 
 class ShippedShapes(nn.Module):
@@ -84,11 +70,11 @@ class ShippedShapes(nn.Module):
         return self.network(patches) / self.temperature  # type: ignore[no-any-return]
 
 
-def shipped(network: Network, known: Calibration) -> nn.Module:
+def shipped(network: Network, temperature: float) -> nn.Module:
     """Return the module whose outputs are those of the file."""
     if isinstance(network, HeightNet):
-        return ShippedHeights(network, known)
-    return ShippedShapes(network, known.temperature) if isinstance(network, ShapeNet) else network
+        return ShippedHeights(network, temperature)
+    return ShippedShapes(network, temperature) if isinstance(network, ShapeNet) else network
 
 
 def example_of(task: str, frames: int) -> tuple[str, Tensor, dict[int, str]]:
@@ -100,7 +86,7 @@ def example_of(task: str, frames: int) -> tuple[str, Tensor, dict[int, str]]:
 
 def export(network: Network, task: str, metadata: dict[str, str], out: Path) -> None:
     """Write the ONNX file of a network with its metadata, and check it."""
-    module = shipped(network, calibration_of(metadata)).eval()
+    module = shipped(network, float(metadata.get("temperature", 1.0))).eval()
     names = OUTPUTS[task]
     input_name, example, free = example_of(task, int(metadata.get("frames", 1)))
     axes = dict.fromkeys([input_name, *names], free)
@@ -123,15 +109,6 @@ def export(network: Network, task: str, metadata: dict[str, str], out: Path) -> 
     onnx.save(model, out)
 
 
-def calibration_of(metadata: dict[str, str]) -> Calibration:
-    """Read the calibration out of a file's metadata."""
-    return Calibration(
-        float(metadata.get("temperature", 1.0)),
-        float(metadata.get("temperature_slope", 0.0)),
-        tuple(json.loads(metadata.get("column_shift", "[0.0, 0.0]"))),
-    )
-
-
 def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
     """Return what the file says about itself."""
     gold = checkpoint.material == "gold"
@@ -150,7 +127,6 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
         "seed": str(checkpoint.config["seed"]),
         "temperature": f"{checkpoint.temperature:.4f}",
         **({"frames": str(checkpoint.model.frames)} if checkpoint.task == "denoise" else {}),
-        **(of_heights(checkpoint) if checkpoint.task == "heights" else {}),
         **(of_gold(checkpoint) if gold else {}),
     }
 
@@ -166,14 +142,6 @@ def classes_of(task: str) -> list[int] | list[str]:
     if task == "shapes":
         return list(SHAPES)
     return list(range(1, CLASSES + 1)) if task == "heights" else []
-
-
-def of_heights(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return what only column heights say."""
-    return {
-        "temperature_slope": f"{checkpoint.temperature_slope:.4f}",
-        "column_shift": json.dumps([round(value, 4) for value in checkpoint.column_shift]),
-    }
 
 
 def of_gold(checkpoint: Checkpoint) -> dict[str, str]:

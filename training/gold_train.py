@@ -26,6 +26,7 @@ from training.gold_pools import (
 )
 from training.model import DenoiseNet, ModelConfig, Network, ShapeNet
 from training.train import TrainConfig, Verdict, denoise_loss, outputs_of
+from training.validate import fitted_temperature
 
 DOSES_E_PER_A2 = (300.0, 1000.0, 3000.0)
 PICTURES = 12
@@ -166,13 +167,6 @@ class ShapeCourse:
         best = (every / temperature).softmax(1).max(1)
         right = (best.indices == truth).numpy()
         return Verdict(scores, temperature, unsure_threshold(best.values.numpy(), right))
-
-
-def fitted_temperature(logits: Tensor, truth: Tensor) -> float:
-    """Return the temperature of the least cross-entropy (Guo et al., ICML 2017)."""
-    candidates = np.exp(np.linspace(np.log(0.3), np.log(3.0), 80))
-    losses = [F.cross_entropy(logits / t, truth).item() for t in candidates]
-    return float(candidates[int(np.argmin(losses))])
 
 
 def unsure_threshold(probability: NDArray[np.float32], right: NDArray[np.bool_]) -> float:

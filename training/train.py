@@ -66,7 +66,6 @@ class Verdict:
     scores: dict[str, float]
     temperature: float = 1.0
     unsure_below: float = 0.0
-    temperature_slope: float = 0.0
 
 
 class BatchSource(Protocol):
@@ -159,9 +158,8 @@ class CeriaCourse:
     def judge(self, network: Network) -> Verdict:
         """Fit the temperature of the counts, if there are any, and score."""
         if isinstance(network, HeightNet):
-            law = fit_temperature(network, self.validation)
-            scores = validate(network, self.validation, law)
-            return Verdict(scores, law[0], temperature_slope=law[1])
+            temperature = fit_temperature(network, self.validation)
+            return Verdict(validate(network, self.validation, temperature), temperature)
         if isinstance(network, DenoiseNet):
             return Verdict(validate(network, self.validation))
         raise ValueError("there are no shapes to learn from ceria; give --material gold")
@@ -261,7 +259,7 @@ def main(config: TrainConfig, course: Course | None = None) -> Path:
         if last or time.monotonic() - saved > config.save_seconds:
             verdict = report(config, average, course, step + 1, losses)
             state = (network.state_dict(), average, optimiser.state_dict(), commit, course.data_sha256)
-            known = (verdict.temperature, course.material, verdict.unsure_below, verdict.temperature_slope)
+            known = (verdict.temperature, course.material, verdict.unsure_below)
             save_checkpoint(
                 out / "last.pt", Checkpoint(config.model, asdict(config), step + 1, *state, *known)
             )

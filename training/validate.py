@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.calibrate import centre_logits, fitted_temperature
 from training.data import Batch, DrawConfig, Store, draw_optics, fixed_dose, make_batch, make_scene
 from training.model import DenoiseNet, HeightNet
 
 DOSES_E_PER_A2 = (30.0, 100.0, 300.0, 1000.0, 3000.0)
 FRAMES_PER_DOSE = 24
+CENTRE = 0.9
+"""Pixels whose Gaussian target is above this are a column's centre."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,31 +50,40 @@ def make_validation(store: Store, config: DrawConfig, seed: int = 7) -> Validati
     return Validation({dose: make_batch(scene, fixed_dose(config, dose), rng) for dose in DOSES_E_PER_A2})
 
 
-def fit_temperature(network: HeightNet, validation: Validation) -> tuple[float, float]:
-    """Return the temperature at noise 1 and its slope, fitted at true centres, over all doses."""
-    parts = [answers_of(network, batch)[1:] for batch in validation.batches.values()]
-    logits, truth, log_noise = (torch.cat(part) for part in zip(*parts, strict=True))
-    return fitted_temperature(logits, truth, log_noise)
+def centre_logits(network: HeightNet, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Return column probability (n,), count logits (n, K) and true class (n,) at all true centres."""
+    with torch.no_grad():
+        column, count = network(batch.frames)
+    at = (batch.column[:, 0, ::2, ::2] > CENTRE) & (batch.count > 0)
+    probability = column.float().sigmoid()[:, 0, ::2, ::2][at]
+    return probability, count.float().movedim(1, -1)[at], batch.count[at] - 1
 
 
-def answers_of(network: HeightNet, batch: Batch) -> tuple[Tensor, ...]:
-    """Return what the network says at the true centres of a batch."""
-    return centre_logits(network, batch.frames, batch.column, batch.count)
+def fit_temperature(network: HeightNet, validation: Validation) -> float:
+    """Return the temperature fitted at true centres, over all doses."""
+    pairs = [centre_logits(network, batch)[1:] for batch in validation.batches.values()]
+    return fitted_temperature(torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs]))
+
+
+def fitted_temperature(logits: Tensor, truth: Tensor) -> float:
+    """Return the temperature of the least cross-entropy (Guo et al., ICML 2017)."""
+    candidates = np.exp(np.linspace(np.log(0.3), np.log(3.0), 80))
+    losses = [F.cross_entropy(logits / t, truth).item() for t in candidates]
+    return float(candidates[int(np.argmin(losses))])
 
 
 def validate(
-    network: HeightNet | DenoiseNet, validation: Validation, law: tuple[float, float] = (1.0, 0.0)
+    network: HeightNet | DenoiseNet, validation: Validation, temperature: float = 1.0
 ) -> dict[str, float]:
     """Return the scores by dose: exact and within-one shares and recall, or the PSNR [dB]."""
     scores: dict[str, float] = {}
     for dose, batch in validation.batches.items():
         if isinstance(network, HeightNet):
-            column, logits, truth, log_noise = answers_of(network, batch)
-            temperature = law[0] * torch.exp(law[1] * log_noise)[:, None]
+            probability, logits, truth = centre_logits(network, batch)
             off = (logits.argmax(1) - truth).abs()
             scores[f"exact_{dose:g}"] = (off == 0).float().mean().item()
             scores[f"within1_{dose:g}"] = (off <= 1).float().mean().item()
-            scores[f"seen_{dose:g}"] = (column > 0.0).float().mean().item()
+            scores[f"seen_{dose:g}"] = (probability > 0.5).float().mean().item()
             scores[f"nll_{dose:g}"] = F.cross_entropy(logits / temperature, truth).item()
         else:
             scores[f"psnr_{dose:g}"] = psnr_dB(network, batch)

@@ -25,7 +25,7 @@ def trained() -> Network:
 @pytest.fixture
 def exported(tmp_path: Path) -> Path:
     path = tmp_path / "heights.onnx"
-    export(trained(), "heights", {"temperature": "1.3", "temperature_slope": "0.1"}, path)
+    export(trained(), "heights", {"temperature": "1.3"}, path)
     return path
 
 

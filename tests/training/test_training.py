@@ -21,6 +21,7 @@ from training.checkpoint import load_checkpoint
 from training.data import DrawConfig, Pool, Store, detect, draw_targets, load
 from training.model import CLASSES, ModelConfig, make_model
 from training.train import TrainConfig, learning_rate, loss_of
+from training.validate import fitted_temperature
 
 PIXELS = 96
 SMALL = (8, 8, 8)
@@ -153,7 +154,7 @@ def test_a_run_resumes_and_its_export_gives_what_torch_gives(data: Path, tmp_pat
     frames = np.random.default_rng(0).normal(size=(2, 2, 48, 80)).astype(np.float32)
     got = session.run(None, {"frames": frames})
     with torch.no_grad():
-        expected = export.shipped(network, export.calibration_of(metadata))(torch.from_numpy(frames))
+        expected = export.shipped(network, float(metadata["temperature"]))(torch.from_numpy(frames))
     expected = expected if isinstance(expected, tuple) else (expected,)
     for ours, theirs in zip(got, expected, strict=True):
         assert ours == pytest.approx(theirs.numpy(), abs=1e-4)
@@ -167,3 +168,10 @@ def test_learning_rate_rises_stays_and_falls_to_nothing() -> None:
     assert rates[0] == pytest.approx(config.learning_rate / 100)
     assert rates[99:500] == pytest.approx([config.learning_rate] * 401)
     assert rates[999] == pytest.approx(config.learning_rate / 500)
+
+
+def test_the_temperature_undoes_what_made_the_logits_too_sure() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 2.0 * torch.randn(40000, 6, generator=generator)
+    truth = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+    assert fitted_temperature(1.4 * logits, truth) == pytest.approx(1.4, rel=0.03)
