@@ -25,39 +25,44 @@ __all__ = ["run_peers"]
 
 _SCRIPTS = Path(__file__).parent / "peers"
 _LIMIT_S = 180.0
-_FRAMES = 3000  # of the comparisons without networks
-_RATES_HZ = (500.0, 1000.0, 2000.0)
-_SECONDS = 2.0
+_LOOP_SHARE = 15  # the networks get one of so many frames
 
 Sender = Callable[[Case], Companion]
 
 
 def run_peers(
-    environments: Path, base: Case, sender_of: Sender, folder: Path, say: Callable[[str], None]
+    environments: Path,
+    base: Case,
+    sender_of: Sender,
+    folder: Path,
+    say: Callable[[str], None],
+    n_frames: int = 3000,
 ) -> list[dict[str, Any]]:
     """Measure every comparison that can be made here.
 
     Parameters
     ----------
     environments : pathlib.Path
-        Folder with the virtual environments ``.venv-merlin`` (LiberTEM-live) and ``.venv-pvapy``.
+        Folder with the virtual environment ``.venv-merlin`` (LiberTEM-live).
     base : Case
     sender_of : callable
         Makes the process that sends a case's frames.
     folder : pathlib.Path
         On the disk that recordings are measured with.
     say : callable
+    n_frames : int
+        Of the comparison without networks; that with them takes a fifteenth.
 
     Returns
     -------
     list of dict
-        ``task``, ``program``, ``fps``, ``lost``, ``also`` (what else it did); or ``missing``: why not run.
+        ``task``, ``program``, ``fps``, ``also`` (what else it did), of ours ``lost``;
+        or ``missing``: why not run.
     """
     rows: list[dict[str, Any]] = []
-    bench = _Comparison(environments, base, sender_of, folder)
+    bench = _Comparison(environments, replace(base, rate_hz=0.0, n_frames=n_frames), sender_of, folder)
     for task, comparison in (
         ("every frame of a DECTRIS V1 stream, decompressed", bench.sums),
-        ("uncompressed frames at a given rate", bench.rates),
         ("both networks on every frame of a DECTRIS V2 stream", bench.loops),
     ):
         for row in comparison():
@@ -69,11 +74,11 @@ def run_peers(
 class _Comparison:
     def __init__(self, environments: Path, base: Case, sender_of: Sender, folder: Path) -> None:
         self._environments, self._sender_of, self._folder = environments, sender_of, folder
-        self._base = replace(base, rate_hz=0.0)
+        self._base = base
 
     def sums(self) -> Iterator[dict[str, Any]]:
         """Compare LiberTEM-live's sum over frames with our way to the networks."""
-        case = replace(self._base, wire="dectris1", n_frames=_FRAMES, backend="null", batch_frames=1)
+        case = replace(self._base, wire="dectris1", backend="null", batch_frames=1)
         sizes = [str(case.size_px), str(case.n_frames)]
         yield self._foreign("LiberTEM-live, sum over frames", "merlin", "libertem_sum.py", sizes, case,
                             "adds the frames up, in parallel; nothing is recorded")  # fmt: skip
@@ -82,27 +87,10 @@ class _Comparison:
         also = "does not decompress: records losslessly, with ledger"
         yield _ours(self._measured(replace(case, analyse=False)), "Atomstream, recording", also)
 
-    def rates(self) -> Iterator[dict[str, Any]]:
-        """Compare PvaPy's simulated detector and a consumer with our sender and receiver."""
-        side = str(self._base.size_px)
-        for rate_hz in _RATES_HZ:
-            given = [side, str(rate_hz), str(_SECONDS)]
-            program = f"PvaPy, ad-sim-server → monitor, {rate_hz:,.0f} offered"
-            yield self._foreign(program, "pvapy", "pvapy_count.py", given, None, "counts them; not recorded")
-        for rate_hz in _RATES_HZ:
-            case = replace(
-                self._base, wire="atomstream", compression="none", analyse=False, rate_hz=rate_hz,
-                n_frames=round(rate_hz * _SECONDS),
-            )  # fmt: skip
-            for one, also in (
-                (replace(case, record=False), "counts them"),
-                (case, "records them, with ledger"),
-            ):
-                yield _ours(self._measured(one), f"Atomstream, {rate_hz:,.0f} offered", also)
-
     def loops(self) -> Iterator[dict[str, Any]]:
         """Compare a plain loop with the whole analysis."""
-        case = replace(self._base, backend="openvino", batch_frames=1, n_frames=200)
+        n_frames = self._base.n_frames // _LOOP_SHARE
+        case = replace(self._base, backend="openvino", batch_frames=1, n_frames=n_frames)
         networks = find_networks(None, "ceria")
         given = [str(case.size_px), str(case.n_frames)]
         given += [str(network.path) for network in (networks.denoise, networks.heights)]
@@ -118,7 +106,7 @@ class _Comparison:
         return measure(case, self._sender_of, self._folder, "", 0)
 
     def _foreign(
-        self, program: str, name: str, script: str, given: Sequence[str], case: Case | None, also: str
+        self, program: str, name: str, script: str, given: Sequence[str], case: Case, also: str
     ) -> dict[str, Any]:
         """Run another program; say why where that cannot be done."""
         python = self._python(name)
@@ -127,11 +115,11 @@ class _Comparison:
             return {"program": program, "missing": f"{where} is not there: see docs/benchmark.md"}
         command = [str(python), str(_SCRIPTS / script)]
         try:
-            answer = _run(command, given, self._sender_of(case) if case else None)
+            answer = _run(command, given, self._sender_of(case))
         except AtomstreamError as error:
             return {"program": program, "missing": str(error)}
-        fps, lost = answer["frames"] / answer["seconds"], int(answer.get("lost", 0))
-        return {"program": program, "fps": fps, "lost": lost, "also": also, "answer": answer}
+        fps = answer["frames"] / answer["seconds"]
+        return {"program": program, "fps": fps, "also": also, "answer": answer}
 
     def _python(self, name: str) -> Path | None:
         if not name:
@@ -145,15 +133,13 @@ def _ours(measured: Measured, program: str, also: str) -> dict[str, Any]:
     return {"program": program, "fps": measured.fps, "lost": measured.counts["lost"], "also": also}
 
 
-def _run(command: Sequence[str], given: Sequence[str], companion: Companion | None) -> dict[str, Any]:
+def _run(command: Sequence[str], given: Sequence[str], companion: Companion) -> dict[str, Any]:
     """Run a script, feed it once it listens, and return what it prints at the end."""
     with Crew() as crew:
         begin = multiprocessing.get_context("spawn").Event()
-        address = []
-        if companion is not None:
-            sender = crew.start(companion.name, companion.target, *companion.args, begin)
-            address = [sender.wait_ready(_LIMIT_S)["address"]]
-        with _process([*command, *address, *given]) as process:
+        sender = crew.start(companion.name, companion.target, *companion.args, begin)
+        address = sender.wait_ready(_LIMIT_S)["address"]
+        with _process([*command, address, *given]) as process:
             lines = iter(process.stdout or ())
             for line in lines:
                 if line.strip() == "listening":

@@ -63,7 +63,7 @@ def _peers(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if "missing" in row:
             cells += ["–", "–", f"not run: {row['missing']}"]
         else:
-            cells += [f"{row['fps']:,.1f}", f"{row['lost']:,}", row["also"]]
+            cells += [f"{row['fps']:,.1f}", f"{row['lost']:,}" if "lost" in row else "–", row["also"]]
         yield "| " + " | ".join(cells) + " |"
 
 

@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     parser.add_argument("--models", type=Path, help="folder of the networks (default: the shipped ones)")
     parser.add_argument("--material", default="ceria")
     parser.add_argument("--folder", type=Path, default=Path("data/tracking"), help="where movies are kept")
-    parser.add_argument("--particles", type=int, nargs="+", default=held_out("validation", 3))
+    parser.add_argument("--particles", type=int, nargs="+", default=held_out("validation", 4))
     parser.add_argument("--doses", type=float, nargs="+", default=[30.0, 100.0, 300.0])
     args = parser.parse_args(arguments)
     networks = find_networks(args.models, args.material)

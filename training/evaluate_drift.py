@@ -48,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         "--folder", type=Path, default=Path("data/tracking"), help="where exit waves are kept"
     )
     parser.add_argument("--out", type=Path, default=Path("docs/evaluation"))
-    parser.add_argument("--particles", type=int, default=4)
-    parser.add_argument("--frames", type=int, default=100)
-    parser.add_argument("--doses", type=float, nargs="+", default=[5.0, 10.0, 30.0, 100.0, 300.0])
+    parser.add_argument("--particles", type=int, default=6)
+    parser.add_argument("--frames", type=int, default=150)
+    parser.add_argument("--doses", type=float, nargs="+", default=[3.0, 10.0, 30.0, 100.0, 300.0])
     args = parser.parse_args(arguments)
     particles = held_out("test", args.particles)
     errors = {

@@ -10,7 +10,7 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["DIRECT_ELECTRON", "LIBERTEM", "MERLIN", "PVAPY", "TICKIT", "ForeignVenv"]
+__all__ = ["DIRECT_ELECTRON", "LIBERTEM", "MERLIN", "TICKIT", "ForeignVenv"]
 
 _ROOT = Path(__file__).parents[2]
 
@@ -69,9 +69,6 @@ DIRECT_ELECTRON = ForeignVenv(
 )  # fmt: skip
 """Direct Electron's client and simulated server, and what recording needs to run beside them."""
 
-PVAPY = ForeignVenv("pvapy", ("pvapy==5.6.0",))
-"""EPICS' PvaPy with its simulated area detector, for `atomstream bench --peers`."""
-
 if __name__ == "__main__":
-    for environment in (TICKIT, LIBERTEM, MERLIN, DIRECT_ELECTRON, PVAPY):
+    for environment in (TICKIT, LIBERTEM, MERLIN, DIRECT_ELECTRON):
         environment.make()

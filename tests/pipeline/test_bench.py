@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.bench_peers import run_peers
 from pipeline.bench_plan import Case, Extent
 from pipeline.bench_report import compare, limit_line, markdown
 from pipeline.bench_run import due_latencies_s, percentiles_ms
@@ -127,3 +128,18 @@ def test_the_verb_measures_writes_and_compares(
     assert "What limits it" in (out / "report.md").read_text()
     assert main([*command]) == 2, "a folder is never overwritten"
     assert main(["bench", "--compare", str(out / "report.md")]) == 2
+
+
+def test_a_plain_loop_is_measured_beside_ours_and_what_is_not_installed_is_named(tmp_path: Path) -> None:
+    said: list[str] = []
+    source = bench._source()
+    rows = run_peers(tmp_path, Case(size_px=256), source.sender_of, tmp_path, said.append, n_frames=450)
+    programs = [row["program"].split(",")[0] for row in rows]
+    assert programs == [
+        "LiberTEM-live", "Atomstream", "Atomstream",
+        "plain pyzmq + OpenVINO loop", "Atomstream", "Atomstream",
+    ]  # fmt: skip
+    assert ".venv-merlin is not there" in rows[0]["missing"]
+    assert all(row["fps"] > 0 for row in rows[1:]), said
+    assert [row["lost"] for row in rows if "lost" in row] == [0, 0, 0, 0]
+    assert len(said) == len(rows)
