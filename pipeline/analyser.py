@@ -129,7 +129,7 @@ def analyse(
     Returns
     -------
     dict
-        Counters.
+        Counters, and ``over``: why ingest says the run is over, empty where the end was asked for otherwise.
 
     Raises
     ------
@@ -206,8 +206,8 @@ class _Analyser:
                 self._advance()
 
     def summary(self) -> dict[str, Any]:
-        """Return counters for the run's summary."""
-        return {**self._counts, "network_loads": self._engine.loads}
+        """Return counters for the run's summary, and why ingest says the run is over, if it does."""
+        return {**self._counts, "network_loads": self._engine.loads, "over": self._station.over}
 
     def send(self, parts: list[link.Buffer]) -> None:
         """Send to ingest; waits while its queue is full, until the run is over."""

@@ -1,7 +1,7 @@
 """How a frame's columns lie over the columns that are followed: the shift between them, and who is whom.
 
 A shift is found in two steps. Guesses (the frame before, the correlation of the images, and, where neither
-fits, the most frequent difference of all pairs) are compared by how many columns they bring to lie on a
+fits, the most frequent differences of all pairs) are compared by how many columns they bring to lie on a
 followed one; a guess wrong by a lattice vector loses at the particle's outline. The best is then refined by
 the mean residual of the pairs: a hundred columns found to within 15 pm give the drift to within 2 pm.
 """
@@ -16,6 +16,7 @@ __all__ = ["find_shift", "pairs_within"]
 
 _FEW_PAIRS = 60_000  # all distances are faster to have than two trees
 _PASSES = 2
+_SQUARES = 6  # of the most frequent differences that are tried
 _POOR = 0.5
 _BETTER = 1.1  # by this factor another guess must fit better than the first
 
@@ -70,35 +71,57 @@ def find_shift(
         return guesses[0], 0.0
     best, share = _best_of(found, known, weights / whole, guesses, reach)
     if share < _POOR * min(1.0, len(found) / len(known)):
-        most_frequent = _most_frequent_difference(found, known, weights, reach)
-        best, share = _best_of(found, known, weights / whole, [best, most_frequent], reach)
+        frequent = _most_frequent_differences(found, known, weights, reach)
+        likeliest, _ = _best_of(found, known, weights / whole, frequent, reach, better=1.0)
+        best, share = _best_of(found, known, weights / whole, [best, likeliest], reach)
     for _ in range(_PASSES):
         i, j = pairs_within(found - best, known, reach)
         if weights[j].sum() > 0.0:
             best = best + np.average(found[i] - best - known[j], axis=0, weights=weights[j])
+            share = float(weights[j].sum()) / whole
     return best, share
 
 
 def _best_of(
-    found: Places, known: Places, weights: NDArray[np.float64], guesses: Sequence[Places], reach: float
+    found: Places,
+    known: Places,
+    weights: NDArray[np.float64],
+    guesses: Sequence[Places],
+    reach: float,
+    better: float = _BETTER,
 ) -> tuple[Places, float]:
+    """Return the guess with which most weight has a partner, and that share; a later one must be better."""
     best, most = guesses[0], -1.0
     for guess in guesses:
         _, j = pairs_within(found - guess, known, reach)
         share = float(weights[j].sum())
-        if share > _BETTER * most:
+        if share > better * most:
             best, most = guess, share
     return best, most
 
 
-def _most_frequent_difference(
+def _most_frequent_differences(
     found: Places, known: Places, weights: NDArray[np.float64], reach: float
-) -> Places:
-    """Return the centre of the fullest square of side `reach` of all differences."""
+) -> list[Places]:
+    """Return the mean differences in the fullest squares of side `reach`, the fullest first.
+
+    Squares overlap by half, so that one of them holds all of a peak. They are several, because a lattice's
+    wrong differences are nearly as frequent as the right one.
+    """
     differences = (found[:, None] - known[None]).reshape(-1, 2)
-    low = differences.min(axis=0)
-    cells = ((differences - low) // reach).astype(np.int64)
-    rows, columns = cells.max(axis=0) + 1
-    votes = np.bincount(cells[:, 0] * columns + cells[:, 1], np.tile(weights, len(found)), rows * columns)
-    fullest = int(votes.argmax())
-    return np.asarray(low + reach * (np.array(divmod(fullest, int(columns))) + 0.5))
+    cells = ((differences - differences.min(axis=0)) // (reach / 2)).astype(np.int64)
+    shape = tuple(cells.max(axis=0) + 1)
+    each = np.tile(weights, len(found))
+    votes, *sums = (
+        _of_squares(np.bincount(np.ravel_multi_index(tuple(cells.T), shape), values, np.prod(shape)), shape)
+        for values in (each, *(each * along for along in differences.T))
+    )
+    fullest = np.argsort(-votes, axis=None, kind="stable")[:_SQUARES]
+    return [np.array([total.flat[i] / votes.flat[i] for total in sums]) for i in fullest if votes.flat[i] > 0]
+
+
+def _of_squares(cells: NDArray[np.number], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Add up the values of cells, flat, in all squares of 2 x 2 of them."""
+    padded = np.pad(cells.reshape(shape), 1)
+    rows = padded[1:] + padded[:-1]
+    return np.asarray(rows[:, 1:] + rows[:, :-1])

@@ -289,7 +289,8 @@ class _Run:
         worker.raise_error()
 
     def _look_after_analysers(self) -> None:
-        for analyser in [a for a in self._analysers if not _runs(a)]:
+        # One that ingest has told that the run is over may end before ingest, which still closes its file.
+        for analyser in [a for a in self._analysers if not _runs(a) and not a.summary.get("over")]:
             self._analysers.remove(analyser)
             report_lost(self._ingest.info["analysers"], f"{analyser.name} died", analyser.name)
             if not self._ending():

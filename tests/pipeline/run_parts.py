@@ -2,15 +2,17 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.sender import SenderSettings, send_stream
 from streamer.errors import RunError
+from streamer.ingest import run_ingest
 from streamer.records import SeriesKey
 from streamer.worker import Control
 
@@ -88,3 +90,14 @@ def window_that_stays(control: Control, sign: str, address: str) -> None:
     while not control.stopping():
         time.sleep(0.02)
     control.finished({})
+
+
+def ingest_that_closes_slowly(control: Control, *args: Any) -> None:
+    """Ingest whose end comes a second after it has told the analysers that the run is over."""
+
+    class Slow(Control):
+        def finished(self, summary: Mapping[str, Any]) -> None:
+            time.sleep(1.0)
+            super().finished(summary)
+
+    run_ingest(Slow(control._stop, control._report), *args)

@@ -22,7 +22,14 @@ from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfi
 from streamer.errors import AtomstreamError, SourceUnreachableError, UsageError, WorkerError
 from streamer.records import FrameStatus
 
-from .run_parts import send_and_fail, send_frames, window_closed_after, window_closed_on, window_that_crashes
+from .run_parts import (
+    ingest_that_closes_slowly,
+    send_and_fail,
+    send_frames,
+    window_closed_after,
+    window_closed_on,
+    window_that_crashes,
+)
 
 PATIENCE_S = 60.0
 ENDLESS = 1_000_000
@@ -117,6 +124,16 @@ def test_a_run_records_and_analyses_every_frame(tmp_path: Path) -> None:
     page = format_summary(summary)
     assert "sent 150   received 150   recorded 150   analysed 150   skipped 0" in page
     assert "nothing was lost" in page
+
+
+def test_analysers_that_end_before_ingest_has_closed_its_file_are_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.supervisor.run_ingest", ingest_that_closes_slowly)
+    outcome = supervise(plan_of(tmp_path / "run.nxs", frames(20)))
+    summary = summarise("demo", outcome)
+    assert summary["ok"], summary["problems"]
+    assert [analyser["over"] for analyser in outcome.analysers] == ["end message"]
 
 
 def test_recording_alone_needs_no_analyser(tmp_path: Path) -> None:
