@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import center_of_mass
 from torch import Tensor
 
+from pipeline.backends.quiet_openvino import shared_core
 from pipeline.preprocess import normalise
 from training.data import Scene, detect
 from training.gold_data import GoldDraw, GoldStore, Picture, make_picture
@@ -161,10 +162,8 @@ def cut(restored: NDArray[np.float32], centre_px: NDArray[np.float64]) -> NDArra
 
 def restorer(path: Path, threads: int) -> Restorer:
     """Return the shipped restoration as a function, run by OpenVINO as in the live program."""
-    import openvino
-
     settings = {"INFERENCE_NUM_THREADS": str(threads), "PERFORMANCE_HINT": "LATENCY"}
-    network: Any = openvino.Core().compile_model(str(path), "CPU", settings)
+    network: Any = shared_core().compile_model(str(path), "CPU", settings)
 
     def restore(frames: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(network([frames])[0][:, 0])

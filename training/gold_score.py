@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter
 from tqdm import tqdm
 
+from pipeline.backends.quiet_openvino import shared_core
 from simulator.gold import GoldSettings, axis_distance_deg
 from training.gold_data import PEDESTAL_PER_A, GoldDraw, GoldStore, Picture, fixed_dose, make_picture
 from training.gold_pools import CENTRE_SIGMA_PX, Restorer, cut, exposed
@@ -64,7 +64,7 @@ class ShapeNetwork:
 
 def open_shapes(path: Path, metadata: dict[str, str]) -> ShapeNetwork:
     """Compile a shape network for the processor."""
-    compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": "1"})
+    compiled = shared_core().compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": "1"})
     return ShapeNetwork(compiled, tuple(json.loads(metadata["classes"])), float(metadata["unsure_below"]))
 
 

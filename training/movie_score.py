@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.backends.quiet_openvino import shared_core
 from pipeline.preprocess import normalise
 from training.data import DrawConfig, draw_detectors, spread
 from training.movie_data import FRAMES, MIDDLE, film, movie_input, shifted
@@ -38,7 +38,7 @@ class Movie:
 
 def open_network(path: Path) -> Any:
     """Compile the denoiser of five frames for the processor."""
-    return openvino.Core().compile_model(str(path), "CPU")
+    return shared_core().compile_model(str(path), "CPU")
 
 
 def make_movie(image: Tensor, count: Tensor, kind: str, rng: np.random.Generator) -> Movie:

@@ -12,13 +12,13 @@ from typing import Any
 
 import h5py
 import numpy as np
-import openvino
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.assembly import MIN_COLUMN_DISTANCE_A
+from pipeline.backends.quiet_openvino import shared_core
 from pipeline.columns import find_columns
 from pipeline.preprocess import PIXEL_SIZE_A, normalise
 from simulator.accuracy import MATCH_RADIUS_A, match
@@ -79,8 +79,7 @@ class Particles:
 
 def open_networks(heights: Path, denoise: Path) -> Networks:
     """Compile both ONNX files for the processor."""
-    core = openvino.Core()
-    return Networks(*(core.compile_model(str(path), "CPU") for path in (heights, denoise)))
+    return Networks(*(shared_core().compile_model(str(path), "CPU") for path in (heights, denoise)))
 
 
 def open_particles(data: Path, split: str, draw: DrawConfig, rng: np.random.Generator) -> Particles:

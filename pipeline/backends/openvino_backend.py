@@ -27,7 +27,7 @@ from pipeline.backends.checks import (
 from pipeline.backends.device import HOST
 from pipeline.backends.openvino_precision import fastest_precision
 from pipeline.backends.protocol import IN_FLIGHT, BatchShape, NetworkOutput
-from pipeline.backends.quiet_openvino import ov
+from pipeline.backends.quiet_openvino import ov, shared_core
 from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile
 from pipeline.particle_networks import PATCH_PX, AnyNetworks
 from streamer.errors import BackendError
@@ -65,7 +65,7 @@ class OpenVinoBackend:
         if precision == "f16":
             raise BackendError("OpenVINO computes in bf16 or f32 on a CPU, not in f16; choose one of these")
         self._threads = threads
-        self._core = ov.Core()
+        self._core = shared_core()
         self._precision = precision or fastest_precision()
         self._shape: BatchShape | None = None
         self._shapes: Any = None

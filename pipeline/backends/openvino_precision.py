@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.backends.quiet_openvino import ov
+from pipeline.backends.quiet_openvino import ov, shared_core
 
 __all__ = ["convolution_seconds", "fastest_precision"]
 
@@ -24,7 +24,7 @@ _WORTH = 0.8  # bf16 costs some accuracy: it must save a fifth of the time
 @cache
 def fastest_precision() -> str:
     """Return ``bf16`` where that is clearly faster on this processor, else ``f32``; takes some 0.3 s."""
-    core = ov.Core()
+    core = shared_core()
     if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return "f32"
     seconds = convolution_seconds(core)

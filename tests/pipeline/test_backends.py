@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.backends import Backend, BatchShape, NetworkOutput, make_backend
 from pipeline.backends.openvino_backend import OpenVinoBackend
 from pipeline.backends.openvino_precision import convolution_seconds, fastest_precision
-from pipeline.backends.quiet_openvino import ov
+from pipeline.backends.quiet_openvino import shared_core
 from pipeline.networks import INPUT_NAME, Networks, find_networks
 from pipeline.particle_networks import AnyNetworks
 from pipeline.preprocess import normalise
@@ -160,5 +160,32 @@ def test_openvino_reports_to_nobody() -> None:
 def test_openvino_measures_which_precision_is_faster() -> None:
     """Judged by the same measurement taken again, with room for what else the machine does."""
     chosen = fastest_precision()
-    seconds = convolution_seconds(ov.Core())
+    seconds = convolution_seconds(shared_core())
     assert seconds[chosen] < 2 * min(seconds.values())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals on stacks of their own")
+def test_a_signal_is_survived_after_a_backend_was_collected_in_another_thread() -> None:
+    """OpenVINO frees the stack that it gave the first thread for signals (on processors with AMX)."""
+    program = """
+import os, signal, threading, time
+from pipeline.backends import BatchShape, make_backend
+from pipeline.networks import find_networks
+
+def backend():
+    made = make_backend("openvino", find_networks(None, "ceria"), 1)
+    made.load(BatchShape(1, 64, 64))
+    return made
+
+signals = []
+signal.signal(signal.SIGUSR1, lambda number, frame: signals.append(number))
+held = [backend()]
+thread = threading.Thread(target=held.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGUSR1)
+time.sleep(0.1)
+print(len(signals))
+"""
+    seen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (seen.returncode, seen.stdout) == (0, "1\n"), seen.stderr

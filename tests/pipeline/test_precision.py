@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.backends.onnx_precision import in_precision
-from pipeline.backends.quiet_openvino import ov
+from pipeline.backends.quiet_openvino import shared_core
 from pipeline.columns import measure_batch
 from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks, find_networks
 from pipeline.preprocess import normalise
@@ -63,7 +63,7 @@ def on_onnxruntime(network: NetworkFile, frames: NDArray[np.float32], precision:
 
 
 def on_openvino(network: NetworkFile, frames: NDArray[np.float32], precision: str) -> list[Any]:
-    core = ov.Core()
+    core = shared_core()
     model = core.read_model(in_precision(network.path.read_bytes(), precision))
     model.reshape({INPUT_NAME: list(frames.shape)})
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
