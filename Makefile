@@ -21,7 +21,7 @@ test: $(VENV)/.develop check
 	$(BIN)/python -m pytest $(PYTEST)
 
 # Other people's senders and receivers, each in an environment of its own: the tests talk to them.
-foreign: $(VENV)/.develop
+foreign: $(VENV)/bin/python
 	$(BIN)/python tests/integration/make_venvs.py
 
 check: $(VENV)/.develop
