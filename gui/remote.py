@@ -6,13 +6,13 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from gui.moments import Moment
-from streamer.control import NextFile, Note, Record, Reply, Request
+from streamer.control import Displayed, NextFile, Note, Record, Reply, Request
 from streamer.control_client import ControlLine
 from streamer.curve import ClientKeys
 from streamer.errors import MessageError, UsageError
 from streamer.link import RunStatus
 
-__all__ = ["Remote", "control_address", "why_not"]
+__all__ = ["Remote", "control_address", "is_here", "why_not"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _ANYWHERE = ("0.0.0.0", "[::]", "*")
@@ -51,6 +51,11 @@ def why_not(status: RunStatus | None, hub: str) -> str:
     )
 
 
+def is_here(hub: str) -> bool:
+    """Whether the run at this address is on this machine, so that both have one clock."""
+    return _host_and_port(hub)[0] in _LOOPBACK
+
+
 def _host_and_port(address: str) -> tuple[str, str]:
     host, _, port = urlsplit(address).netloc.rpartition(":")
     return host, port
@@ -82,7 +87,12 @@ class Remote:
         self._keys = keys
         self._line: ControlLine | None = None
         self._unreachable = ""
-        self._waiting: list[tuple[float, str, Moment | None]] = []  # when it was asked, and what
+        self._waiting: list[tuple[float, str, Moment | None]] = []  # when, and what; "": silently
+
+    @property
+    def waits(self) -> bool:
+        """Whether the run still owes an answer."""
+        return bool(self._waiting)
 
     def connect(self, address: str) -> None:
         """Talk to the run at `address`; empty: to none."""
@@ -107,16 +117,28 @@ class Remote:
         """Ask for the next file."""
         self._ask(NextFile(), "Next file")
 
+    def displayed(self, after_s: list[float]) -> bool:
+        """Report how long after their arrival frames were drawn; return whether it could be sent.
+
+        The person at the window is told nothing of it.
+        """
+        if self._line is None or not self._line.send(Displayed(tuple(after_s))):
+            return False
+        self._waiting.append((self._clock(), "", None))
+        return True
+
     def take(self) -> bool:
         """Take in what the run has answered; returns whether there is something new to say."""
         while self._line is not None and self._waiting and (reply := self._reply(self._line)) is not None:
             _, done, note = self._waiting.pop(0)
-            self.said = done + _details(reply) if reply.ok else f"Not done: {reply.error}"
+            if done:
+                self.said = done + _details(reply) if reply.ok else f"Not done: {reply.error}"
             if reply.ok and note is not None:
                 self.notes.append(note)
         if self._waiting and self._clock() - self._waiting[0][0] > _PATIENCE_S:
+            if any(done for _, done, _ in self._waiting):
+                self.said = f"The run has not answered for {_PATIENCE_S:g} s"
             self._waiting.clear()
-            self.said = f"The run has not answered for {_PATIENCE_S:g} s"
         is_new, self._told = self.said != self._told, self.said
         return is_new
 

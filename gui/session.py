@@ -13,9 +13,10 @@ from gui.feed import Feed
 from gui.history import History
 from gui.moments import Moment
 from gui.player import Player
-from gui.remote import Remote, control_address
+from gui.remote import Remote, control_address, is_here
 from gui.resolve import Scene
 from gui.settings import Corners, ViewState
+from streamer.control import MOST_DISPLAYED
 from streamer.link import RunStatus, View
 
 __all__ = ["LiveSession"]
@@ -23,6 +24,7 @@ __all__ = ["LiveSession"]
 _RATE_SPAN_S = 2.0
 _LATENCIES = 200  # of the last pictures drawn, for their percentiles
 _MOST_MOMENTS = 1000
+_REPORT_S = 1.0  # between two reports to the run
 _NEWS_S = 8.0  # how long an answer of the run is shown
 _LONGEST_LATENCY_S = 60.0  # beyond it the clocks of two machines are compared, not a delay
 
@@ -58,6 +60,9 @@ class LiveSession:
         self._drawn_at: deque[float] = deque()
         self._screen_ms = (math.nan, math.nan)
         self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
+        self._reports = is_here(feed.address)
+        self._unreported_s: deque[float] = deque(maxlen=MOST_DISPLAYED)
+        self._reported = -math.inf
 
     def take(self) -> bool:
         """Take in what has arrived; returns whether a new series began."""
@@ -109,6 +114,7 @@ class LiveSession:
         latency_s = now - view.header.t_received
         if view is self.history.newest and 0 <= latency_s < _LONGEST_LATENCY_S:
             self._latencies_ms.append(1000 * latency_s)
+            self._report(latency_s, now)
             p50, p99 = np.percentile(self._latencies_ms, (50.0, 99.0)).tolist()
             self._screen_ms = p50, p99
 
@@ -132,6 +138,16 @@ class LiveSession:
         """End the subscription."""
         self.remote.close()
         self._feed.close()
+
+    def _report(self, latency_s: float, now: float) -> None:
+        """Let the run know, now and then, how late its frames are seen."""
+        if not self._reports:
+            return
+        self._unreported_s.append(latency_s)
+        due = not 0 <= now - self._reported < _REPORT_S
+        if due and self.remote.displayed(list(self._unreported_s)):
+            self._unreported_s.clear()
+            self._reported = now
 
     def _rate(self, now: float) -> float:
         while self._drawn_at and self._drawn_at[0] < now - _RATE_SPAN_S:

@@ -23,7 +23,7 @@ _RECORDED_ALONE = 20  # times as many frames as are analysed: recording is so mu
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a benchmark's frames come from.
+    """Where a benchmark's frames come from, and the window that shows them.
 
     `sender_of` makes the process that sends a case's frames; `frames_of` some of its frames and the size of
     their pixels [Å], for the stages' own loops.
@@ -31,6 +31,7 @@ class Source:
 
     sender_of: Callable[[Case], Companion]
     frames_of: Callable[[Case], tuple[Sequence[Frame], float]]
+    window: Companion
 
 
 def run_bench(
@@ -94,13 +95,14 @@ class _Bench:
         return self.run(replace(case, rate_hz=0.0, n_frames=n_frames))
 
     def loads(self, base: Case, most_fps: float) -> list[Measured]:
-        """Offer parts of the most, under both policies, recorded; and one of them not recorded."""
+        """Offer parts of the most, under both policies, recorded; one of them not recorded, and shown."""
         cases = [
             replace(base, policy=policy).at(share * most_fps, self.extent.seconds)
             for policy in _POLICIES
             for share in self.extent.loads
         ]
-        cases.append(replace(base, record=False).at(self.extent.loads[0] * most_fps, self.extent.seconds))
+        for other in (replace(base, record=False), replace(base, window=True)):
+            cases.append(other.at(self.extent.loads[0] * most_fps, self.extent.seconds))
         return [self.run(case) for case in cases]
 
     def batches(self, base: Case) -> list[Measured]:
@@ -124,7 +126,7 @@ class _Bench:
 
     def run(self, case: Case) -> Measured:
         """Run a case and say how it went."""
-        measured = measure(case, self.source.sender_of, self.folder, "", self.threads)
+        measured = measure(case, self.source.sender_of, self.folder, "", self.threads, self.source.window)
         offered = f"{case.rate_hz:,.1f} frames/s offered" if case.rate_hz else "as fast as it goes"
         p99 = f", p99 {measured.latency_ms['p99']:,.1f} ms" if measured.latency_ms else ""
         self.say(f"{case.key}, {offered}: {measured.fps:,.1f} frames/s{p99}")

@@ -18,7 +18,7 @@ class Case:
     size_px : int
         Side of a frame.
     backend, policy : str
-    analyse, record : bool
+    analyse, record, window : bool
     batch_frames : int
     max_wait_ms : float
     wire, compression : str
@@ -32,6 +32,7 @@ class Case:
     policy: str = "wait"
     analyse: bool = True
     record: bool = True
+    window: bool = False
     batch_frames: int = 1
     max_wait_ms: float = 20.0
     wire: str = "dectris2"
@@ -42,7 +43,8 @@ class Case:
         """Name a case by all but its rate and length, so that cases of two machines can be compared."""
         what = f"{self.backend} {self.policy} b{self.batch_frames} w{self.max_wait_ms:g}"
         kept = "recorded" if self.record else "not recorded"
-        return f"{self.size_px} px {what if self.analyse else 'no analysis'} {kept}"
+        shown = " shown" if self.window else ""
+        return f"{self.size_px} px {what if self.analyse else 'no analysis'} {kept}{shown}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON can hold."""

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from streamer.latency import DISPLAYED
+
 __all__ = ["compare", "draw", "markdown"]
 
 _QUIET_LOAD = 0.3
@@ -50,6 +52,11 @@ def _backend(name: str, backend: Mapping[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|"
     for part in ("load", "batch", "size"):
         yield from map(_row, backend[part])
+    for measured in backend["load"]:
+        if drawn := measured["stages_ms"].get(DISPLAYED):
+            yield ""
+            p50, p99 = (f"{drawn[name]:,.1f} ms" for name in ("p50", "p99"))
+            yield f"{measured['key']}: the window drew frames {p50} (p50), {p99} (p99) after they had come."
 
 
 def _peers(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -62,7 +62,12 @@ class Measured:
 
 
 def measure(
-    case: Case, sender_of: Callable[[Case], Companion], folder: Path, models: str, threads: int
+    case: Case,
+    sender_of: Callable[[Case], Companion],
+    folder: Path,
+    models: str,
+    threads: int,
+    window: Companion | None = None,
 ) -> Measured:
     """Run a case.
 
@@ -74,10 +79,13 @@ def measure(
         Where its recording lies while it is measured: the disk that is measured with it.
     models, threads
         See `AnalysisConfig`.
+    window : Companion, optional
+        Opened where the case wants one.
     """
     with tempfile.TemporaryDirectory(dir=folder, prefix="bench-") as scratch:
         out = Path(scratch) / "run.nxs"
-        plan = RunPlan(config=_config(case, out, models, threads), say=_silent, sender=sender_of(case))
+        config, shown = _config(case, out, models, threads), window if case.window else None
+        plan = RunPlan(config=config, say=_silent, sender=sender_of(case), window=shown)
         outcome = supervise(plan)
         ledger = _ledger(out) if case.record else {}
     summary, engine = outcome.ingest, outcome.analysers[0] if outcome.analysers else {}

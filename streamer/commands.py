@@ -1,4 +1,4 @@
-"""What ingest does on request: notes, recording on and off, the next file."""
+"""What ingest does on request: notes, recording on and off, the next file; what windows say of themselves."""
 
 from collections import deque
 from contextlib import suppress
@@ -11,6 +11,7 @@ from streamer.channels import ChannelDesk
 from streamer.clock import RunClock
 from streamer.control import (
     REQUEST,
+    Displayed,
     Keep,
     NextFile,
     Note,
@@ -22,6 +23,7 @@ from streamer.control import (
     encode,
 )
 from streamer.errors import AtomstreamError, MessageError, RecordingError
+from streamer.latency import DISPLAYED
 from streamer.stimuli import SAMPLES
 
 if TYPE_CHECKING:
@@ -105,6 +107,8 @@ class CommandDesk:
             return now, series.next_id
         elif isinstance(request, Keep):
             self._keep(now)
+        elif isinstance(request, Displayed):
+            self._count_displayed(request)
         elif isinstance(request, Stop):
             raise MessageError("ingest is stopped by the supervisor only")
         current = self._keeper.current
@@ -116,6 +120,12 @@ class CommandDesk:
         if series is None:
             raise RecordingError("no series is running of which frames could be kept")
         series.keep(now, "kept on request")
+
+    def _count_displayed(self, displayed: Displayed) -> None:
+        """Count with the running series; what was drawn between two series is nobody's."""
+        if (series := self._keeper.current) is not None:
+            for after_s in displayed.after_s:
+                series.account.latency.stages[DISPLAYED].add(after_s)
 
     def _note(self, note: Note, now: float) -> tuple[float, int]:
         self._expect_records()

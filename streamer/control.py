@@ -8,6 +8,7 @@ A request is one MessagePack map, a reply another, over ZeroMQ REQ/REP (docs/rem
     {"do": "keep"}                                    all frames around this moment
     {"do": "stop"}
     {"do": "status"}
+    {"do": "displayed", "after_s": [0.04, 0.05]}      a window: frames it drew, so long after they came
 
     {"ok": true, "error": "", "t": 1700000000.1, "frame_id": 812, "recording": true, "path": "run.nxs"}
 
@@ -31,8 +32,10 @@ from streamer.errors import MessageError, MessageTooLargeError
 
 __all__ = [
     "MESSAGE_LIMIT_BYTES",
+    "MOST_DISPLAYED",
     "NOTE_BYTES",
     "REQUEST",
+    "Displayed",
     "Keep",
     "NextFile",
     "Note",
@@ -54,7 +57,11 @@ NOTE_BYTES = 255
 REQUEST = b"request"
 """First part of a request on its way from the supervisor to ingest."""
 
+MOST_DISPLAYED = 100
+"""Frames in one request; a window draws fewer in a second."""
+
 _LONGEST_AGE_S = 3600.0
+_LONGEST_DISPLAY_S = 60.0
 
 
 class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="do"):
@@ -90,7 +97,16 @@ class Query(_Request, frozen=True, tag="status"):
     """Say how the run stands, and change nothing."""
 
 
-Request = Note | Record | NextFile | Keep | Stop | Query
+class Displayed(_Request, frozen=True, tag="displayed"):
+    """Take in how long after their arrival frames were drawn by a window, whose clock is the run's [s]."""
+
+    after_s: Annotated[
+        tuple[Annotated[float, msgspec.Meta(ge=0, le=_LONGEST_DISPLAY_S)], ...],
+        msgspec.Meta(max_length=MOST_DISPLAYED),
+    ]
+
+
+Request = Note | Record | NextFile | Keep | Stop | Query | Displayed
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -6,12 +6,14 @@ policies, recorded or not; what each stage can do by itself, and which of them l
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.output import print_json, say
 from pipeline.cli.parts import load
+from pipeline.cli.running import has_display
 from streamer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     base = Case(size_px=args.size or (256 if args.quick else 512), batch_frames=args.batch)
     if args.size and args.quick:
         extent = replace(extent, sizes_px=(args.size,))
+    if not has_display():
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # a window is measured all the same
     source = _source()
     results = run_bench(base, args.backend or ["auto"], extent, source, folder, say, args.threads)
     if args.peers:
@@ -96,7 +100,7 @@ def _source() -> "Source":
         ]
         return frames, pixel_size_A
 
-    return Source(sender_of, frames_of)
+    return Source(sender_of, frames_of, Companion(load("gui.app").run_window, name="window"))
 
 
 def _earlier(path: Path | None) -> dict[str, Any] | None:

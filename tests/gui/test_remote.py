@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QInputDialog
 
-from gui.remote import control_address, why_not
+from gui.remote import control_address, is_here, why_not
 from gui.window import AnalysisWindow
 from pipeline.control_port import ControlPort
 from streamer.clock import RunClock
@@ -22,22 +22,37 @@ HUB = "tcp://127.0.0.1:6000"
 
 
 class Ingest:
-    """Takes requests from the port as ingest does; answers as the test wishes."""
+    """Takes requests from the port as ingest does; answers as the test wishes.
+
+    What the window reports of itself, unasked, is taken in by the way.
+    """
 
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", port: ControlPort) -> None:
         self._socket = context.socket(zmq.DEALER)
         self._socket.set(zmq.LINGER, 1000)
         self._socket.connect(port.remote.commands)
+        self._asked: list[tuple[bytes, dict[str, object]]] = []
+        self.displayed_s: list[float] = []
 
     def has_request(self) -> bool:
-        return bool(self._socket.poll(0))
+        while self._socket.poll(0):
+            _, client, body = self._socket.recv_multipart()
+            request = msgpack.unpackb(body)
+            if request["do"] == "displayed":
+                self.displayed_s += request["after_s"]
+                self._send(client, Reply(ok=False, error="an older run does not know that"))
+            else:
+                self._asked.append((client, request))
+        return bool(self._asked)
 
     def answer(self, reply: Reply) -> dict[str, object]:
         """Return the request that has come, and send the reply."""
-        _, client, body = self._socket.recv_multipart()
-        self._socket.send_multipart([client, encode(reply)])
-        request: dict[str, object] = msgpack.unpackb(body)
+        client, request = self._asked.pop(0)
+        self._send(client, reply)
         return request
+
+    def _send(self, client: bytes, reply: Reply) -> None:
+        self._socket.send_multipart([client, encode(reply)])
 
     def close(self) -> None:
         self._socket.close()
@@ -143,3 +158,29 @@ def test_the_address_is_the_one_that_can_be_reached_from_here(
 def test_a_run_that_is_over_cannot_be_told_anything() -> None:
     assert why_not(make_status(control="tcp://127.0.0.1:5", state="ended"), HUB) == "the run is over"
     assert why_not(None, HUB) == "no run is connected"
+
+
+def test_a_run_of_this_machine_hears_how_late_its_frames_are_drawn(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
+        ingest = Ingest(context, port)
+        show_status(window, publisher, control=port.remote.control)
+        came = time.time()
+        publisher.send(make_view(Particle(size=128), 2, size=128, t=came + 0.01))
+        time.sleep(0.25)  # the window draws nothing meanwhile
+        show_until(window, lambda: ingest.has_request() or max(ingest.displayed_s, default=0.0) >= 0.25)
+        heard = time.time()
+        show_until(window, lambda: not window.session.remote.waits)
+        ingest.close()
+    assert max(ingest.displayed_s) <= heard - came
+    assert window.panels.header.said.text() == ""  # nobody has asked
+
+
+@pytest.mark.parametrize(
+    ("hub", "here"),
+    [("tcp://127.0.0.1:6000", True), ("tcp://localhost:6000", True), ("tcp://10.0.0.7:6000", False)],
+)
+def test_only_a_window_on_the_runs_machine_has_its_clock(hub: str, here: bool) -> None:
+    assert is_here(hub) is here

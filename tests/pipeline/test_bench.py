@@ -96,6 +96,10 @@ def test_the_report_names_the_machine_the_limit_and_every_run() -> None:
     for text in ("A CPU, 2 cores", "What limits it: networks", "a GPU", "| 10.0 | 20.0 | 30.0 | 40.0 |",
                  "![bench-null](bench-null.png)", "- all the same"):  # fmt: skip
         assert text in page
+    assert "the window drew" not in page
+    shown = _results(30.0)
+    shown["backends"]["null"]["load"][0]["stages_ms"] = {"received_to_displayed": {"p50": 41.0, "p99": 97.5}}
+    assert "the window drew frames 41.0 ms (p50), 97.5 ms (p99) after they had come" in markdown(shown)
     busy = _results(30.0)
     busy["machine"]["load"] = 3.0
     assert "busy with other work" in markdown(busy)
@@ -120,8 +124,9 @@ def test_the_verb_measures_writes_and_compares(
     assert backend["capacity"]["fps"] > 0
     assert {*backend["stages_fps"]} == {"recording", "decoding", "networks", "columns"}
     policies = [m["case"]["policy"] for m in backend["load"]]
-    assert policies == ["wait", "latest", "wait"]
-    assert not backend["load"][-1]["case"]["record"]
+    assert policies == ["wait", "latest", "wait", "wait"]
+    unrecorded, shown = (measured["case"] for measured in backend["load"][-2:])
+    assert (unrecorded["record"], shown["window"]) == (False, True)
     for measured in backend["load"]:
         assert 0 < measured["latency_ms"]["p50"] <= measured["latency_ms"]["max"]
     assert (out / "bench-null.png").stat().st_size > 1000

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import msgpack
 import pytest
 
 from pipeline.control_port import ControlPort
 from streamer.check import check_file
 from streamer.clock import RunClock
 from streamer.config import AnalysisConfig, ControlConfig, RecordConfig
-from streamer.control import NextFile, Note, Query, Record, Reply, Request
+from streamer.control import Displayed, NextFile, Note, Query, Record, Reply, Request, decode_request
 from streamer.control_client import ask
+from streamer.errors import MessageError
 from streamer.records import FrameFailure, FrameStatus, SeriesEnd
 from tests.streamer.ingest_run import (
     KEY,
@@ -84,7 +86,7 @@ def notes_of(path: Path) -> list[tuple[str, int, str]]:
 def test_a_note_is_in_the_file_with_its_time_and_frame(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
     with controlled(path) as run:
-        run.detector.send(start_of(5))
+        run.detector.send(start_of(0))
         run.send(path, range(5))
         reply = run.ask(Note("CO on, 20 °C"))
         assert reply.ok, reply.error
@@ -223,3 +225,25 @@ def test_a_run_without_a_file_refuses_to_note(tmp_path: Path) -> None:
     assert {reply.error for reply in replies} == {
         "this run was started without a file; nothing can be recorded in it"
     }
+
+
+def test_what_windows_drew_is_a_stage_of_the_series_it_came_in(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with controlled(path) as run:
+        assert run.ask(Displayed((9.0,))).ok  # of no series
+        run.detector.send(start_of(0))
+        run.send(path, range(2))
+        assert run.ask(Displayed((0.02, 0.03))).ok
+        assert run.ask(Displayed((0.05,))).ok
+        summary = run.end()
+    assert summary["stages_ms"]["received_to_displayed"]["max"] == 50.0
+    with h5py.File(path) as file:
+        p50, *_, longest = file["entry/process/latency/received_to_displayed"][:]
+    assert longest == 0.05
+    assert p50 == pytest.approx(0.03, rel=0.005)
+
+
+@pytest.mark.parametrize("after_s", [[-0.1], [61.0], [0.1] * 101, [float("nan")], "soon", 0.1])
+def test_a_display_time_that_cannot_be_is_refused(after_s: Any) -> None:
+    with pytest.raises(MessageError):
+        decode_request(msgpack.packb({"do": "displayed", "after_s": after_s}))
