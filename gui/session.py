@@ -81,6 +81,7 @@ class LiveSession:
             self._events = self._events[0] + 1, f"{event.trigger}: {event.text}, frame {event.frame_id}"
         if self.remote.take():
             self._said_at = self._clock()
+        self._report(self._clock())
         began = [self.history.add(view) for view in arrivals.views]
         return any(began)
 
@@ -114,7 +115,8 @@ class LiveSession:
         latency_s = now - view.header.t_received
         if view is self.history.newest and 0 <= latency_s < _LONGEST_LATENCY_S:
             self._latencies_ms.append(1000 * latency_s)
-            self._report(latency_s, now)
+            if self._reports:
+                self._unreported_s.append(latency_s)
             p50, p99 = np.percentile(self._latencies_ms, (50.0, 99.0)).tolist()
             self._screen_ms = p50, p99
 
@@ -139,12 +141,9 @@ class LiveSession:
         self.remote.close()
         self._feed.close()
 
-    def _report(self, latency_s: float, now: float) -> None:
+    def _report(self, now: float) -> None:
         """Let the run know, now and then, how late its frames are seen."""
-        if not self._reports:
-            return
-        self._unreported_s.append(latency_s)
-        due = not 0 <= now - self._reported < _REPORT_S
+        due = self._unreported_s and not 0 <= now - self._reported < _REPORT_S
         if due and self.remote.displayed(list(self._unreported_s)):
             self._unreported_s.clear()
             self._reported = now
