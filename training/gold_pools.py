@@ -17,7 +17,9 @@ from torch import Tensor
 
 from pipeline.backends.quiet_openvino import shared_core
 from pipeline.preprocess import normalise
+from simulator.gold import SHAPES
 from training.data import Scene, detect
+from training.drawn_particles import drawn_patch
 from training.gold_data import GoldDraw, GoldStore, Picture, make_picture
 
 PATCH_PX = 128
@@ -93,7 +95,10 @@ class RestorePool:
 
 
 class PatchPool:
-    """Patches about particles that grow in number up to a size, then the oldest are replaced."""
+    """Patches about particles that grow in number up to a size, then the oldest are replaced.
+
+    A share of them is drawn (``training/drawn_particles.py``), the rest restored from pictures.
+    """
 
     def __init__(
         self,
@@ -103,28 +108,37 @@ class PatchPool:
         start: int,
         draw: GoldDraw,
         rng: np.random.Generator,
+        drawn_share: float = 0.0,
     ) -> None:
         self.store, self.restore, self.size, self.draw, self.rng = store, restore, size, draw, rng
+        self.drawn_share = drawn_share
         self.patches: list[Tensor] = []
         self.labels: list[int] = []
-        self.made = 0
+        self.made = self.restored = 0
         self.renew(start)
 
     def renew(self, n: int) -> None:
         """Make n new patches."""
         for _ in range(n):
-            picture = make_picture(self.store, self.next_row(), self.draw, self.rng)
-            patch = shape_patch(picture, self.restore, self.draw, self.rng)[0].half()
+            patch, label = self.drawn() if self.rng.random() < self.drawn_share else self.seen()
             if len(self.patches) < self.size:
-                self.patches.append(patch)
-                self.labels.append(picture.label)
+                self.patches.append(patch.half())
+                self.labels.append(label)
             else:
-                self.patches[self.made % self.size], self.labels[self.made % self.size] = patch, picture.label
+                place = self.made % self.size
+                self.patches[place], self.labels[place] = patch.half(), label
             self.made += 1
 
-    def next_row(self) -> int:
-        """Return the next particle: all in turn, so that the classes stay even."""
-        return self.made % len(self.store.waves)
+    def drawn(self) -> tuple[Tensor, int]:
+        """Draw a patch of a particle that never was, and return it with its class."""
+        label = int(self.rng.integers(len(SHAPES)))
+        return torch.from_numpy(drawn_patch(label, self.rng)), label
+
+    def seen(self) -> tuple[Tensor, int]:
+        """Restore a picture of the next particle: all in turn, so that the classes stay even."""
+        row, self.restored = self.restored % len(self.store.waves), self.restored + 1
+        picture = make_picture(self.store, row, self.draw, self.rng)
+        return shape_patch(picture, self.restore, self.draw, self.rng)[0], picture.label
 
     def batch(self, n: int, size: int) -> Patches:
         """Choose n patches, each turned and mirrored in one of eight ways and moved by up to two pixels."""

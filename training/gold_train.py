@@ -38,7 +38,10 @@ RIGHT_WHEN_SURE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class GoldTrainConfig(TrainConfig):
-    """As for ceria, with the ranges of the pictures and, for the shapes, the restoration to look through."""
+    """As for ceria, with the ranges of the pictures; for the shapes, what they are seen through.
+
+    ``restore`` is the restoration, ``drawn_share`` the share of patches that are drawn without one.
+    """
 
     data: str = "data/gold.h5"
     out: str = "data/runs/gold_restore"
@@ -50,6 +53,7 @@ class GoldTrainConfig(TrainConfig):
     pool: int = 384
     renewed_per_step: int = 1
     threads: int = 1
+    drawn_share: float = 0.0
 
 
 def shape_config(config: GoldTrainConfig) -> GoldTrainConfig:
@@ -61,6 +65,7 @@ def shape_config(config: GoldTrainConfig) -> GoldTrainConfig:
         shapes=((32, 128),),
         pool=12000,
         renewed_per_step=2,
+        drawn_share=0.5,
         steps=5000,
         learning_rate=1.5e-3,
         warmup_steps=60,
@@ -146,7 +151,7 @@ class ShapeCourse:
     def pool(self, rng: np.random.Generator) -> PatchPool:
         """Read the training split and form the first patches."""
         store = load_gold(self.data, "train")
-        return PatchPool(store, self.restore, self.config.pool, 256, self.draw, rng)
+        return PatchPool(store, self.restore, self.config.pool, 256, self.draw, rng, self.config.drawn_share)
 
     def loss(self, network: Network, batch: Patches, precision: str) -> Tensor:
         """Return the cross-entropy; a twentieth of each label is spread over all classes."""
