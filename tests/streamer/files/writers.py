@@ -217,12 +217,12 @@ def write_ncem(path, frames):
     return path
 
 
-def write_rosetta(path, plugin, frames, **options):
+def write_rosetta(path, plugin, frames, pixel_nm=PIXEL_SIZE_A / 10, **options):
     """By one of rosettasciio's writers."""
     axes = [
         {"name": "t", "scale": FRAME_TIME_S, "units": "s", "navigate": True},
-        {"name": "y", "scale": PIXEL_SIZE_A / 10, "units": "nm", "navigate": False},
-        {"name": "x", "scale": PIXEL_SIZE_A / 10, "units": "nm", "navigate": False},
+        {"name": "y", "scale": pixel_nm, "units": "nm", "navigate": False},
+        {"name": "x", "scale": pixel_nm, "units": "nm", "navigate": False},
     ]
     for index, (axis, size) in enumerate(zip(axes, frames.shape, strict=True)):
         axis |= {"size": size, "offset": 0.0, "index_in_array": index, "_type": "UniformDataAxis"}
