@@ -121,19 +121,21 @@ def write_npy(path, frames):
     return path
 
 
-def write_mib(path, frames, interval_s=FRAME_TIME_S):
-    """Merlin: a text header of 384 bytes before each frame, big-endian pixels, the lowest row first."""
+def write_mib(path, frames, interval_s=FRAME_TIME_S, n_chips=1):
+    """Merlin: a text header before each frame, big-endian pixels, the lowest row first."""
+    n_bytes, layout = {1: (384, "   1x1"), 4: (768, "  2x2G")}[n_chips]
     depth = {1: "U08", 2: "U16", 4: "U32"}[frames.dtype.itemsize]
     height, width = frames.shape[1:]
     with path.open("wb") as file:
         for number, frame in enumerate(frames):
             time = f"12:00:{number * interval_s:09.6f}"
             fields = (
-                f"MQ1,{number + 1:06d},00384,01,{width:04d},{height:04d},{depth},   1x1,01,"
+                f"MQ1,{number + 1:06d},{n_bytes:05d},{n_chips:02d},{width:04d},{height:04d},{depth},{layout},"
+                f"{(1 << n_chips) - 1:02X},"
                 f"2026-01-02 {time},0.000555,0,0,0,1.2E+2,5.11E+2,0,0,0,0,0,0,3RX,"
                 f"MQ1A,2026-01-02T{time}000Z,555000ns,12,"
             )
-            file.write(fields.encode().ljust(384, b"\0"))
+            file.write(fields.encode().ljust(n_bytes, b"\0"))
             file.write(frame[::-1].astype(frame.dtype.newbyteorder(">")).tobytes())
     return path
 
@@ -300,15 +302,14 @@ class _DmTags:
         )
 
     def _group_body(self, tags):
-        return b"\1\0" + self._pack(len(tags)) + b"".join(tags)
+        is_named = not tags or tags[0][1:3] != b"\0\0"  # a list's tags have no names and are not sorted
+        return (b"\1\0" if is_named else b"\0\0") + self._pack(len(tags)) + b"".join(tags)
 
     def _data(self, info, packed):
         return b"%%%%" + self._pack(len(info)) + b"".join(self._pack(i) for i in info) + packed
 
     def _tag(self, kind, name, body):
         head = struct.pack(">BH", kind, len(name)) + name.encode()
-        if self._version == 4 and kind == 20:  # the size stands between the flags and the number of tags
-            return head + body[:2] + self._pack(len(body) - 2) + body[2:]
         return head + (self._pack(len(body)) if self._version == 4 else b"") + body
 
     def _pack(self, value):
