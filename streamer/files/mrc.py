@@ -47,7 +47,8 @@ class MrcStack:
         try:
             self._file, notes = _opened(mrcfile, path)
         except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read {path} as MRC: {error}") from error
+            reason = "the file is truncated, copy it again" if "mmap length" in str(error) else error
+            raise UsageError(f"cannot read {path} as MRC: {reason}") from error
         data = self._file.data
         frames: NDArray[Any] = data.reshape(-1, *data.shape[-2:])
         self._frames = frames.view(np.uint8) if _has_unsigned_bytes(self._file) else frames

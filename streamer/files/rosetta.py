@@ -6,6 +6,7 @@ runs without it, and what it returns is data.
 
 import importlib
 import logging
+import struct
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import FileReadError, UsageError
+from streamer.files.hdf5 import hdf5_reason
 from streamer.files.protocol import Chunk, FileInfo
 from streamer.files.units import angstroms, isotropic_angstroms, seconds
 
@@ -66,7 +68,7 @@ class RosettaFile:
         try:
             signals: Sequence[Signal] = read(str(path), lazy=name not in _READ_WHOLE)
         except Exception as error:  # readers of damaged files raise whatever they stumble over
-            raise UsageError(f"cannot read {path} as {name}: {type(error).__name__}: {error}") from error
+            raise UsageError(f"cannot read {path} as {name}: {_reason(error)}") from error
         signal = _chosen(path, _image_stacks([_frames_first(signal) for signal in signals]), dataset)
         height, width = signal["data"].shape[-2:]
         self._frames = signal["data"].reshape(-1, height, width)
@@ -105,6 +107,15 @@ class RosettaFile:
         """Let go of the data, and with it of the file."""
         self._frames = np.empty((0, 0, 0))
         self._slab = (0, self._frames)
+
+
+def _reason(error: Exception) -> str:
+    """Return in plain words why a file could not be read, where that is known."""
+    if isinstance(error, (EOFError, struct.error)):
+        return f"the file is truncated or damaged ({error})"
+    text = f"{type(error).__name__}: {error}"
+    plain = hdf5_reason(str(error)) if isinstance(error, OSError) else str(error)
+    return text if plain == str(error) else plain
 
 
 def _is_lazy(frames: Any) -> bool:
