@@ -41,7 +41,7 @@ Signal = Mapping[str, Any]
 _SLAB_BYTES = 16 * 2**20
 _READ_WHOLE = ("PantaRhei",)  # its lazy reader maps the archive's member, which is compressed
 _DETECTOR_PIXELS = ("Blockfile", "TVIPS")  # their headers give the camera's own pixels
-_LIBRARY_LOG = logging.getLogger("rsciio")  # it warns of what the line about the calibration says too
+_LIBRARY_LOG = logging.getLogger("rsciio")  # what it logs, an error or the line about the file says too
 
 
 class RosettaFile:
@@ -64,7 +64,7 @@ class RosettaFile:
 
     def __init__(self, path: Path, reader: str, dataset: str = "") -> None:
         name, read = _reader(reader)
-        _LIBRARY_LOG.setLevel(logging.ERROR)
+        _LIBRARY_LOG.setLevel(logging.CRITICAL)
         try:
             signals: Sequence[Signal] = read(str(path), lazy=name not in _READ_WHOLE)
         except Exception as error:  # readers of damaged files raise whatever they stumble over

@@ -38,6 +38,7 @@ CASES = {
     "ser i4": (lambda d, f: w.write_ser(d / "a.ser", f.astype("<i4")), PIXEL, None),
     "ser before 4 GB": (lambda d, f: w.write_ser(d / "a.ser", f, version=0x0210), PIXEL, None),
     "ser diffraction": (lambda d, f: w.write_ser(d / "a.ser", f, step_m=2e7), None, None),
+    "emi": (lambda d, f: w.write_emi(d / "a.emi", f), PIXEL, None),
     "dm3": (lambda d, f: w.write_dm(d / "a.dm3", f, version=3), PIXEL, TIME),
     "dm4": (lambda d, f: w.write_dm(d / "a.dm4", f), PIXEL, TIME),
     "dm4 f4": (lambda d, f: w.write_dm(d / "a.dm4", f.astype("<f4")), PIXEL, TIME),

@@ -165,6 +165,17 @@ def write_ser(path, frames, step_m=PIXEL_SIZE_A * 1e-10, version=0x0220, n_plann
     return path
 
 
+def write_emi(path, frames):
+    """TIA's description of a series beside the series itself: XML somewhere in a file."""
+    write_ser(path.with_name(f"{path.stem}_1.ser"), frames)
+    path.write_bytes(
+        b"\0\1<ObjectInfo><AcquireDate>Mon Mar 28 16:14:37 2011</AcquireDate><ExperimentalDescription><Root>"
+        b"<Data><Label>Mode</Label><Value>TEM uP SA Zoom Image</Value><Unit></Unit></Data></Root>"
+        b"</ExperimentalDescription><AcquireInfo><CameraNamePath>Ceta</CameraNamePath></AcquireInfo></ObjectInfo>"
+    )
+    return path
+
+
 def write_velox(path, frames, titles=("Ceta",), unit="m"):
     """Thermo Fisher Velox: (height, width, frames) images with their metadata as JSON."""
     with h5py.File(path, "w") as file:
