@@ -20,6 +20,7 @@ __all__ = ["TiffStack"]
 
 _TIME_LIKE = "TZIQR"  # axes that may count frames: time, depth, and what no one described
 _DM_UNIT_TAGS, _DM_SCALE_TAGS = (65003, 65004), (65009, 65010)  # y, x; as DigitalMicrograph exports them
+_DM_FRAME_UNIT_TAG, _DM_FRAME_SCALE_TAG = 65005, 65011
 _LIBRARY_LOG = logging.getLogger("tifffile")
 _DAMAGE = ("TiffPages", "series")  # in what it logs: the chain of pages is broken, or shorter than announced
 _OME_DEFAULT = {"PhysicalSizeX": "µm", "PhysicalSizeY": "µm", "TimeIncrement": "s"}
@@ -195,7 +196,12 @@ def _frame_time(file: Any) -> tuple[float | None, str]:
     from_imagej = seconds(imagej.get("finterval"), imagej.get("tunit", "s"))
     if from_imagej is not None:
         return from_imagej, "ImageJ finterval"
-    return None, "neither ImageJ nor OME fields give one"
+    from_dm = seconds(
+        *(_dm_tag(file.pages[0].tags, tag) for tag in (_DM_FRAME_SCALE_TAG, _DM_FRAME_UNIT_TAG))
+    )
+    if from_dm is not None:
+        return from_dm, "DigitalMicrograph tags 65005 and 65011"
+    return None, "neither ImageJ, OME nor DigitalMicrograph fields give one"
 
 
 def _ome(file: Any) -> Mapping[str, str]:
@@ -232,7 +238,12 @@ def _inverse(resolution: Any) -> float | None:
 
 def _dm_pixel_size_A(tags: Any) -> float | None:
     sides = [
-        angstroms(tags.valueof(scale), str(tags.valueof(unit)).strip("\x00"))
+        angstroms(_dm_tag(tags, scale), _dm_tag(tags, unit))
         for unit, scale in zip(_DM_UNIT_TAGS, _DM_SCALE_TAGS, strict=True)
     ]
     return isotropic_angstroms(*sides)
+
+
+def _dm_tag(tags: Any, code: int) -> Any:
+    value = tags.valueof(code)
+    return value.strip("\x00") if isinstance(value, str) else value

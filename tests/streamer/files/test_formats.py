@@ -27,7 +27,7 @@ CASES = {
         TIME,
     ),
     "ome": (lambda d, f: w.write_ome_tiff(d / "a.ome.tif", f), PIXEL, TIME),
-    "dm tiff": (lambda d, f: w.write_dm_tiff(d / "a.tif", f), PIXEL, None),
+    "dm tiff": (lambda d, f: w.write_dm_tiff(d / "a.tif", f), PIXEL, TIME),
     "npy": (lambda d, f: w.write_npy(d / "a.npy", f), None, None),
     "npy big-endian": (lambda d, f: w.write_npy(d / "a.npy", f.astype(">u2")), None, None),
     "npy fortran": (lambda d, f: w.write_npy(d / "a.npy", np.asfortranarray(f)), None, None),
@@ -48,7 +48,7 @@ CASES = {
     "ncem by rosettasciio": (lambda d, f: w.write_rosetta(d / "a.emd", "emd", f), PIXEL, TIME),
     "hspy": (lambda d, f: w.write_rosetta(d / "a.hspy", "hspy", f), PIXEL, TIME),
     "hspy as hdf5": (lambda d, f: w.write_rosetta(d / "a.hspy", "hspy", f).rename(d / "a.hdf5"), PIXEL, TIME),
-    "tiff by rosettasciio": (lambda d, f: w.write_rosetta(d / "a.tif", "tiff", f), PIXEL, None),
+    "tiff by rosettasciio": (lambda d, f: w.write_rosetta(d / "a.tif", "tiff", f), PIXEL, TIME),
     "dectris": (w.write_dectris_legacy, None, TIME),
 }
 

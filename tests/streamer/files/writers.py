@@ -112,6 +112,8 @@ def write_dm_tiff(path, frames):
         (65004, "s", 3, "nm", False),
         (65009, "d", 1, PIXEL_SIZE_A / 10, False),
         (65010, "d", 1, PIXEL_SIZE_A / 10, False),
+        (65005, "s", 2, "s", False),
+        (65011, "d", 1, FRAME_TIME_S, False),
     ]
     return write_tiff(path, frames, extratags=tags)
 
