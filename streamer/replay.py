@@ -23,7 +23,7 @@ from streamer.compression import encode
 from streamer.config import LOCAL_ONLY, SecurityConfig
 from streamer.connection import set_reconnection
 from streamer.curve import Guard, client_keys, encrypt_client
-from streamer.errors import RunError, UsageError
+from streamer.errors import FileReadError, RunError, UsageError
 from streamer.files import UNSCALED, FileInfo, FrameFile, Scaling, open_file, stream_dtype, to_counts
 from streamer.pacing import Pacer
 from streamer.records import Compression, Frame, FrameHeader, SeriesEnd, SeriesKey, SeriesStart, StreamMessage
@@ -281,7 +281,9 @@ def _payloads(file: FrameFile, settings: ReplaySettings) -> Generator[_Payload]:
     loops = itertools.repeat(frames, settings.loops) if settings.loops else itertools.repeat(frames)
     frame_bytes = file.info.shape[0] * file.info.shape[1] * file.info.dtype.itemsize
     ahead = min(max(_AHEAD_BYTES // frame_bytes, _AHEAD_FRAMES[0]), _AHEAD_FRAMES[1])
-    return _ahead(lambda index: _payload(file, settings, index), itertools.chain.from_iterable(loops), ahead)
+    return _ahead(
+        lambda index: _later_payload(file, settings, index), itertools.chain.from_iterable(loops), ahead
+    )
 
 
 def _ahead(make: Callable[[int], _Payload], indices: Iterable[int], n_ahead: int) -> Generator[_Payload]:
@@ -297,6 +299,14 @@ def _ahead(make: Callable[[int], _Payload], indices: Iterable[int], n_ahead: int
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _later_payload(file: FrameFile, settings: ReplaySettings, index: int) -> _Payload:
+    """Return a frame's payload; that it is no count was not known when the user was asked."""
+    try:
+        return _payload(file, settings, index)
+    except UsageError as error:
+        raise FileReadError(str(error)) from error
 
 
 def _payload(file: FrameFile, settings: ReplaySettings, index: int) -> _Payload:

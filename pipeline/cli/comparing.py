@@ -5,10 +5,11 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pipeline.cli.options import new_file, run_config
 from pipeline.cli.output import print_json, say
+from streamer.config import Precision
 from streamer.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -71,7 +72,11 @@ def _config_as_stored(args: argparse.Namespace, stored: "RunResults", folder: Pa
         args.config = folder / "configuration.toml"
         args.config.write_text(stored.configuration, encoding="utf-8")
         _leave_network_out(args.config)
-    args.backend = args.backend or stored.engine["backend"]
+    if (
+        not args.backend
+    ):  # as it was, precision included: a backend's own choice depends on the machine's load
+        args.backend, recorded = stored.engine["backend"], stored.engine["precision"]
+        args.precision = args.precision or (recorded if recorded in get_args(Precision) else None)
     config = run_config(args)
     return run_config(
         args,

@@ -13,7 +13,7 @@ from streamer.files.protocol import Chunk
 from streamer.pixels import PIXEL_DTYPES
 from streamer.records import Compression
 
-__all__ = ["Stack", "open_hdf5", "scalar"]
+__all__ = ["Stack", "hdf5_reason", "open_hdf5", "scalar"]
 
 _BITSHUFFLE, _LZ4 = 32008, 32004
 _BITSHUFFLE_WITH_LZ4 = 2  # fifth value of filter 32008
@@ -75,7 +75,7 @@ def open_hdf5(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise UsageError(f"cannot open {path}: {_reason(str(error))}") from error
+        raise UsageError(f"cannot open {path}: {hdf5_reason(str(error))}") from error
 
 
 def scalar(file: h5py.File, path: str) -> Any:
@@ -112,7 +112,8 @@ def _name(dataset: h5py.Dataset) -> str:
     return f"{dataset.file.filename}:{dataset.name}"
 
 
-def _reason(text: str) -> str:
+def hdf5_reason(text: str) -> str:
+    """Return in plain words why HDF5 could not open a file; the text itself where that is not known."""
     if "already open for write" in text or "unable to lock" in text:
         return (
             "it is being written, or was left behind by a crash:"

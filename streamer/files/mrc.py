@@ -1,5 +1,11 @@
-"""MRC stacks (``.mrc``, ``.mrcs``, ``.map``, ``.st`` …), memory-mapped by ``mrcfile``."""
+"""MRC stacks (``.mrc``, ``.mrcs``, ``.map``, ``.st`` …), memory-mapped by ``mrcfile``.
 
+Two habits of other programs are followed: some leave out the map ID that MRC2014 asks for, and IMOD and
+SerialEM store bytes without sign unless a flag says otherwise (IMOD's mrc_format.txt).
+"""
+
+import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +17,11 @@ from streamer.files.protocol import Chunk, FileInfo
 from streamer.files.units import isotropic_angstroms
 
 __all__ = ["MrcStack"]
+
+_NO_MAP_ID = "Map ID"  # how mrcfile's message begins
+_IMOD_STAMP, _IMOD_AT = 1146047817, 152  # imodStamp and imodFlags lie here in the header
+_IMOD_SIGNED_BYTES = 1  # bit of imodFlags
+_HEADER_BYTES = 1024
 
 
 class MrcStack:
@@ -34,12 +45,14 @@ class MrcStack:
                 "MRC files need the package mrcfile: pip install 'atomstream[formats]'"
             ) from error
         try:
-            self._file = mrcfile.mmap(path, mode="r")
+            self._file, notes = _opened(mrcfile, path)
         except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read {path} as MRC: {error}") from error
+            reason = "the file is truncated, copy it again" if "mmap length" in str(error) else error
+            raise UsageError(f"cannot read {path} as MRC: {reason}") from error
         data = self._file.data
-        self._frames: NDArray[Any] = data.reshape(-1, *data.shape[-2:])
-        self._info = _describe(path, self._file, self._frames)
+        frames: NDArray[Any] = data.reshape(-1, *data.shape[-2:])
+        self._frames = frames.view(np.uint8) if _has_unsigned_bytes(self._file) else frames
+        self._info = _describe(path, self._file, self._frames, notes)
 
     @property
     def info(self) -> FileInfo:
@@ -61,7 +74,40 @@ class MrcStack:
         self._file.close()
 
 
-def _describe(path: Path, file: Any, frames: NDArray[Any]) -> FileInfo:
+def _opened(mrcfile: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
+    """Open a file, one without map ID too where nothing else is wrong with it; return it and a note if so."""
+    try:
+        return mrcfile.mmap(path, mode="r"), ()
+    except ValueError as error:
+        if not str(error).startswith(_NO_MAP_ID):
+            raise
+        reason = error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file = mrcfile.mmap(path, mode="r", permissive=True)
+    if not _is_complete(file, path.stat().st_size):
+        file.close()
+        raise reason
+    return file, ("the header has no map ID, as in files older than MRC2000",)
+
+
+def _is_complete(file: Any, size: int) -> bool:
+    """Whether the file is as long as its header says: without map ID, hardly anything else is MRC."""
+    data = file.data
+    return (
+        data is not None and data.size > 0 and size == _HEADER_BYTES + int(file.header.nsymbt) + data.nbytes
+    )
+
+
+def _has_unsigned_bytes(file: Any) -> bool:
+    if file.data.dtype != np.int8:
+        return False
+    order = file.header.mode.dtype.byteorder
+    stamp, flags = struct.unpack_from(f"{'>' if order == '>' else '<'}2i", file.header.tobytes(), _IMOD_AT)
+    return stamp == _IMOD_STAMP and not flags & _IMOD_SIGNED_BYTES
+
+
+def _describe(path: Path, file: Any, frames: NDArray[Any], notes: tuple[str, ...]) -> FileInfo:
     voxel = file.voxel_size
     pixel_size_A = isotropic_angstroms(_positive(voxel.y), _positive(voxel.x))
     return FileInfo(
@@ -73,6 +119,7 @@ def _describe(path: Path, file: Any, frames: NDArray[Any]) -> FileInfo:
         pixel_size_A=pixel_size_A,
         pixel_size_from=_pixel_size_from(voxel, pixel_size_A),
         frame_time_from="MRC headers have none",
+        notes=notes,
     )
 
 

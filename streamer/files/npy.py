@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import MAGIC_PREFIX
 from numpy.typing import NDArray
 
 from streamer.errors import UsageError
@@ -26,10 +27,12 @@ class NpyStack:
     """
 
     def __init__(self, path: Path) -> None:
+        _expect_magic(path)
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise UsageError(f"cannot read {path} as a NumPy array: {error}") from error
+            reason = "the file is truncated, copy it again" if "mmap length" in str(error) else error
+            raise UsageError(f"cannot read {path} as a NumPy array: {reason}") from error
         if not isinstance(array, np.ndarray) or array.ndim < 2 or 0 in array.shape:
             shape = getattr(array, "shape", "of an archive")
             raise UsageError(f"{path} has shape {shape}, expected (frames, height, width)")
@@ -63,3 +66,11 @@ class NpyStack:
     def close(self) -> None:
         """Let go of the mapping, which ends with the last view of it."""
         self._array = np.empty((0, 0))
+
+
+def _expect_magic(path: Path) -> None:
+    """Refuse other files: NumPy would take them for pickles and advise to load those."""
+    with path.open("rb") as file:
+        start = file.read(len(MAGIC_PREFIX))
+    if start != MAGIC_PREFIX:
+        raise UsageError(f"{path} is no NumPy array: it begins with {start.hex() or 'nothing'}")

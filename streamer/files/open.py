@@ -39,6 +39,7 @@ _EXTENSIONS = {
     **READERS,
 }
 _HDF5_EXTENSIONS = (".nxs", ".h5", ".hdf5", ".nx5", ".cxi")
+_FOLDERS = (".zspy",)  # Zarr keeps an array's chunks as files
 _SUPPORTED = (
     "files are read in these formats: .nxs (atomstream), DECTRIS master .h5, .npy, .mib, .ser;"
     " with 'pip install atomstream[formats]' also .mrc, .tif, .dm3, .dm4, .emd, .hspy, .blo and whatever else"
@@ -63,11 +64,23 @@ def open_file(path: Path, format: str = "", dataset: str = "") -> FrameFile:
         If there is no such file, its format is not supported or needs a package that is not installed, or it
         is damaged.
     """
-    if not path.exists():
-        raise UsageError(f"there is no file {path}")
+    _expect_file(path)
     name = format.lower() or _EXTENSIONS.get(path.suffix.lower()) or _by_content(path)
     opener = FORMATS.get(name)
-    return opener(path, dataset) if opener else RosettaFile(path, name, dataset)
+    try:
+        return opener(path, dataset) if opener else RosettaFile(path, name, dataset)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _expect_file(path: Path) -> None:
+    if not path.exists():
+        raise UsageError(f"there is no file {path}")
+    if path.is_dir():
+        if path.suffix.lower() not in _FOLDERS:
+            raise UsageError(f"{path} is a folder, expected a file")
+    elif path.stat().st_size == 0:
+        raise UsageError(f"{path} is empty: copy it again")
 
 
 def _by_content(path: Path) -> str:

@@ -5,6 +5,8 @@ runs without it, and what it returns is data.
 """
 
 import importlib
+import logging
+import struct
 from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import FileReadError, UsageError
+from streamer.files.hdf5 import hdf5_reason
 from streamer.files.protocol import Chunk, FileInfo
 from streamer.files.units import angstroms, isotropic_angstroms, seconds
 
@@ -36,6 +39,9 @@ names the reader."""
 
 Signal = Mapping[str, Any]
 _SLAB_BYTES = 16 * 2**20
+_READ_WHOLE = ("PantaRhei",)  # its lazy reader maps the archive's member, which is compressed
+_DETECTOR_PIXELS = ("Blockfile", "TVIPS")  # their headers give the camera's own pixels
+_LIBRARY_LOG = logging.getLogger("rsciio")  # what it logs, an error or the line about the file says too
 
 
 class RosettaFile:
@@ -58,11 +64,12 @@ class RosettaFile:
 
     def __init__(self, path: Path, reader: str, dataset: str = "") -> None:
         name, read = _reader(reader)
+        _LIBRARY_LOG.setLevel(logging.CRITICAL)
         try:
-            signals: Sequence[Signal] = read(str(path), lazy=True)
+            signals: Sequence[Signal] = read(str(path), lazy=name not in _READ_WHOLE)
         except Exception as error:  # readers of damaged files raise whatever they stumble over
-            raise UsageError(f"cannot read {path} as {name}: {type(error).__name__}: {error}") from error
-        signal = _chosen(path, _image_stacks([_time_first(signal) for signal in signals]), dataset)
+            raise UsageError(f"cannot read {path} as {name}: {_reason(error)}") from error
+        signal = _chosen(path, _image_stacks([_frames_first(signal) for signal in signals]), dataset)
         height, width = signal["data"].shape[-2:]
         self._frames = signal["data"].reshape(-1, height, width)
         self._at_once = max(1, _SLAB_BYTES // (height * width * self._frames.dtype.itemsize))
@@ -102,6 +109,15 @@ class RosettaFile:
         self._slab = (0, self._frames)
 
 
+def _reason(error: Exception) -> str:
+    """Return in plain words why a file could not be read, where that is known."""
+    if isinstance(error, (EOFError, struct.error)):
+        return f"the file is truncated or damaged ({error})"
+    text = f"{type(error).__name__}: {error}"
+    plain = hdf5_reason(str(error)) if isinstance(error, OSError) else str(error)
+    return text if plain == str(error) else plain
+
+
 def _is_lazy(frames: Any) -> bool:
     return hasattr(frames, "compute")
 
@@ -127,17 +143,35 @@ def _reader(reader: str) -> tuple[str, Any]:
         raise UsageError(f"{plugin['name']} files also need {error.name}, which is not installed") from error
 
 
-def _time_first(signal: Signal) -> Signal:
-    """Return the signal with its axes reversed if the last one is a time and the first is not.
+def _frames_first(signal: Signal) -> Signal:
+    """Return the signal with its axes in the order frame, y, x, where their units or names say another.
 
-    Files of NCEM's EMD kind come with either order; the units of their axes tell.
+    Files of NCEM's EMD kind come with any order. rosettasciio reverses what is stored, as HyperSpy writes it;
+    openNCEM means the order that is stored, and calls axes that nobody has named dim1, dim2 and dim3.
     """
     axes = _axes(signal)
-    times = [seconds(1.0, axis.get("units")) is not None for axis in axes]
-    if len(axes) < 3 or times[0] or not times[-1]:
+    names = [str(axis.get("name")).lower() for axis in axes]
+    order = list(range(len(axes)))
+    if as_stored := names == [f"dim{len(axes) - n}" for n in order]:
+        order.reverse()
+    if _counts_frames_last([axes[n] for n in order]):
+        order = [order[-1], *order[:-1]] if as_stored else order[::-1]
+    if [names[n] for n in order[-2:]] == ["x", "y"]:
+        order[-2:] = order[-1], order[-2]
+    if order == sorted(order):
         return signal
-    reversed_axes = [{**axis, "index_in_array": n} for n, axis in enumerate(reversed(axes))]
-    return {**signal, "axes": reversed_axes, "data": signal["data"].transpose()}
+    moved_axes = [{**axes[old], "index_in_array": new} for new, old in enumerate(order)]
+    return {**signal, "axes": moved_axes, "data": signal["data"].transpose(order)}
+
+
+def _counts_frames_last(axes: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the last axis counts frames, and the first does not."""
+    if len(axes) < 3:
+        return False
+    first, last = axes[0], axes[-1]
+    times = [seconds(1.0, axis.get("units")) is not None for axis in (first, last)]
+    in_image = [str(axis.get("name")).lower() in ("x", "y") for axis in (first, last)]
+    return times == [False, True] or (len(axes) == 3 and in_image == [True, False])
 
 
 def _image_stacks(signals: Sequence[Signal]) -> list[Signal]:
@@ -181,7 +215,8 @@ def _title(signal: Signal) -> str:
 def _describe(path: Path, name: str, signal: Signal) -> FileInfo:
     data = signal["data"]
     y, x = _image_axes(signal) or ({}, {})
-    pixel_size_A = isotropic_angstroms(*(angstroms(a.get("scale"), a.get("units")) for a in (y, x)))
+    at_specimen = name not in _DETECTOR_PIXELS
+    sides_A = [angstroms(axis.get("scale"), axis.get("units")) for axis in (y, x)]
     frame_time_s, frame_time_from = _frame_time(signal)
     return FileInfo(
         path=path,
@@ -189,8 +224,8 @@ def _describe(path: Path, name: str, signal: Signal) -> FileInfo:
         n_frames=prod(data.shape[:-2]),
         shape=(data.shape[-2], data.shape[-1]),
         dtype=np.dtype(data.dtype),
-        pixel_size_A=pixel_size_A,
-        pixel_size_from=_axis_text("image axis", x),
+        pixel_size_A=isotropic_angstroms(*sides_A) if at_specimen else None,
+        pixel_size_from=_axis_text("image axis", x) if at_specimen else f"{name} files give the camera's own",
         frame_time_s=frame_time_s,
         frame_time_from=frame_time_from,
     )

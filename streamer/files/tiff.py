@@ -1,7 +1,8 @@
 """TIFF stacks, by ``tifffile``: mapped where the pixels lie in one piece, otherwise one page at a time."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,9 @@ __all__ = ["TiffStack"]
 
 _TIME_LIKE = "TZIQR"  # axes that may count frames: time, depth, and what no one described
 _DM_UNIT_TAGS, _DM_SCALE_TAGS = (65003, 65004), (65009, 65010)  # y, x; as DigitalMicrograph exports them
-_LIBRARY_LOG = logging.getLogger("tifffile")  # it warns of what is an error of ours right after
+_DM_FRAME_UNIT_TAG, _DM_FRAME_SCALE_TAG = 65005, 65011
+_LIBRARY_LOG = logging.getLogger("tifffile")
+_DAMAGE = ("TiffPages", "series")  # in what it logs: the chain of pages is broken, or shorter than announced
 _OME_DEFAULT = {"PhysicalSizeX": "µm", "PhysicalSizeY": "µm", "TimeIncrement": "s"}
 
 
@@ -44,16 +47,17 @@ class TiffStack:
             raise UsageError(
                 "TIFF files need the package tifffile: pip install 'atomstream[formats]'"
             ) from error
-        _LIBRARY_LOG.setLevel(logging.CRITICAL)
         try:
             self._file = tifffile.TiffFile(path)
-        except (OSError, ValueError, tifffile.TiffFileError) as error:
+        except (OSError, ValueError) as error:
             raise UsageError(f"cannot read {path} as TIFF: {error}") from error
         try:
-            self._series = self._file.series[0]
-            _expect_stack(path, self._series)
-            self._mapped = _mapped(path, self._series, self._file.byteorder)
-            self._info = _describe(path, self._file, self._series)
+            with _complaints() as complaints:
+                self._series = _first_series(path, self._file)
+                _expect_stack(path, self._series)
+                self._mapped = _mapped(path, self._series, self._file.byteorder)
+                self._info = _describe(path, self._file, self._series)
+            _expect_undamaged(path, complaints)
         except BaseException:
             self._file.close()
             raise
@@ -87,6 +91,43 @@ class TiffStack:
         """Close the file and let go of the mapping."""
         self._mapped = None
         self._file.close()
+
+
+class _Collector(logging.Handler):
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__(logging.ERROR)
+        self._messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._messages.append(record.getMessage())
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Collect what ``tifffile`` logs as errors, after which it goes on with the pages it has found."""
+    messages: list[str] = []
+    collector = _Collector(messages)
+    _LIBRARY_LOG.setLevel(logging.ERROR)
+    _LIBRARY_LOG.addHandler(collector)
+    try:
+        yield messages
+    finally:
+        _LIBRARY_LOG.removeHandler(collector)
+        _LIBRARY_LOG.setLevel(logging.CRITICAL)
+
+
+def _expect_undamaged(path: Path, complaints: list[str]) -> None:
+    for complaint in complaints:
+        if any(word in complaint for word in _DAMAGE):
+            what = complaint.partition("> ")[2]
+            raise UsageError(f"{path} is truncated or damaged ({what}): copy it again")
+
+
+def _first_series(path: Path, file: Any) -> Any:
+    try:
+        return file.series[0]
+    except Exception as error:  # of a damaged file: whatever it stumbles over
+        raise UsageError(f"cannot read {path} as TIFF: {error}") from error
 
 
 def _expect_stack(path: Path, series: Any) -> None:
@@ -155,7 +196,12 @@ def _frame_time(file: Any) -> tuple[float | None, str]:
     from_imagej = seconds(imagej.get("finterval"), imagej.get("tunit", "s"))
     if from_imagej is not None:
         return from_imagej, "ImageJ finterval"
-    return None, "neither ImageJ nor OME fields give one"
+    from_dm = seconds(
+        *(_dm_tag(file.pages[0].tags, tag) for tag in (_DM_FRAME_SCALE_TAG, _DM_FRAME_UNIT_TAG))
+    )
+    if from_dm is not None:
+        return from_dm, "DigitalMicrograph tags 65005 and 65011"
+    return None, "neither ImageJ, OME nor DigitalMicrograph fields give one"
 
 
 def _ome(file: Any) -> Mapping[str, str]:
@@ -192,7 +238,12 @@ def _inverse(resolution: Any) -> float | None:
 
 def _dm_pixel_size_A(tags: Any) -> float | None:
     sides = [
-        angstroms(tags.valueof(scale), str(tags.valueof(unit)).strip("\x00"))
+        angstroms(_dm_tag(tags, scale), _dm_tag(tags, unit))
         for unit, scale in zip(_DM_UNIT_TAGS, _DM_SCALE_TAGS, strict=True)
     ]
     return isotropic_angstroms(*sides)
+
+
+def _dm_tag(tags: Any, code: int) -> Any:
+    value = tags.valueof(code)
+    return value.strip("\x00") if isinstance(value, str) else value

@@ -286,7 +286,7 @@ def test_a_later_frame_that_is_no_count_ends_the_stream(receiver, tmp_path):
         stream = receiver.messages(replay.address)
         next(stream)
         assert [next(stream).header.frame_id for _ in range(5)] == [0, 1, 2, 3, 4]
-        with pytest.raises(UsageError, match="frame 5 has a pixel of -2 counts"):
+        with pytest.raises(FileReadError, match="frame 5 has a pixel of -2 counts"):
             replay.end()
         stream.close()
 

@@ -27,7 +27,7 @@ CASES = {
         TIME,
     ),
     "ome": (lambda d, f: w.write_ome_tiff(d / "a.ome.tif", f), PIXEL, TIME),
-    "dm tiff": (lambda d, f: w.write_dm_tiff(d / "a.tif", f), PIXEL, None),
+    "dm tiff": (lambda d, f: w.write_dm_tiff(d / "a.tif", f), PIXEL, TIME),
     "npy": (lambda d, f: w.write_npy(d / "a.npy", f), None, None),
     "npy big-endian": (lambda d, f: w.write_npy(d / "a.npy", f.astype(">u2")), None, None),
     "npy fortran": (lambda d, f: w.write_npy(d / "a.npy", np.asfortranarray(f)), None, None),
@@ -38,6 +38,7 @@ CASES = {
     "ser i4": (lambda d, f: w.write_ser(d / "a.ser", f.astype("<i4")), PIXEL, None),
     "ser before 4 GB": (lambda d, f: w.write_ser(d / "a.ser", f, version=0x0210), PIXEL, None),
     "ser diffraction": (lambda d, f: w.write_ser(d / "a.ser", f, step_m=2e7), None, None),
+    "emi": (lambda d, f: w.write_emi(d / "a.emi", f), PIXEL, None),
     "dm3": (lambda d, f: w.write_dm(d / "a.dm3", f, version=3), PIXEL, TIME),
     "dm4": (lambda d, f: w.write_dm(d / "a.dm4", f), PIXEL, TIME),
     "dm4 f4": (lambda d, f: w.write_dm(d / "a.dm4", f.astype("<f4")), PIXEL, TIME),
@@ -47,7 +48,7 @@ CASES = {
     "ncem by rosettasciio": (lambda d, f: w.write_rosetta(d / "a.emd", "emd", f), PIXEL, TIME),
     "hspy": (lambda d, f: w.write_rosetta(d / "a.hspy", "hspy", f), PIXEL, TIME),
     "hspy as hdf5": (lambda d, f: w.write_rosetta(d / "a.hspy", "hspy", f).rename(d / "a.hdf5"), PIXEL, TIME),
-    "tiff by rosettasciio": (lambda d, f: w.write_rosetta(d / "a.tif", "tiff", f), PIXEL, None),
+    "tiff by rosettasciio": (lambda d, f: w.write_rosetta(d / "a.tif", "tiff", f), PIXEL, TIME),
     "dectris": (w.write_dectris_legacy, None, TIME),
 }
 

@@ -112,6 +112,8 @@ def write_dm_tiff(path, frames):
         (65004, "s", 3, "nm", False),
         (65009, "d", 1, PIXEL_SIZE_A / 10, False),
         (65010, "d", 1, PIXEL_SIZE_A / 10, False),
+        (65005, "s", 2, "s", False),
+        (65011, "d", 1, FRAME_TIME_S, False),
     ]
     return write_tiff(path, frames, extratags=tags)
 
@@ -121,19 +123,21 @@ def write_npy(path, frames):
     return path
 
 
-def write_mib(path, frames, interval_s=FRAME_TIME_S):
-    """Merlin: a text header of 384 bytes before each frame, big-endian pixels, the lowest row first."""
+def write_mib(path, frames, interval_s=FRAME_TIME_S, n_chips=1):
+    """Merlin: a text header before each frame, big-endian pixels, the lowest row first."""
+    n_bytes, layout = {1: (384, "   1x1"), 4: (768, "  2x2G")}[n_chips]
     depth = {1: "U08", 2: "U16", 4: "U32"}[frames.dtype.itemsize]
     height, width = frames.shape[1:]
     with path.open("wb") as file:
         for number, frame in enumerate(frames):
             time = f"12:00:{number * interval_s:09.6f}"
             fields = (
-                f"MQ1,{number + 1:06d},00384,01,{width:04d},{height:04d},{depth},   1x1,01,"
+                f"MQ1,{number + 1:06d},{n_bytes:05d},{n_chips:02d},{width:04d},{height:04d},{depth},{layout},"
+                f"{(1 << n_chips) - 1:02X},"
                 f"2026-01-02 {time},0.000555,0,0,0,1.2E+2,5.11E+2,0,0,0,0,0,0,3RX,"
                 f"MQ1A,2026-01-02T{time}000Z,555000ns,12,"
             )
-            file.write(fields.encode().ljust(384, b"\0"))
+            file.write(fields.encode().ljust(n_bytes, b"\0"))
             file.write(frame[::-1].astype(frame.dtype.newbyteorder(">")).tobytes())
     return path
 
@@ -160,6 +164,17 @@ def write_ser(path, frames, step_m=PIXEL_SIZE_A * 1e-10, version=0x0220, n_plann
     table = b"".join(struct.pack(offset, o) for o in [*starts, *fill, *tags, *fill])
     where = struct.pack(offset, first + len(elements)) + struct.pack("<I", 1)
     path.write_bytes(header + where + dimension + elements + table)
+    return path
+
+
+def write_emi(path, frames):
+    """TIA's description of a series beside the series itself: XML somewhere in a file."""
+    write_ser(path.with_name(f"{path.stem}_1.ser"), frames)
+    path.write_bytes(
+        b"\0\1<ObjectInfo><AcquireDate>Mon Mar 28 16:14:37 2011</AcquireDate><ExperimentalDescription><Root>"
+        b"<Data><Label>Mode</Label><Value>TEM uP SA Zoom Image</Value><Unit></Unit></Data></Root>"
+        b"</ExperimentalDescription><AcquireInfo><CameraNamePath>Ceta</CameraNamePath></AcquireInfo></ObjectInfo>"
+    )
     return path
 
 
@@ -217,12 +232,12 @@ def write_ncem(path, frames):
     return path
 
 
-def write_rosetta(path, plugin, frames, **options):
+def write_rosetta(path, plugin, frames, pixel_nm=PIXEL_SIZE_A / 10, **options):
     """By one of rosettasciio's writers."""
     axes = [
         {"name": "t", "scale": FRAME_TIME_S, "units": "s", "navigate": True},
-        {"name": "y", "scale": PIXEL_SIZE_A / 10, "units": "nm", "navigate": False},
-        {"name": "x", "scale": PIXEL_SIZE_A / 10, "units": "nm", "navigate": False},
+        {"name": "y", "scale": pixel_nm, "units": "nm", "navigate": False},
+        {"name": "x", "scale": pixel_nm, "units": "nm", "navigate": False},
     ]
     for index, (axis, size) in enumerate(zip(axes, frames.shape, strict=True)):
         axis |= {"size": size, "offset": 0.0, "index_in_array": index, "_type": "UniformDataAxis"}
@@ -300,15 +315,14 @@ class _DmTags:
         )
 
     def _group_body(self, tags):
-        return b"\1\0" + self._pack(len(tags)) + b"".join(tags)
+        is_named = not tags or tags[0][1:3] != b"\0\0"  # a list's tags have no names and are not sorted
+        return (b"\1\0" if is_named else b"\0\0") + self._pack(len(tags)) + b"".join(tags)
 
     def _data(self, info, packed):
         return b"%%%%" + self._pack(len(info)) + b"".join(self._pack(i) for i in info) + packed
 
     def _tag(self, kind, name, body):
         head = struct.pack(">BH", kind, len(name)) + name.encode()
-        if self._version == 4 and kind == 20:  # the size stands between the flags and the number of tags
-            return head + body[:2] + self._pack(len(body) - 2) + body[2:]
         return head + (self._pack(len(body)) if self._version == 4 else b"") + body
 
     def _pack(self, value):
