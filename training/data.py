@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.preprocess import normalise
-from simulator.dataset import SPLITS
 from simulator.optics import Optics, image_intensity
+from simulator.wave_file import SPLITS
 from simulator.waves import unpack
 
 COLUMN_SIGMA_PX = 2.0

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from simulator.dataset import SPLITS
 from simulator.optics import Optics, image_intensity
 from simulator.support import membrane_distance_A, supported
+from simulator.wave_file import SPLITS
 from simulator.waves import unpack
 from training.data import DrawConfig, draw_optics
 

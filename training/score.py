@@ -22,8 +22,8 @@ from pipeline.backends.quiet_openvino import shared_core
 from pipeline.columns import find_columns
 from pipeline.preprocess import PIXEL_SIZE_A, normalise
 from simulator.accuracy import MATCH_RADIUS_A, match
-from simulator.dataset import SPLITS
 from simulator.optics import Optics
+from simulator.wave_file import SPLITS
 from training.data import DrawConfig, Scene, Store, detect, draw_optics, fixed_dose, load, make_scene
 
 MIN_DISTANCE_PX = MIN_COLUMN_DISTANCE_A / PIXEL_SIZE_A
