@@ -167,6 +167,19 @@ def store(group: h5py.Group, row: Row) -> None:
     group.file.flush()
 
 
+def rows_of(group: h5py.Group, split: str) -> NDArray[np.intp]:
+    """Return the indices of a split that are computed."""
+    return np.flatnonzero((group["split"][:] == SPLITS.index(split)) & group["done"][:])
+
+
+def read_rows(dataset: h5py.Dataset, rows: NDArray[np.intp]) -> NDArray[np.float16]:
+    """Read some rows, one at a time (a selection of many is slow in HDF5)."""
+    values = np.empty((len(rows), *dataset.shape[1:]), np.float16)
+    for place, row in enumerate(rows):
+        values[place] = dataset[row]
+    return values
+
+
 def hash_of(path: Path, contents: Callable[[h5py.File], Iterable[NDArray[Any]]]) -> str:
     """Return the SHA-256 of the configuration and of some arrays: names the data a network was trained on."""
     with h5py.File(path, "r") as file:
