@@ -93,10 +93,10 @@ TITLE = "# Ceria networks beyond what they were trained on"
 SAMPLE = f"""The particles are drawn as the training's, from another seed. Those that are tilted or on carbon
 are the particles of the first row, with the same lens, detector and noise level; those in [111] and [211] are
 others, cut along these axes. Films of amorphous carbon of 2 g/cm³ fill the frame, before or behind
-the particle (`simulator/support.py`). Optics and detectors are drawn as in the training. *Exact*, *within one*,
-*stated probability* and *off* (mean of found less true atoms) are of the true columns that were found,
-*missed* and *false* are shares of all true columns. A *warning* is an unfamiliarity of {WARNS_FROM:g} or more,
-from which on the window's gauge changes ([unfamiliarity](../analysis.md#unfamiliarity))."""
+the particle (`simulator/support.py`). Optics and detectors are drawn as in the training. *Exact*, *within
+one*, *stated probability* and *off* (mean of found less true atoms) are of the true columns that were found,
+*missed* and *false* are shares of all true columns. A *warning* is an unfamiliarity of {WARNS_FROM:g} or
+more, from which on the window's gauge changes ([unfamiliarity](../analysis.md#unfamiliarity))."""
 FIGURE = "![shares against condition](limits.png)"
 READING = """What the truth means here: a column is a row of atoms along the zone axis, at its atoms' mean
 projected place, however far it is tilted. At 4° a column of ten atoms in [110] (34 Å from the first to the
@@ -284,7 +284,7 @@ def plotted(table: Table) -> Figure:
         panel.set_xticks(places, [name.partition(":")[0] for name in table], rotation=35, ha="right")
         panel.set(title=f"{dose:g} e/Å²", ylim=(-2, 102))
     panels[0].set(ylabel="share [%]")
-    panels[0].legend(frameon=False, fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     return figure
 
 
