@@ -1,23 +1,39 @@
 """Where work is done: in this process, by processes of this machine, or by a Dask cluster."""
 
 import logging
-from collections.abc import Callable, Iterator
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, Protocol
 
 from streamer.errors import AtomstreamError, RunError, UsageError
 
-__all__ = ["Pool", "open_pool"]
+__all__ = ["Pool", "open_pool", "open_processes"]
+
+_AHEAD = 4  # calls under way for each worker: one in work, others on their way there and back
 
 
 class Pool(Protocol):
-    """Takes calls of module-level functions; arguments may be what it has returned before."""
+    """Takes calls of module-level functions.
+
+    Attributes
+    ----------
+    n_workers : int
+    n_ahead : int
+        Calls that should be under way at a time, so that no worker waits and few results do.
+    """
 
     n_workers: int
+    n_ahead: int
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Have a call done, and return a place for its result."""
+        """Have a call done, and return a place for its result; `open_pool`'s take places as arguments."""
+
+    def first_done(self, places: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """Wait until at least one call has ended, well or badly; return the ended ones and the others."""
 
     def result(self, place: Any) -> Any:
         """Wait for a result; raises what the call has raised, or RunError if it cannot be had."""
@@ -61,37 +77,91 @@ def open_pool(scheduler: str, workers: int, timeout_s: float) -> Iterator[Pool]:
         yield _Dask(distributed, client)
 
 
+@contextmanager
+def open_processes(workers: int) -> Iterator[Pool]:
+    """Open processes of this machine, without Dask; up to one: this process alone."""
+    if workers <= 1:
+        yield _ThisProcess()
+        return
+    executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield _Processes(executor, workers)
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
 class _ThisProcess:
     """Does each call at once."""
 
-    n_workers = 1
+    n_workers = n_ahead = 1
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         return function(*args)
 
+    def first_done(self, places: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        return list(places), []
+
     def result(self, place: Any) -> Any:
         return place
+
+
+class _Processes:
+    """Hands calls to processes."""
+
+    def __init__(self, executor: ProcessPoolExecutor, workers: int) -> None:
+        self._executor = executor
+        self.n_workers, self.n_ahead = workers, _AHEAD * workers
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> Any:
+        with self._alive():
+            return self._executor.submit(function, *args)
+
+    def first_done(self, places: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        ended = wait(places, return_when=FIRST_COMPLETED).done
+        return _parted(places, ended)
+
+    def result(self, place: Any) -> Any:
+        with self._alive():
+            return place.result()
+
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenProcessPool as error:
+            raise RunError("one of the processes has died: is there memory for so many?") from error
 
 
 class _Dask:
     """Hands calls to a Dask scheduler."""
 
     def __init__(self, distributed: Any, client: Any) -> None:
-        self._client = client
+        self._client, self._wait = client, distributed.wait
         self._lost = (
             distributed.KilledWorker,
             distributed.client.FutureCancelledError,
+            distributed.client.FuturesCancelledError,
             OSError,
             TimeoutError,
         )
         self.n_workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        self.n_ahead = _AHEAD * self.n_workers
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Any:
         return self._client.submit(function, *args, pure=False)
 
+    def first_done(self, places: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        with self._there():
+            return _parted(places, self._wait(places, return_when="FIRST_COMPLETED").done)
+
     def result(self, place: Any) -> Any:
-        try:
+        with self._there():
             return place.result()
+
+    @contextmanager
+    def _there(self) -> Iterator[None]:
+        try:
+            yield
         except AtomstreamError:
             raise
         except ModuleNotFoundError as error:
@@ -100,6 +170,10 @@ class _Dask:
             ) from error
         except self._lost as error:
             raise RunError(f"the cluster has lost the work, and tried it again in vain: {error}") from error
+
+
+def _parted(places: Sequence[Any], ended: set[Any]) -> tuple[list[Any], list[Any]]:
+    return [p for p in places if p in ended], [p for p in places if p not in ended]
 
 
 @contextmanager

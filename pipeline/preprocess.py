@@ -159,8 +159,3 @@ def pad_to_multiple(frames: Array, multiple: int = SIZE_MULTIPLE, xp: ModuleType
     if extra == (0, 0):
         return frames
     return xp.pad(frames, ((0, 0), (0, 0), (0, extra[0]), (0, extra[1])), mode="reflect")
-
-
-def unpad(maps: Array, height: int, width: int) -> Array:
-    """Cut maps (…, H', W') back to the size before :func:`pad_to_multiple`; returns a view."""
-    return maps[..., :height, :width]

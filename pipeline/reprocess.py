@@ -43,7 +43,6 @@ from streamer.result_file import ResultWriter
 __all__ = ["Reprocessed", "configured", "new_path", "reprocess"]
 
 _STRETCH_FRAMES = 32
-_AHEAD = 4  # stretches under way for each worker: one in work, others on their way there and back
 _MOST_SIBLINGS = 1000
 
 
@@ -162,7 +161,7 @@ def _answered(
             both = pool.submit(measure_drift, stretch, state)
             state = pool.submit(_first, both)
             waiting.append((stretch, answers, pool.submit(_second, both)))
-        if len(waiting) >= _AHEAD * pool.n_workers:
+        if len(waiting) >= pool.n_ahead:
             yield _result(pool, *waiting.popleft())
     while waiting:
         yield _result(pool, *waiting.popleft())

@@ -1,7 +1,6 @@
 """Exit waves of many gold particles and of membranes, in one HDF5 file.
 
-As for ceria (``simulator/dataset.py``): particle *i* follows from ``(seed, i)`` alone, the split is decided
-by *i* before anything is computed, an interrupted run goes on where it stopped. Six particles, one of each
+How the file is filled, and what one can rely on: ``simulator/wave_file.py``. Six particles, one of each
 shape, form a group, and whole groups go to training, validation or test. Membranes have a split of their
 own, so that a test picture holds neither a particle nor carbon that training has seen.
 
@@ -24,25 +23,22 @@ path                   shape, type          content
 =====================  ===================  =============================================================
 """
 
-import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import abtem
 import h5py
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
-from tqdm import tqdm
 
+from pipeline.cluster import Pool
+from simulator import wave_file
 from simulator.carbon import CarbonSettings, build_carbon
-from simulator.dataset import compute, identity, require_same_config
 from simulator.gold import LATTICE_CONSTANT_A, SHAPES, build_gold, draw_gold
-from simulator.multislice import ENERGY_EV, MultisliceSettings, exit_waves
+from simulator.multislice import MultisliceSettings, exit_waves
+from simulator.wave_file import Kind, Row, WaveFileConfig, create_waves, describe, split_of
 from simulator.waves import pack
 
 COARSE = 4
@@ -59,16 +55,16 @@ COARSE_ENOUGH = MultisliceSettings(pixels=512, oversampling=1.0, slice_thickness
 
 
 @dataclass(frozen=True, slots=True)
-class GoldDatasetConfig:
-    """What to compute: numbers of particles and membranes, seed, where to, and with how many processes."""
+class GoldDatasetConfig(WaveFileConfig):
+    """A data set of gold, with a number of membranes."""
 
     out: str = "data/gold.h5"
     particles: int = 2400
-    membranes: int = 44
     seed: int = 21
     workers: int = 1
     validation_every: int = 14
     test_every: int = 6
+    membranes: int = 44
     gold: MultisliceSettings = field(default_factory=lambda: FINE)
     carbon: MultisliceSettings = field(default_factory=lambda: COARSE_ENOUGH)
 
@@ -78,21 +74,11 @@ BOXES_PX = (320, 384, 448)
 MARGIN_A = 16.0
 """Vacuum about a particle; with so much, the picture differs from the field's by 0.1 % of its contrast."""
 
-Row = dict[str, Any]
-"""What is stored of one particle or membrane, by dataset."""
 
-
-def generate(config: GoldDatasetConfig) -> Path:
+def generate(config: GoldDatasetConfig, pool: Pool | None = None) -> Path:
     """Compute (or go on computing) the data set of a configuration; returns the file's path."""
-    path = Path(config.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "a") as file:
-        if "done" not in file:
-            create(file, config)
-        require_same_config(file, config)
-        fill(file["carbon"], compute_membrane, config, "membrane")
-        fill(file, compute_particle, config, "particle")
-    return path
+    kinds = {"carbon": Kind(compute_membrane, "membrane"), "/": Kind(compute_particle, "particle")}
+    return wave_file.generate(config, create, kinds, pool)
 
 
 def create(file: h5py.File, config: GoldDatasetConfig) -> None:
@@ -110,23 +96,7 @@ def create(file: h5py.File, config: GoldDatasetConfig) -> None:
     file.create_dataset("class", data=(indices % len(SHAPES)).astype(np.uint8))
     file.create_dataset("split", data=split_of(indices // len(SHAPES), config))
     file.create_dataset("settings", (n,), h5py.string_dtype())
-    file.attrs["pixel_size_A"] = config.gold.pixel_size_A
-    file.attrs["energy_eV"] = ENERGY_EV
-    file.attrs["config"] = identity(config)
-
-
-def create_waves(group: h5py.Group, count: int, shape: tuple[int, ...]) -> None:
-    """Create the datasets of waves and of what is done."""
-    group.create_dataset("waves", (count, *shape), np.float16, chunks=(1, *shape))
-    group.create_dataset("done", data=np.zeros(count, bool))
-
-
-def split_of(groups: NDArray[np.intp], config: GoldDatasetConfig) -> NDArray[np.uint8]:
-    """Return 0, 1 or 2 (training, validation, test) for groups of six particles."""
-    split = np.zeros(len(groups), np.uint8)
-    split[groups % config.validation_every == 1] = 1
-    split[groups % config.test_every == 0] = 2
-    return split
+    describe(file, config, config.gold.pixel_size_A)
 
 
 def membrane_split(count: int) -> NDArray[np.uint8]:
@@ -134,25 +104,8 @@ def membrane_split(count: int) -> NDArray[np.uint8]:
     return np.array([{3: 1, 5: 2, 8: 2}.get(i % 11, 0) for i in range(count)], np.uint8)
 
 
-def fill(
-    group: h5py.Group, one: Callable[[int, GoldDatasetConfig], Row], config: GoldDatasetConfig, unit: str
-) -> None:
-    """Compute what a group lacks; flush each, so that even a kill costs at most the one being written."""
-    done = group["done"][:]
-    missing = [int(i) for i in np.flatnonzero(~done)]
-    with tqdm(total=len(done), initial=int(done.sum()), unit=unit, disable=None) as progress:
-        for row in compute(missing, one, config, config.workers):
-            index = row.pop("index")
-            for name, value in row.items():
-                group[name][index] = value
-            group["done"][index] = True
-            group.file.flush()
-            progress.update()
-
-
 def compute_membrane(index: int, config: GoldDatasetConfig) -> Row:
     """Build one membrane and compute its exit wave."""
-    abtem.config.set({"diagnostics.progress_bar": False})
     drawn = seed_of(config.seed, 1, index)
     thickness_A = float(np.random.default_rng(drawn).uniform(*CARBON_THICKNESS_A))
     atoms = build_carbon(CarbonSettings(config.carbon.field_A, thickness_A, seed=drawn))
@@ -163,7 +116,6 @@ def compute_membrane(index: int, config: GoldDatasetConfig) -> Row:
 
 def compute_particle(index: int, config: GoldDatasetConfig) -> Row:
     """Build one particle and compute its exit wave."""
-    abtem.config.set({"diagnostics.progress_bar": False})
     particle = build_gold(draw_gold(SHAPES[index % len(SHAPES)], seed_of(config.seed, 0, index)))
     positions = particle.atoms.positions
     return {
@@ -201,8 +153,5 @@ def projected_thickness(positions_A: NDArray[np.float64], grid: MultisliceSettin
 
 def content_hash(path: Path) -> str:
     """Return the SHA-256 of configuration, split and truth: names the data a network was trained on."""
-    with h5py.File(path, "r") as file:
-        digest = hashlib.sha256(str(file.attrs["config"]).encode())
-        for name in ("split", "class", "done", "diameter_A", "carbon/split", "carbon/thickness_A"):
-            digest.update(np.ascontiguousarray(file[name][:]).tobytes())
-    return digest.hexdigest()
+    names = ("split", "class", "done", "diameter_A", "carbon/split", "carbon/thickness_A")
+    return wave_file.hash_of(path, lambda file: (file[name][:] for name in names))

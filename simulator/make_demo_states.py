@@ -8,7 +8,6 @@ import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import abtem
 import h5py
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +92,6 @@ def state_rows(state: int, particle: Particle, grid: MultisliceSettings) -> NDAr
 
 def make_states(path: Path = FILE) -> None:
     """Compute all states and write the file."""
-    abtem.config.set({"diagnostics.progress_bar": False})
     settings, grid = demo_settings(), MultisliceSettings(pixels=240)
     lattice = make_lattice(settings)
     kept = inside_particle(lattice.cerium_A, settings)

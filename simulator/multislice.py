@@ -120,7 +120,12 @@ def sigma_A(symbol: str) -> float:
 def one_wave(
     atoms: Atoms, settings: MultisliceSettings, potentials: LobatoParametrization
 ) -> NDArray[np.complex64]:
-    """Run abTEM's multislice for one set of positions; returns the fine grid, axes (y, x)."""
+    """Run abTEM's multislice for one set of positions; returns the fine grid, axes (y, x).
+
+    FFTW's plans are estimated, not measured: which plan is the fastest differs from process to process, and
+    with it the last bits of the wave. A wave takes two thirds longer with it.
+    """
+    abtem.config.set({"diagnostics.progress_bar": False, "fftw.planning_effort": "FFTW_ESTIMATE"})
     gpts = round(settings.pixels * settings.oversampling)
     potential = abtem.Potential(
         atoms, gpts=gpts, slice_thickness=settings.slice_thickness_A, parametrization=potentials

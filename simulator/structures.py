@@ -8,7 +8,7 @@ Frames of reference: z is the beam direction (the zone axis before the tilt), im
 in Å. The lattice constant is 5.411 Å, ceria at room temperature (ICDD PDF 34-0394).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -25,9 +25,23 @@ MAX_COUNT = 12
 ZONE_AXES: dict[str, NDArray[np.float64]] = {
     "110": np.array([[-1, 1, 0], [0, 0, 1], [1, 1, 0]]) / np.sqrt([[2.0], [1.0], [2.0]]),
     "100": np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=float),
+    "111": np.array([[1, -1, 0], [1, 1, -2], [1, 1, 1]]) / np.sqrt([[2.0], [6.0], [3.0]]),
+    "211": np.array([[0, 1, -1], [-1, 1, 1], [2, 1, 1]]) / np.sqrt([[2.0], [3.0], [6.0]]),
 }
-COLUMN_PERIODS_A = {"110": LATTICE_CONSTANT_A / np.sqrt(2.0), "100": LATTICE_CONSTANT_A}
-"""Distance of neighbouring cerium atoms along a column [Å]."""
+COLUMN_PERIODS_A = {
+    "110": LATTICE_CONSTANT_A / np.sqrt(2.0),
+    "100": LATTICE_CONSTANT_A,
+    "111": LATTICE_CONSTANT_A * np.sqrt(3.0),
+    "211": LATTICE_CONSTANT_A * np.sqrt(1.5),
+}
+"""Distance of neighbouring cerium atoms along a column [Å]: the shortest lattice vector along the axis."""
+COLUMN_STEPS_A: dict[str, tuple[float, float]] = {
+    "110": (COLUMN_PERIODS_A["110"] / 2, LATTICE_CONSTANT_A / 2),
+    "100": (LATTICE_CONSTANT_A / 2, LATTICE_CONSTANT_A / 2),
+    "111": (COLUMN_PERIODS_A["110"] / 2, LATTICE_CONSTANT_A / float(np.sqrt(24.0))),
+    "211": (COLUMN_PERIODS_A["110"] / 2, LATTICE_CONSTANT_A / float(np.sqrt(3.0))),
+}
+"""Grid (x, y) that every projected cerium site lies on [Å]."""
 
 CE_NEIGHBOUR_A = 1.15 * LATTICE_CONSTANT_A / np.sqrt(2.0)
 CE_O_BOND_A = 1.15 * LATTICE_CONSTANT_A * np.sqrt(3.0) / 4.0
@@ -92,8 +106,10 @@ def face_normals() -> NDArray[np.float64]:
     return np.asarray(normals / np.linalg.norm(normals, axis=1, keepdims=True))
 
 
-def draw_settings(seed: int, max_radius_A: float = 24.0, max_tilt_deg: float = 1.0) -> ParticleSettings:
-    """Draw a varied particle from a seed.
+def draw_settings(
+    seed: int, max_radius_A: float = 24.0, max_tilt_deg: float = 1.0, zone_axis: str | None = None
+) -> ParticleSettings:
+    """Draw a varied particle from a seed, of the training data's zone axes or of the one asked for.
 
     The ratios of the face distances scatter around the relative surface energies 1 : 1.6 : 1.4 of {111},
     {100} and {110} (order of the stabilities: Nolan et al., Surf. Sci. 576 (2005) 217), widely enough that
@@ -102,7 +118,8 @@ def draw_settings(seed: int, max_radius_A: float = 24.0, max_tilt_deg: float = 1
     tried before, leave nothing in the picture to count from: focus and thickness are then told apart badly.)
     """
     rng = np.random.default_rng(seed)
-    zone_axis = str(rng.choice(["110", "100"], p=[0.6, 0.4]))
+    drawn_axis = str(rng.choice(["110", "100"], p=[0.6, 0.4]))
+    zone_axis = zone_axis or drawn_axis
     period = COLUMN_PERIODS_A[zone_axis]
     radius = rng.uniform(9.0, max_radius_A)
     energies = np.repeat([1.0, 1.6, 1.4], [8, 6, 12]) * np.repeat(rng.uniform(0.6, 1.0, 3), [8, 6, 12])
@@ -132,6 +149,13 @@ def draw_settings(seed: int, max_radius_A: float = 24.0, max_tilt_deg: float = 1
         rotation_deg=float(rng.uniform(0.0, 360.0)),
         seed=seed,
     )
+
+
+def with_tilt(settings: ParticleSettings, tilt_deg: float) -> ParticleSettings:
+    """Return the same particle tilted by an angle, in the direction in which it is tilted."""
+    azimuth = np.arctan2(settings.tilt_y_deg, settings.tilt_x_deg)
+    x, y = float(tilt_deg * np.cos(azimuth)), float(tilt_deg * np.sin(azimuth))
+    return replace(settings, tilt_x_deg=x, tilt_y_deg=y)
 
 
 def build_particle(settings: ParticleSettings) -> Particle:
@@ -270,8 +294,8 @@ def count_columns(
 
 
 def column_ids(lattice_A: NDArray[np.float64], settings: ParticleSettings) -> NDArray[np.int64]:
-    """Return an id for each atom's column: its projected site in half repeats of the lattice."""
-    step_x_A = COLUMN_PERIODS_A["110"] / 2 if settings.zone_axis == "110" else LATTICE_CONSTANT_A / 2
+    """Return an id for each atom's column: its projected site on the axis' grid."""
+    step_x_A, step_y_A = COLUMN_STEPS_A[settings.zone_axis]
     nx = np.rint((lattice_A[:, 0] + settings.centre_A[0]) / step_x_A).astype(np.int64)
-    ny = np.rint((lattice_A[:, 1] + settings.centre_A[1]) / (LATTICE_CONSTANT_A / 2)).astype(np.int64)
+    ny = np.rint((lattice_A[:, 1] + settings.centre_A[1]) / step_y_A).astype(np.int64)
     return (ny + 500) * 1000 + nx + 500

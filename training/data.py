@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.preprocess import normalise
-from simulator.dataset import SPLITS
 from simulator.optics import Optics, image_intensity
+from simulator.wave_file import read_rows, rows_of
 from simulator.waves import unpack
 
 COLUMN_SIGMA_PX = 2.0
@@ -84,12 +84,9 @@ class Batch:
 def load(path: Path, split: str, most: int | None = None) -> Store:
     """Read the finished particles of a split into memory, or the first of them."""
     with h5py.File(path, "r") as file:
-        wanted = (file["split"][:] == SPLITS.index(split)) & file["done"][:]
-        indices = np.flatnonzero(wanted)[:most]
-        waves = np.empty((len(indices), *file["waves"].shape[1:]), np.float16)
-        for row, index in enumerate(indices):
-            waves[row] = file["waves"][index]
-        return Store(waves, file["columns"][:][indices], float(file.attrs["pixel_size_A"]))
+        rows = rows_of(file, split)[:most]
+        columns = file["columns"][:][rows]
+        return Store(read_rows(file["waves"], rows), columns, float(file.attrs["pixel_size_A"]))
 
 
 def uniform(bounds: tuple[float, float], n: int, rng: np.random.Generator) -> Tensor:
@@ -216,18 +213,29 @@ def detect(scene: Scene, config: DrawConfig, rng: np.random.Generator) -> tuple[
 def exposed(intensity: Tensor, detectors: Detectors) -> Tensor:
     """Take one frame [electrons] of each noise-free image (n, h, w) with its detector."""
     generator = torch.Generator().manual_seed(detectors.seed)
+    return read_out(collected(intensity, detectors, generator), detectors, generator)
+
+
+def collected(intensity: Tensor, detectors: Detectors, generator: torch.Generator) -> Tensor:
+    """Return the signal [electrons] that images (…, h, w) leave in detectors (…, 1, 1), before it is read."""
     counts = torch.poisson(intensity * detectors.electrons, generator)
-    noise = torch.randn((3, *counts.shape), generator=generator)
-    signal = (counts + detectors.gain_spread * counts.sqrt() * noise[0]).clamp_min(0.0)
-    signal = spread(signal, detectors.point_spread) * (1.0 + detectors.fixed_pattern * noise[1])
-    return signal + detectors.read_noise_e * noise[2]
+    scatter = torch.randn(counts.shape, generator=generator)
+    signal = (counts + detectors.gain_spread * counts.sqrt() * scatter).clamp_min(0.0)
+    return spread(signal, detectors.point_spread)
+
+
+def read_out(signal: Tensor, detectors: Detectors, generator: torch.Generator) -> Tensor:
+    """Read signals (…, h, w): each detector (…, 1, 1) has one fixed pattern, and each frame its own noise."""
+    pattern = (*detectors.electrons.shape[:-2], *signal.shape[-2:])
+    gains = 1.0 + detectors.fixed_pattern * torch.randn(pattern, generator=generator)
+    return signal * gains + detectors.read_noise_e * torch.randn(signal.shape, generator=generator)
 
 
 def spread(images: Tensor, share: Tensor) -> Tensor:
-    """Spread images (N, h, w) to the neighbours along both axes by shares (N, 1, 1); see the detector."""
-    padded = F.pad(images[:, None], (1, 1, 1, 1), mode="reflect")[:, 0]
-    rows = (1 - 2 * share) * padded[:, 1:-1] + share * (padded[:, :-2] + padded[:, 2:])
-    return (1 - 2 * share) * rows[:, :, 1:-1] + share * (rows[:, :, :-2] + rows[:, :, 2:])
+    """Spread images (…, h, w) to the neighbours along both axes by shares (…, 1, 1); see the detector."""
+    padded = F.pad(images, (1, 1, 1, 1), mode="reflect")
+    rows = (1 - 2 * share) * padded[..., 1:-1, :] + share * (padded[..., :-2, :] + padded[..., 2:, :])
+    return (1 - 2 * share) * rows[..., 1:-1] + share * (rows[..., :-2] + rows[..., 2:])
 
 
 def make_batch(scene: Scene, config: DrawConfig, rng: np.random.Generator) -> Batch:

@@ -243,7 +243,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         "# Ceria networks on held-out particles\n",
         f"{report['particles']} particles of the {report['split']} split, one frame of {size} × {size} px "
         "each; optics, detector and noise drawn from the ranges in `training/data.py`. Written by "
-        "`python -m training.evaluate`.\n",
+        "`python -m training.evaluate`. Further tilts, carbon and other zone axes: [limits](limits.md).\n",
         table("By dose [e/Å²]", list(report["by_dose"].items())),
         f"Pure vacuum, columns found in {vacuum['frames']} frames with drawn detectors: "
         + ", ".join(f"{n} at {dose} e/Å²" for dose, n in vacuum["columns"].items())

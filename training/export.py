@@ -22,11 +22,12 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from pipeline.particle_networks import PATCH_PX
 from pipeline.preprocess import PIXEL_SIZE_A
 from simulator.gold import SHAPES
 from training.checkpoint import Checkpoint, load_checkpoint
 from training.gold_data import PEDESTAL_PER_A
-from training.gold_pools import BINNING, PATCH_PX
+from training.gold_pools import BINNING
 from training.model import CLASSES, HeightNet, Network, ShapeNet, make_model
 
 OPSET = 18

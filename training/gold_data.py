@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from simulator.dataset import SPLITS
 from simulator.optics import Optics, image_intensity
 from simulator.support import membrane_distance_A, supported
+from simulator.wave_file import read_rows, rows_of
 from simulator.waves import unpack
+from training import data
 from training.data import DrawConfig, draw_optics
 
 BEST = Optics(overfocus_A=51.0, cs_A=-1.0e5, focal_spread_A=20.0, convergence_mrad=0.05)
@@ -87,8 +88,8 @@ class Picture:
 def load_gold(path: Path, split: str) -> GoldStore:
     """Read the finished particles and membranes of a split into memory."""
     with h5py.File(path, "r") as file:
-        rows = finished(file, split)
-        membranes = finished(file["carbon"], split)
+        rows = rows_of(file, split)
+        membranes = rows_of(file["carbon"], split)
         return GoldStore(
             waves=read_rows(file["waves"], rows)[:, 0],
             thickness_A=read_rows(file["thickness_A"], rows),
@@ -100,19 +101,6 @@ def load_gold(path: Path, split: str) -> GoldStore:
             carbon_A=file["carbon/thickness_A"][:][membranes],
             pixel_size_A=float(file.attrs["pixel_size_A"]),
         )
-
-
-def finished(group: h5py.Group, split: str) -> NDArray[np.intp]:
-    """Return the indices of a split that are computed."""
-    return np.flatnonzero((group["split"][:] == SPLITS.index(split)) & group["done"][:])
-
-
-def read_rows(dataset: h5py.Dataset, rows: NDArray[np.intp]) -> NDArray[np.float16]:
-    """Read some rows, one at a time (a selection of many is slow in HDF5)."""
-    values = np.empty((len(rows), *dataset.shape[1:]), np.float16)
-    for place, row in enumerate(rows):
-        values[place] = dataset[row]
-    return values
 
 
 def sheared(wave: Tensor, factor: float, along: int) -> Tensor:
@@ -181,5 +169,4 @@ def make_picture(
 
 def fixed_dose(draw: GoldDraw, dose_e_per_A2: float) -> GoldDraw:
     """Return the ranges with one dose and a particle in every picture."""
-    dose = (dose_e_per_A2, dose_e_per_A2 * (1 + 1e-9))
-    return replace(draw, lens=replace(draw.lens, dose_e_per_A2=dose), empty_share=0.0)
+    return replace(draw, lens=data.fixed_dose(draw.lens, dose_e_per_A2), empty_share=0.0)

@@ -16,18 +16,17 @@ from scipy.ndimage import center_of_mass
 from torch import Tensor
 
 from pipeline.backends.quiet_openvino import shared_core
+from pipeline.patches import cut_patches
 from pipeline.preprocess import normalise
 from simulator.gold import SHAPES
 from training.data import Scene, detect
 from training.drawn_particles import drawn_patch
 from training.gold_data import GoldDraw, GoldStore, Picture, make_picture
 
-PATCH_PX = 128
-"""Side of a patch [px]."""
 BINNING = 4
 """A pixel of a patch is the mean of so many squared of the restored picture."""
-CENTRE_SIGMA_PX = 2.0
-"""How far a found particle's centre is off the true one, along each axis [px of the patch]."""
+CENTRE_SIGMA_PX = 8.0
+"""How far a found particle's centre is off the true one, along each axis [px of the picture]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,19 +158,23 @@ def shape_patch(
     """Expose and restore a picture; returns the patch about its particle and the restored picture."""
     frames, _ = exposed(picture.intensity[None], draw, rng)
     restored = restore(frames)[0]
-    centre = np.array(center_of_mass(picture.thickness_A.numpy())) / BINNING
-    return torch.from_numpy(cut(restored, centre + rng.normal(0.0, CENTRE_SIGMA_PX, 2))), restored
+    return torch.from_numpy(patch_about(restored, centre_of(picture.thickness_A.numpy()), rng)), restored
 
 
-def cut(restored: NDArray[np.float32], centre_px: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Cut a patch (128, 128) about a place [its px] out of a restored picture (H, W); beyond, all is 1."""
-    height, width = (side // BINNING for side in restored.shape)
-    binned = (
-        restored[: height * BINNING, : width * BINNING].reshape(height, BINNING, width, BINNING).mean((1, 3))
-    )
-    around = np.pad(binned, PATCH_PX, constant_values=1.0)
-    top, left = np.rint(centre_px).astype(int) + PATCH_PX - PATCH_PX // 2
-    return np.asarray(around[top : top + PATCH_PX, left : left + PATCH_PX], dtype=np.float32)
+def centre_of(thickness_A: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the centre (y, x) of a particle [px of the picture]."""
+    return np.array(center_of_mass(thickness_A))
+
+
+def patch_about(
+    restored: NDArray[np.float32], centre_px: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Cut the patch (128, 128) about a particle, whose centre (y, x) is found as badly as live.
+
+    As the live program cuts it (`pipeline.patches.cut_patches`).
+    """
+    y, x = (centre_px + rng.normal(0.0, CENTRE_SIGMA_PX, 2))[:, None]
+    return np.asarray(cut_patches(restored, y, x, BINNING)[0, 0], dtype=np.float32)
 
 
 def restorer(path: Path, threads: int) -> Restorer:

@@ -17,7 +17,8 @@ from tqdm import tqdm
 from pipeline.backends.quiet_openvino import shared_core
 from simulator.gold import GoldSettings, axis_distance_deg
 from training.gold_data import PEDESTAL_PER_A, GoldDraw, GoldStore, Picture, fixed_dose, make_picture
-from training.gold_pools import CENTRE_SIGMA_PX, Restorer, cut, exposed
+from training.gold_pools import Restorer, centre_of, exposed, patch_about
+from training.score import psnr
 
 SMOOTH_PX = 10.0
 """Smoothing before a particle's outline or thickness is read off, 2 Å, more than a fringe."""
@@ -102,8 +103,7 @@ def judged(
     frames, counts = exposed(picture.intensity[None], draw, rng)
     restored, noisy = restore(frames)[0], counts[0] / counts[0].mean()
     thickness, target = picture.thickness_A.numpy(), picture.target.numpy()
-    centre = centre_of(thickness) + rng.normal(0.0, CENTRE_SIGMA_PX, 2)
-    probabilities = classify(cut(restored, centre))
+    probabilities = classify(patch_about(restored, centre_of(thickness), rng))
     inside = thickness > OUTLINE_A
     smooth = (gaussian_filter(restored, SMOOTH_PX) - 1.0) / PEDESTAL_PER_A
     optics = picture.optics
@@ -119,8 +119,8 @@ def judged(
         float(optics.focal_spread_A) / 10,
         float(optics.cs_A) / 1e4,
         axis_distance_deg(settings_of(store, picture.row)),
-        psnr_dB(noisy, target),
-        psnr_dB(restored, target),
+        psnr(noisy, target),
+        psnr(restored, target),
         contrast(noisy, inside),
         contrast(restored, inside),
         overlap(smooth > OUTLINE_A, inside),
@@ -128,22 +128,10 @@ def judged(
     )
 
 
-def centre_of(thickness_A: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the centre (y, x) of a particle [px of the patches]."""
-    weights = thickness_A / thickness_A.sum()
-    places = np.arange(len(thickness_A)) / 4.0
-    return np.array([(weights.sum(1) * places).sum(), (weights.sum(0) * places).sum()])
-
-
 def settings_of(store: GoldStore, row: int) -> GoldSettings:
     """Return a particle's settings."""
     values = json.loads(store.settings[row])
     return GoldSettings(**{**values, "rotation": tuple(values["rotation"])})
-
-
-def psnr_dB(image: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    """Return the peak signal to noise ratio [dB]; the peak is the true image's maximum."""
-    return float(10 * np.log10(truth.max() ** 2 / ((image - truth) ** 2).mean()))
 
 
 def contrast(image: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:

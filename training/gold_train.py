@@ -26,7 +26,7 @@ from training.gold_pools import (
 )
 from training.model import DenoiseNet, ModelConfig, Network, ShapeNet
 from training.train import TrainConfig, Verdict, denoise_loss, outputs_of
-from training.validate import fitted_temperature
+from training.validate import fitted_temperature, psnr_dB
 
 DOSES_E_PER_A2 = (300.0, 1000.0, 3000.0)
 PICTURES = 12
@@ -114,13 +114,6 @@ def make_restorations(store: GoldStore, draw: GoldDraw, seed: int = 7) -> dict[f
         return Restoration(torch.from_numpy(frames), target[:, None])
 
     return {dose: at(dose) for dose in DOSES_E_PER_A2}
-
-
-def psnr_dB(network: DenoiseNet, batch: Restoration) -> float:
-    """Return the mean peak signal to noise ratio; the peak is each target's maximum."""
-    with torch.no_grad():
-        error = (outputs_of(network, batch.frames, "f32").float() - batch.clean).square().mean((1, 2, 3))
-    return float((10 * torch.log10(batch.clean.amax((1, 2, 3)) ** 2 / error)).mean())
 
 
 class ShapeCourse:

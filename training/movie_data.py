@@ -24,9 +24,10 @@ from training.data import (
     Detectors,
     DrawConfig,
     Pool,
-    Scene,
+    collected,
     draw_detectors,
     random_corner,
+    read_out,
     spread,
     turned,
     uniform,
@@ -158,42 +159,44 @@ def blobs(size: int, rng: np.random.Generator) -> Tensor:
     """Return a mask (size, size) of one to six soft discs of 1 to 5 Å, or of ones in one case of ten."""
     if rng.random() < 0.1:
         return torch.ones(size, size)
-    grid = torch.arange(size, dtype=torch.float32)
     mask = torch.zeros(size, size)
     for _ in range(int(rng.integers(1, 7))):
         y, x = (float(c) for c in rng.uniform(MARGIN_PX, size - MARGIN_PX, 2))
-        radius = float(rng.uniform(5.0, 25.0))
-        distance = torch.sqrt((grid[:, None] - y) ** 2 + (grid - x) ** 2)
-        mask = torch.maximum(mask, torch.sigmoid((radius - distance) / 1.5))
+        mask = torch.maximum(mask, soft_disc((size, size), (y, x), float(rng.uniform(5.0, 25.0))))
     return mask
 
 
 def filmed(clean: Tensor, draw: MovieDraw, rng: np.random.Generator) -> MovieBatch:
     """Film noise-free movies (n, 5, h, w), each with one dose and detector, on which signal lingers."""
     detectors = draw_detectors(len(clean), draw.lens, rng)
-    integrating = (detectors.read_noise_e > 0).float()
-    lag = integrating * uniform(draw.lag, len(clean), rng)
-    frames = film(clean, detectors, lag)
+    frames = film(clean, detectors, draw_lag(detectors, draw.lag, rng))
     middle = spread(clean[:, MIDDLE], detectors.point_spread)
     return MovieBatch(torch.from_numpy(movie_input(frames.numpy())), middle[:, None])
+
+
+def draw_lag(detectors: Detectors, lag: tuple[float, float], rng: np.random.Generator) -> Tensor:
+    """Draw the share of a frame's signal that stays for the next one; 0 where the detector counts."""
+    return (detectors.read_noise_e > 0).float() * uniform(lag, len(detectors.electrons), rng)
 
 
 def film(clean: Tensor, detectors: Detectors, lag: Tensor) -> Tensor:
     """Take the frames [electrons] of movies (n, T, h, w); the specimen stood still before the first."""
     generator = torch.Generator().manual_seed(detectors.seed)
-    n, count, height, width = clean.shape
+    of_movies = along_time(detectors)
     before = torch.cat([clean[:, :1], clean], dim=1)  # (n, T + 1, h, w)
-    electrons = torch.poisson(before * detectors.electrons[:, None], generator)
-    scatter = torch.randn(electrons.shape, generator=generator)
-    signal = (electrons + detectors.gain_spread[:, None] * electrons.sqrt() * scatter).clamp_min(0.0)
-    share = detectors.point_spread.repeat_interleave(count + 1, 0)
-    signal = spread(signal.flatten(0, 1), share).view(n, count + 1, height, width)
+    signal = collected(before, of_movies, generator)
     held = (1.0 - lag[:, None]) * signal[:, 1:] + lag[:, None] * signal[:, :-1]
-    gains = 1.0 + detectors.fixed_pattern * torch.randn((n, height, width), generator=generator)
-    read = detectors.read_noise_e[:, None] * torch.randn(held.shape, generator=generator)
-    return held * gains[:, None] + read
+    return read_out(held, of_movies, generator)
 
 
-def still_scene(scene: Scene) -> Tensor:
-    """Return movies (N, 5, h, w) in which nothing moves."""
-    return scene.intensity[:, None].expand(-1, FRAMES, -1, -1)
+def along_time(detectors: Detectors) -> Detectors:
+    """Return the detectors (n, 1, 1) with an axis for the frames, (n, 1, 1, 1)."""
+    tensors = {name: getattr(detectors, name) for name in Detectors.__slots__ if name != "seed"}
+    return replace(detectors, **{name: tensor[:, None] for name, tensor in tensors.items()})
+
+
+def soft_disc(shape: tuple[int, ...], centre: tuple[float, float], radius: float) -> Tensor:
+    """Return a disc, 1 inside and 0 outside, with an edge of some pixels."""
+    rows, columns = (torch.arange(side, dtype=torch.float32) for side in shape)
+    distance = torch.sqrt((rows[:, None] - centre[0]) ** 2 + (columns - centre[1]) ** 2)
+    return torch.sigmoid((radius - distance) / 1.5)

@@ -17,13 +17,12 @@ from torch import Tensor
 from pipeline.backends.quiet_openvino import shared_core
 from pipeline.preprocess import normalise
 from training.data import DrawConfig, draw_detectors, spread
-from training.movie_data import FRAMES, MIDDLE, film, movie_input, shifted
+from training.movie_data import FRAMES, MIDDLE, MovieDraw, draw_lag, film, movie_input, shifted, soft_disc
 from training.score import Networks, psnr
 
 KINDS = ("still", "drifting", "changing")
 RESIDUAL_PX = 0.5
 RADIUS_PX = (5.0, 15.0)
-LAG = (0.0, 0.4)
 
 Frames = NDArray[np.float32]
 
@@ -60,9 +59,7 @@ def disc_about(count: Tensor, rng: np.random.Generator) -> Tensor:
     """Return a soft disc (H, W) about a random column."""
     marked = np.flatnonzero(count.numpy())
     y, x = divmod(int(marked[rng.integers(len(marked))]), count.shape[1])
-    rows, columns = (torch.arange(side, dtype=torch.float32) for side in count.shape)
-    distance = torch.sqrt((rows[:, None] - y) ** 2 + (columns - x) ** 2)
-    return torch.sigmoid((float(rng.uniform(*RADIUS_PX)) - distance) / 1.5)
+    return soft_disc(count.shape, (y, x), float(rng.uniform(*RADIUS_PX)))
 
 
 def scored_ways(
@@ -70,8 +67,7 @@ def scored_ways(
 ) -> dict[str, float]:
     """Film a movie, and return the PSNR [dB] of its denoised middle frame in each way."""
     detectors = draw_detectors(1, config, rng)
-    lag = (detectors.read_noise_e > 0).float() * float(rng.uniform(*LAG))
-    frames = film(movie.clean[None], detectors, lag)[0].numpy()
+    frames = film(movie.clean[None], detectors, draw_lag(detectors, MovieDraw().lag, rng))[0].numpy()
     target = spread(movie.clean[MIDDLE : MIDDLE + 1], detectors.point_spread)[0].numpy()
     mean = frames.mean(0)
     pictures = {

@@ -21,12 +21,13 @@ from pipeline.networks import Networks
 from pipeline.prepare import prepare
 from pipeline.preprocess import PIXEL_SIZE_A, SIZE_MULTIPLE
 from pipeline.steady import Steadier
-from simulator.dataset import DatasetConfig, build_nonempty, in_field, split_of
+from simulator.dataset import DatasetConfig, build_nonempty, in_field
 from simulator.demo_states import ROW_DTYPE, DemoStates
 from simulator.make_demo_states import next_state
 from simulator.movie import Movie, MovieSettings, Place
 from simulator.multislice import MultisliceSettings, exit_waves
 from simulator.structures import inside_particle, make_lattice, neighbour_pairs, particle_from_sites
+from simulator.wave_file import SPLITS, split_of
 from simulator.waves import resample
 from streamer.link import Task
 from streamer.records import Compression, Frame, FrameHeader, SeriesKey
@@ -59,7 +60,7 @@ def held_out(split: str, count: int) -> list[int]:
     """Return the numbers of the first particles of a split, ``validation`` or ``test``."""
     config = DatasetConfig()
     indices = np.arange(config.particles)
-    wanted = split_of(indices, config) == ("train", "validation", "test").index(split)
+    wanted = split_of(indices, config) == SPLITS.index(split)
     return [int(i) for i in indices[wanted][:count]]
 
 

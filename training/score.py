@@ -22,8 +22,8 @@ from pipeline.backends.quiet_openvino import shared_core
 from pipeline.columns import find_columns
 from pipeline.preprocess import PIXEL_SIZE_A, normalise
 from simulator.accuracy import MATCH_RADIUS_A, match
-from simulator.dataset import SPLITS
 from simulator.optics import Optics
+from simulator.wave_file import rows_of
 from training.data import DrawConfig, Scene, Store, detect, draw_optics, fixed_dose, load, make_scene
 
 MIN_DISTANCE_PX = MIN_COLUMN_DISTANCE_A / PIXEL_SIZE_A
@@ -86,8 +86,7 @@ def open_particles(data: Path, split: str, draw: DrawConfig, rng: np.random.Gene
     """Read the particles of a split and draw a state of the lens for each."""
     store = load(data, split)
     with h5py.File(data, "r") as file:
-        wanted = (file["split"][:] == SPLITS.index(split)) & file["done"][:]
-        settings = [json.loads(text) for text in file["settings"].asstr()[wanted]]
+        settings = [json.loads(text) for text in file["settings"].asstr()[:][rows_of(file, split)]]
     return Particles(store, settings, [draw_optics(1, draw, rng) for _ in settings])
 
 

@@ -1,8 +1,8 @@
 """Simulate: a movie with its truth, as a stream or as a recording; or a multislice data set for training.
 
 The movie shows one ceria particle that gains and loses atoms while it drifts and the focus wanders. The data
-set holds the exit waves and the truth of many different particles; an interrupted one goes on where it
-stopped.
+set holds the exit waves and the truth of many different particles, computed by processes of this machine
+(--workers) or a Dask cluster (--scheduler); an interrupted one goes on where it stopped.
 """
 
 import argparse
@@ -31,7 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data set")
     data.add_argument("--material", choices=("ceria", "gold"), default="ceria", help="default: ceria")
     data.add_argument("--particles", type=int, metavar="N", help="default: 1100 of ceria, 2400 of gold")
-    data.add_argument("--workers", type=int, default=2, metavar="N", help="processes that compute")
+    data.add_argument(
+        "--workers", type=int, metavar="N", help="processes of this machine that compute (default: 2)"
+    )
+    data.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT", help="a Dask scheduler computes")
+    data.add_argument("--timeout-s", type=float, default=10.0, metavar="S", help="wait so long for it")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,20 +48,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _dataset(args: argparse.Namespace) -> int:
+    from pipeline.cluster import open_pool, open_processes
+
+    if args.workers is not None and (args.workers < 0 or args.scheduler):
+        raise UsageError(
+            f"--workers {args.workers}: expected 0 or more, and no --scheduler, which has its own"
+        )
+    workers = 2 if args.workers is None else args.workers
     gold = args.material == "gold"
     dataset = load("simulator.gold_dataset" if gold else "simulator.dataset", "simulate")
     config = (dataset.GoldDatasetConfig if gold else dataset.DatasetConfig)(
-        out=str(args.dataset), seed=args.seed, workers=args.workers
+        out=str(args.dataset), seed=args.seed, workers=workers
     )
     if args.particles is not None:
         config = replace(config, particles=args.particles)
+    opened = open_pool(args.scheduler, 0, args.timeout_s) if args.scheduler else open_processes(workers)
     try:
-        path = dataset.generate(config)
+        with opened as pool:
+            path = dataset.generate(config, pool)
     except ValueError as error:  # the file was made with other settings
         raise UsageError(str(error)) from error
     say(f"{config.particles} particles in {path}")
     if args.json:
-        print_json({"verb": args.verb, "ok": True, "particles": config.particles, "file": str(path)})
+        done = {"particles": config.particles, "file": str(path), "workers": pool.n_workers}
+        print_json({"verb": args.verb, "ok": True, **done})
     return 0
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from simulator.dataset import DatasetConfig, content_hash, generate, split_of
+from simulator.dataset import DatasetConfig, build_nonempty, content_hash, generate
 from simulator.multislice import MultisliceSettings
+from simulator.wave_file import identity, split_of
 
 TINY = DatasetConfig(
     particles=2,
@@ -45,6 +46,31 @@ def test_generates_resumes_and_refuses_another_configuration(tmp_path: Path) -> 
         np.rint(real["y_A"] / 0.2).astype(int), np.rint(real["x_A"] / 0.2).astype(int)
     ]
     assert at_columns.mean() > 10 * scattered(first).mean()
+
+
+def test_files_that_exist_are_gone_on_with() -> None:
+    """What a file's attribute holds since the first data set; another text would refuse all of them."""
+    assert identity(DatasetConfig()) == (
+        '{"multislice": {"oversampling": 1.6666666666666667, "phonons": 0, "pixel_size_A": 0.2, '
+        '"pixels": 288, "slice_thickness_A": 1.4}, "particles": 1100, "seed": 11, "test_every": 20, '
+        '"validation_every": 25}'
+    )
+    assert identity(replace(DatasetConfig(), out="x.h5", workers=9)) == identity(DatasetConfig())
+
+
+def test_the_particles_of_the_shipped_networks_data_are_still_drawn() -> None:
+    """Seed, axis, atoms and cerium atoms of the first particles of ``--seed 11``, as they were trained on."""
+    drawn = [build_nonempty(11, index) for index in (0, 2, 7)]
+    found = [
+        (p.settings.seed, p.settings.zone_axis, len(p.atoms), int(p.columns["count"].sum())) for p in drawn
+    ]
+    assert found == [
+        (1926383459, "110", 1268, 415),
+        (621272063, "100", 3326, 1081),
+        (963745374, "100", 1628, 526),
+    ]
+    assert drawn[1].settings.rotation_deg == pytest.approx(207.20355621046292)
+    assert drawn[1].columns["column_id"].sum() == 113684787
 
 
 def scattered(pairs: np.ndarray) -> np.ndarray:

@@ -9,8 +9,9 @@ import pytest
 from tqdm import tqdm
 
 from simulator.gold import SHAPES
-from simulator.gold_dataset import GoldDatasetConfig, content_hash, generate, membrane_split, split_of
+from simulator.gold_dataset import GoldDatasetConfig, content_hash, generate, membrane_split, seed_of
 from simulator.multislice import MultisliceSettings
+from simulator.wave_file import identity, split_of
 
 TINY = GoldDatasetConfig(
     particles=2,
@@ -48,6 +49,17 @@ def test_generates_resumes_and_refuses_another_configuration(tmp_path: Path) -> 
     changed = np.hypot(first[0, ..., 0].astype(float) - 1, first[0, ..., 1].astype(float))
     assert changed[where_gold].mean() > 20 * changed[thickness.repeat(4, 0).repeat(4, 1) < 0.1].mean()
     assert 0.7 * height < thickness.max() <= 1.2 * height
+
+
+def test_files_that_exist_are_gone_on_with() -> None:
+    assert identity(GoldDatasetConfig()) == (
+        '{"carbon": {"oversampling": 1.0, "phonons": 0, "pixel_size_A": 0.2, "pixels": 512, '
+        '"slice_thickness_A": 3.0}, "gold": {"oversampling": 1.5, "phonons": 0, "pixel_size_A": 0.2, '
+        '"pixels": 512, "slice_thickness_A": 2.0}, "membranes": 44, "particles": 2400, "seed": 21, '
+        '"test_every": 6, "validation_every": 14}'
+    )
+    seeds = [seed_of(21, kind, index) for kind in (0, 1) for index in (0, 1)]
+    assert seeds == [2366939832, 4024773902, 3987980942, 2914294482]
 
 
 def test_whole_groups_of_shapes_go_to_one_split() -> None:

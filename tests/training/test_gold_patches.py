@@ -1,4 +1,4 @@
-"""The shape network sees the same patches in training and live."""
+"""The shape network learns from patches that lie about the particle, as the live program cuts them."""
 
 import numpy as np
 import pytest
@@ -8,19 +8,25 @@ pytest.importorskip("torch", reason="PyTorch is optional at run time")
 from pipeline.particle_networks import PATCH_PX
 from pipeline.patches import cut_patches
 from simulator.gold import LATTICE_CONSTANT_A, SHAPES
-from training import gold_pools
 from training.drawn_particles import drawn_patch, particle_positions_A, projected_density_A
+from training.gold_pools import BINNING, CENTRE_SIGMA_PX, centre_of, patch_about
 
 
-@pytest.mark.parametrize("centre", [(64.0, 64.0), (3.0, 100.0), (127.0, 0.0)])
-def test_patches_of_training_and_of_the_live_program_are_equal(centre: tuple[float, float]) -> None:
-    restored = (1 + 0.1 * np.random.default_rng(4).standard_normal((512, 512))).astype(np.float32)
-    trained_on = gold_pools.cut(restored, np.array(centre))
-    binning = gold_pools.BINNING
-    y, x = ((np.array([c]) + 0.5) * binning - 0.5 for c in centre)
-    live = cut_patches(restored, y, x, binning)
-    assert gold_pools.PATCH_PX == PATCH_PX
-    np.testing.assert_allclose(live[0, 0], trained_on, rtol=1e-6)
+@pytest.mark.parametrize("corner", [(100, 200), (250, 4)])
+def test_a_patch_has_its_particle_where_the_live_program_has_it_but_for_the_finders_error(
+    corner: tuple[int, int],
+) -> None:
+    rows, columns = (slice(start, start + BINNING) for start in corner)
+    picture, thickness = np.ones((512, 512), np.float32), np.zeros((512, 512), np.float32)
+    picture[rows, columns], thickness[rows, columns] = 3.0, 10.0
+    centre = centre_of(thickness)
+    assert centre == pytest.approx(np.array(corner) + (BINNING - 1) / 2)
+    (live,) = cut_patches(picture, centre[:1], centre[1:], BINNING)[:, 0]
+    patches = [patch_about(picture, centre, np.random.default_rng(seed)) for seed in range(400)]
+    places = np.array([np.unravel_index(patch.argmax(), patch.shape) for patch in patches])
+    where = np.array(np.unravel_index(live.argmax(), live.shape))
+    assert places.mean(0) == pytest.approx(where, abs=0.6)
+    assert places.std(0) == pytest.approx([CENTRE_SIGMA_PX / BINNING] * 2, rel=0.25)
 
 
 @pytest.mark.parametrize("label", range(6))

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from tqdm import tqdm
 
 from pipeline.onnx_header import read_onnx_header
+from pipeline.particle_networks import PATCH_PX
 from simulator.gold import SHAPES
 from simulator.gold_dataset import GoldDatasetConfig, create
 from simulator.multislice import MultisliceSettings
@@ -21,7 +22,7 @@ from training import export, gold_evaluate, train
 from training.checkpoint import load_checkpoint
 from training.gold_data import BEST, GoldDraw, GoldStore, load_gold, make_picture, turned_map, turned_wave
 from training.gold_evaluate import GoldEvaluateConfig, balanced_recall, confusion
-from training.gold_pools import PATCH_PX, PatchPool, RestorePool, cut
+from training.gold_pools import PatchPool, RestorePool
 from training.gold_score import ROW_DTYPE, overlap
 from training.gold_train import GoldTrainConfig, RestoreCourse, course_of, shape_config, unsure_threshold
 from training.model import ModelConfig, make_model
@@ -147,15 +148,6 @@ def test_patches_grow_in_number_and_then_replace_the_oldest(store: GoldStore) ->
     assert not torch.equal(pool.patches[0], oldest)
     batch = pool.batch(7, PATCH_PX)
     assert batch.patches.shape == (7, 1, PATCH_PX, PATCH_PX)
-
-
-def test_a_patch_is_the_binned_picture_about_a_place_with_vacuum_beyond() -> None:
-    picture = np.ones((256, 512), np.float32)
-    picture[100:104, 200:204] = 3.0  # pixel (25, 50) of the patch's size
-    patch = cut(picture, np.array([25.0, 50.0]))
-    assert patch.shape == (PATCH_PX, PATCH_PX)
-    assert patch[64, 64] == 3.0
-    assert (patch != 1.0).sum() == 1
 
 
 @pytest.mark.parametrize("task", ["restore", "shapes"])

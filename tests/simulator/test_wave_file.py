@@ -1,0 +1,135 @@
+"""Filling a data set: the same rows from this process, from others and from a Dask cluster, in any order."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from tqdm import tqdm
+
+from pipeline.cli import main
+from pipeline.cluster import open_processes
+from simulator.dataset import DatasetConfig, generate
+from simulator.multislice import MultisliceSettings
+from simulator.wave_file import Row, computed
+from streamer.errors import RunError
+
+ROOT = Path(__file__).parents[2]
+TINY = DatasetConfig(
+    particles=3, workers=1, seed=4, multislice=MultisliceSettings(oversampling=1.0, slice_thickness_A=6.0)
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_monitor_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep progress bars from starting their watching thread, which outlives them."""
+    monkeypatch.setattr(tqdm, "monitor_interval", 0)
+
+
+def contents(path: Path) -> dict[str, Any]:
+    """Return all that a data set holds."""
+    found: dict[str, Any] = {}
+
+    def take(name: str, item: Any) -> None:
+        found[name] = item.asstr()[:].tolist() if name == "settings" else item[:].tobytes()
+
+    with h5py.File(path) as file:
+        file.visititems(take)
+        return {**found, **{name: repr(value) for name, value in file.attrs.items()}}
+
+
+def on_a_cluster(out: Path) -> dict[str, Any]:
+    """Go on with a data set on a Dask cluster, all of it in another process, where Dask's threads stay."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.simulator.on_a_cluster", str(out)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def test_a_cluster_goes_on_with_a_file_and_computes_the_same_to_the_last_bit(tmp_path: Path) -> None:
+    """In another process: FFTW's plans must not depend on what is fast there and then."""
+    here = generate(replace(TINY, out=str(tmp_path / "here.h5")))
+    there = generate(replace(TINY, out=str(tmp_path / "there.h5")))
+    with h5py.File(there, "r+") as file:
+        for index in (0, 2):
+            file["waves"][index], file["columns"][index], file["done"][index] = 0, np.zeros(1), False
+    assert contents(there) != contents(here)
+    answer = on_a_cluster(there)
+    assert contents(there) == contents(here)
+    assert answer["submitted"] == [0, 2]
+    assert answer["raised"] == "no particle"
+    nobody, nonsense = answer["refused"]
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9 within 0.3 s" in nobody[1]
+    assert "expected tcp://HOST:PORT" in nonsense[1]
+    assert [(status, said.count("\n")) for status, said in (nobody, nonsense)] == [(1, 1), (2, 1)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here.h5", "there.h5"]
+
+
+class Backwards:
+    """A pool whose calls end in the opposite order; notes how many were under way."""
+
+    n_workers, n_ahead = 2, 3
+
+    def __init__(self) -> None:
+        self.most = 0
+
+    def submit(self, function: Any, *args: Any) -> Any:
+        return lambda: function(*args)
+
+    def first_done(self, places: list[Any]) -> tuple[list[Any], list[Any]]:
+        self.most = max(self.most, len(places))
+        return places[-1:], places[:-1]
+
+    def result(self, place: Any) -> Any:
+        return place()
+
+
+def numbered(index: int, config: DatasetConfig) -> Row:
+    return {"index": index}
+
+
+def test_few_are_under_way_and_every_one_comes_whatever_the_order() -> None:
+    pool = Backwards()
+    rows = [row["index"] for row in computed(range(10), numbered, TINY, pool)]
+    assert sorted(rows) == list(range(10))
+    assert rows != list(range(10))
+    assert pool.most == 3
+
+
+def fails_at_two(index: int, config: DatasetConfig) -> Row:
+    if index == 2:
+        raise RunError("no particle")
+    return {"index": index}
+
+
+def test_what_a_call_raises_is_raised_and_what_came_before_is_kept() -> None:
+    rows = []
+    with open_processes(1) as pool, pytest.raises(RunError, match="no particle"):
+        rows.extend(row["index"] for row in computed(range(8), fails_at_two, TINY, pool))
+    assert rows == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--scheduler", "tcp://127.0.0.1:9", "--workers", "2"], "and no --scheduler, which has its own"),
+        (["--workers", "-1"], "--workers -1: expected 0 or more"),
+    ],
+)
+def test_wrong_options_are_said_in_one_line(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["simulate", "--dataset", str(tmp_path / "set.h5"), *options]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1, error
