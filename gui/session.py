@@ -16,7 +16,7 @@ from gui.player import Player
 from gui.remote import Remote, control_address
 from gui.resolve import Scene
 from gui.settings import Corners, ViewState
-from streamer.link import RunStatus, View
+from streamer.window_link import RunStatus, View
 
 __all__ = ["LiveSession"]
 

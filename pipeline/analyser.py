@@ -31,10 +31,11 @@ from pipeline.station import Station
 from pipeline.steady import Steadier
 from pipeline.views import make_view
 from pipeline.windows import Windows
-from streamer import link
+from streamer import link, window_link
 from streamer.clock import Clock, RunClock
 from streamer.config import RunConfig
 from streamer.errors import BackendError, DeviceLostError, MessageError, UsageError
+from streamer.message_parts import Buffer
 from streamer.records import AnalyserInfo, FrameFailure, FrameHeader, FrameResult
 from streamer.worker import Control
 
@@ -99,7 +100,7 @@ class Pictures(Protocol):
     def want_picture(self, now_s: float) -> bool:
         """Whether somebody looks and a picture is due; if so, the next is due later."""
 
-    def show(self, view: link.View) -> None:
+    def show(self, view: window_link.View) -> None:
         """Publish a picture, dropped where it is not taken."""
 
 
@@ -209,7 +210,7 @@ class _Analyser:
         """Return counters for the run's summary, and why ingest says the run is over, if it does."""
         return {**self._counts, "network_loads": self._engine.loads, "over": self._station.over}
 
-    def send(self, parts: list[link.Buffer]) -> None:
+    def send(self, parts: list[Buffer]) -> None:
         """Send to ingest; waits while its queue is full, until the run is over."""
         self._station.send(parts, self._control.stopping)
 
@@ -332,6 +333,6 @@ class _Analyser:
         if self._windows.want_picture(self._clock.now()):
             self._windows.show(self._view(frame, result))
 
-    def _view(self, frame: FrameAssembly, result: FrameResult) -> link.View:
+    def _view(self, frame: FrameAssembly, result: FrameResult) -> window_link.View:
         size_px = self._config.view.size_px
         return make_view(frame.prepared, frame.denoised, result, size_px, self._networks.shape_names)

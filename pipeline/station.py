@@ -12,7 +12,8 @@ from streamer.connection import ConnectionWatch
 from streamer.curve import ClientKeys, encrypt_client
 from streamer.errors import MessageError, RunError, SourceUnreachableError
 from streamer.joining import AskTime, Bye, Join, Over, Ping, Refused, Time, decode_from_ingest, encode
-from streamer.link import Buffer, View, encode_view
+from streamer.message_parts import Buffer
+from streamer.window_link import View, encode_view
 
 __all__ = ["RemoteClock", "RemoteWindows", "Station"]
 

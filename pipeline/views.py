@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from pipeline.prepare import PreparedFrame
 from pipeline.preprocess import Array, to_host
-from streamer.link import View, ViewHeader
 from streamer.records import FrameResult
+from streamer.window_link import View, ViewHeader
 
 __all__ = ["ViewClock", "make_view"]
 

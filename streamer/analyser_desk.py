@@ -11,9 +11,9 @@ from streamer.analysers import Analysers, Origin, Peer
 from streamer.clock import RunClock
 from streamer.config import RecordConfig, RunConfig, SourceConfig, ViewConfig, to_toml
 from streamer.joining import PROTOCOL, AskTime, Bye, FromAnalyser, Hello, Join, Refused, Time, Welcome
-from streamer.link import VIEW_TOPIC
 from streamer.notes import Notes
 from streamer.records import AnalyserInfo, AnalyserLost
+from streamer.window_link import VIEW_TOPIC
 
 if TYPE_CHECKING:
     from streamer.handon import HandOn

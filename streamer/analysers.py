@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import zmq
 
 from streamer.joining import Join, Over, Ping, encode
-from streamer.link import Buffer
+from streamer.message_parts import Buffer
 from streamer.records import Policy, SeriesKey
 
 __all__ = ["Analysers", "FrameName", "Origin", "Peer", "set_analyser_options"]

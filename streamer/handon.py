@@ -20,7 +20,7 @@ from streamer.link import encode_task
 from streamer.records import Frame, Policy, SeriesStart
 
 if TYPE_CHECKING:
-    from streamer.link import Buffer
+    from streamer.message_parts import Buffer
 
 __all__ = ["HandOn", "Lost", "Offer"]
 

@@ -15,26 +15,24 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import zmq
 
 from streamer.analyser_desk import AnalyserDesk
-from streamer.analysers import Analysers, Origin, set_analyser_options
+from streamer.analysers import Analysers, Origin
 from streamer.channels import ChannelDesk
 from streamer.clock import RunClock
 from streamer.commands import CommandDesk
 from streamer.config import RunConfig
 from streamer.control import Remote
 from streamer.counters import series_line
-from streamer.curve import Guard
 from streamer.errors import MessageError, RunError
 from streamer.handon import HandOn, Offer
-from streamer.link import VIEW_TOPIC, Answer, decode_result, encode_status
+from streamer.ingest_sockets import IngestSockets
+from streamer.link import Answer, decode_result
 from streamer.notes import Notes
 from streamer.particle_count import ParticleCount
-from streamer.receiver import open_source
 from streamer.recorder import RunContext, SeriesRecorder
 from streamer.records import (
     AnalyserInfo,
@@ -50,9 +48,10 @@ from streamer.series import RunState, SeriesKeeper
 from streamer.sources import Parser, make_parser, parse_source
 from streamer.status import StatusBoard
 from streamer.trigger_desk import TriggerDesk
+from streamer.window_link import VIEW_TOPIC, encode_status
 from streamer.worker import Control
 
-__all__ = ["Ingest", "IngestSockets", "run_ingest"]
+__all__ = ["Ingest", "run_ingest"]
 
 _BURST_MESSAGES = 64
 _BURST_S = 0.1
@@ -60,8 +59,6 @@ _STATUS_INTERVAL_S = 0.5
 _POLL_MS = 20
 _COMMAND_INTERVAL_S = 0.005  # to ask for commands costs microseconds, too many to pay for each frame
 _WRITE_BACK_S = 0.005  # in each round, between two bursts of frames
-_STATUS_QUEUE = 4
-_LINGER_MS = 500
 
 _log = logging.getLogger(__name__)
 
@@ -115,76 +112,6 @@ def run_ingest(
         control.finished(ingest.summary())
         if sockets.receiver.error is not None:
             raise RunError(f"{source}: {sockets.receiver.error}") from sockets.receiver.error
-
-
-class IngestSockets:
-    """The sockets of ingest; a context manager that closes them.
-
-    Attributes
-    ----------
-    receiver : Receiver or BridgedReceiver
-        From the source.
-    inner, outer : zmq.Socket
-        ROUTER to the analysers of this machine, and (or None) to those of others.
-    status, commands : zmq.Socket
-        XPUB to the windows, and DEALER to the supervisor.
-    inner_address, outer_address : str
-        What analysers connect to; the outer one is empty where there is none.
-    """
-
-    def __init__(self, config: RunConfig, view_address: str, remote: Remote) -> None:
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        try:
-            self.receiver = open_source(self._context, config)
-        except BaseException:
-            self._context.destroy(linger=0)
-            raise
-        self._guard: Guard | None = None
-        try:
-            self._open_to_analysers(config)
-        except BaseException:
-            self._close_guard()
-            self._context.destroy(linger=0)
-            raise
-        self.status = self._context.socket(zmq.XPUB)
-        self.status.set(zmq.SNDHWM, _STATUS_QUEUE)
-        self.status.set(zmq.LINGER, _LINGER_MS)
-        if view_address:
-            self.status.connect(view_address)
-        self.commands = self._context.socket(zmq.DEALER)
-        self.commands.set(zmq.LINGER, _LINGER_MS)
-        if remote.commands:
-            self.commands.connect(remote.commands)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.receiver.close()
-        for socket in (self.inner, self.outer, self.status, self.commands):
-            if socket is not None:
-                socket.close()
-        self._close_guard()
-        self._context.term()
-
-    def _open_to_analysers(self, config: RunConfig) -> None:
-        limit, address = config.ingest.message_limit_bytes, config.analysis.remote
-        self.inner: Any = self._context.socket(zmq.ROUTER)
-        self.outer: Any = self._context.socket(zmq.ROUTER) if address else None
-        set_analyser_options(self.inner, limit)
-        self.inner.bind("tcp://127.0.0.1:0")
-        self.inner_address: str = self.inner.getsockopt_string(zmq.LAST_ENDPOINT)
-        self.outer_address = ""
-        if self.outer is not None:
-            set_analyser_options(self.outer, limit)
-            self._guard = Guard(self._context, config.security)
-            self.outer_address = self._guard.bind(self.outer, address)
-
-    def _close_guard(self) -> None:
-        if self._guard is not None:
-            self._guard.close()
 
 
 class Ingest:

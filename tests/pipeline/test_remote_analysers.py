@@ -29,8 +29,8 @@ from streamer.config import AnalysisConfig, SecurityConfig
 from streamer.curve import own_keys
 from streamer.errors import WorkerError
 from streamer.keys import make_key_files
-from streamer.link import VIEW_TOPIC, decode_view
 from streamer.records import FrameStatus
+from streamer.window_link import VIEW_TOPIC, decode_view
 from tests.pipeline.test_supervisor import frames, meanwhile, plan_of, recorded, wait_until
 from tests.pipeline.tiny_networks import MATERIAL, write_networks
 
