@@ -20,7 +20,7 @@ from typing import Any, cast
 import zmq
 
 from streamer.analyser_desk import AnalyserDesk
-from streamer.analysers import Analysers, Origin
+from streamer.analysers import Analysers
 from streamer.channels import ChannelDesk
 from streamer.clock import RunClock
 from streamer.commands import CommandDesk
@@ -28,27 +28,24 @@ from streamer.config import RunConfig
 from streamer.control import Remote
 from streamer.counters import series_line
 from streamer.errors import MessageError, RunError
+from streamer.follower_queue import FollowerQueue
 from streamer.handon import HandOn, Offer
 from streamer.ingest_sockets import IngestSockets
-from streamer.link import Answer, decode_result
 from streamer.notes import Notes
-from streamer.particle_count import ParticleCount
 from streamer.recorder import RunContext, SeriesRecorder
 from streamer.records import (
-    AnalyserInfo,
     Frame,
-    FrameFailure,
-    FrameResult,
     SeriesEnd,
     SeriesStart,
 )
+from streamer.result_desk import ResultDesk
 from streamer.result_paths import ResultFiles, expect_new_file
 from streamer.run_tee import RunTee, open_tee
 from streamer.series import RunState, SeriesKeeper
 from streamer.sources import Parser, make_parser, parse_source
 from streamer.status import StatusBoard
 from streamer.trigger_desk import TriggerDesk
-from streamer.window_link import VIEW_TOPIC, encode_status
+from streamer.window_link import encode_status
 from streamer.worker import Control
 
 __all__ = ["Ingest", "run_ingest"]
@@ -152,15 +149,25 @@ class Ingest:
         self._analysers = Analysers(
             sockets.inner, sockets.outer, config.analysis.policy, config.analysis.queue_frames
         )
-        self._handon: HandOn[SeriesRecorder] = HandOn(self._analysers, config.analysis.policy)
+        queue: FollowerQueue[SeriesRecorder] = FollowerQueue(self._analysers)
+        self._handon = HandOn(self._analysers, config.analysis.policy, queue)
         self._keeper = SeriesKeeper(RunContext(config, clock, notes, files.new), self._handon)
         self._board = StatusBoard(config, clock, notes, control)
-        self._particles = ParticleCount()
         self._channels = ChannelDesk(sockets.status, notes, {c.name: c.unit for c in config.channel})
         self._desk = CommandDesk(sockets.commands, self._keeper, clock, self._channels, records=files.wanted)
         self._triggers = TriggerDesk(config.trigger, clock, sockets.status, sockets.commands)
         self._analyser_desk = AnalyserDesk(
             config, clock, self._analysers, self._handon, self._keeper, notes, sockets.status, inform
+        )
+        self._results = ResultDesk(
+            clock,
+            self._analysers,
+            self._analyser_desk,
+            self._handon,
+            queue,
+            self._keeper,
+            notes,
+            self._triggers,
         )
         self._notes = notes
         self._next_status = self._next_commands = 0.0
@@ -180,6 +187,7 @@ class Ingest:
             if failed is not None and not n_messages and not self._held_back:
                 self._end(failed)
             n_results = self._take_results()
+            self._results.advance()
             self._handon.retry()
             self._name_losses()
             self._tick()
@@ -199,7 +207,8 @@ class Ingest:
 
     def summary(self) -> dict[str, Any]:
         """Return the fields of the run's `RunSummary`."""
-        particles = self._particles.by_shape(self._analyser_desk.shapes)
+        self._board.backend = self._analyser_desk.backend
+        particles = self._results.particles.by_shape(self._analyser_desk.shapes)
         return {**self._board.summary(self._keeper, self._tee).to_dict(), "particles": particles}
 
     def _end(self, failed: Exception) -> None:
@@ -279,39 +288,8 @@ class Ingest:
             received = self._analysers.receive()
             if received is None:
                 return n_taken
-            origin, parts = received
-            if parts[0] == VIEW_TOPIC:
-                self._analyser_desk.pass_on(parts)
-                continue
-            try:
-                self._take_answer(origin, decode_result(parts))
-            except MessageError as error:
-                self._notes.add("bad result", f"an analyser sent what is not a result: {error}")
+            self._results.take(*received)
         return _BURST_MESSAGES
-
-    def _take_answer(self, origin: Origin, answer: Answer) -> None:
-        if not isinstance(answer, FrameResult | FrameFailure):
-            self._analyser_desk.take(origin, answer)
-            self._board.backend = self._analyser_desk.backend
-            if isinstance(answer, AnalyserInfo):
-                self._keeper.answered(self._clock.now())
-            return
-        self._keeper.answered(self._clock.now())
-        name, peer = (answer.key, answer.frame_id), self._analysers.of(origin)
-        again = peer is not None and name in peer.held  # it was given to another meanwhile, who was faster
-        series = self._handon.answered(name, peer)
-        if series is None and (series := self._handon.regained(name)) is not None:
-            series.regain_analysis(answer.frame_id)
-        if series is None and not again:
-            self._notes.add("unexpected result", f"a result of frame {answer.frame_id} was not waited for")
-        if series is None:
-            return
-        if isinstance(answer, FrameResult):
-            series.take_result(answer)
-            self._particles.take(answer)
-            self._triggers.take_result(series, answer)
-        else:
-            series.take_failure(answer)
 
     def _name_losses(self) -> None:
         for frame_id, series, reason in self._handon.losses():
@@ -355,6 +333,7 @@ class Ingest:
 
     def _publish_status(self) -> None:
         try:
+            self._board.backend = self._analyser_desk.backend
             parts = encode_status(self._board.status(self._keeper, self._tee))
             self._sockets.status.send_multipart(cast("list[bytes]", parts), zmq.NOBLOCK)
         except zmq.ZMQError as error:  # save first, show second

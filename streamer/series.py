@@ -336,6 +336,9 @@ class SeriesKeeper:
         if waits and now - max(closing.since, self._last_answer) < wait_s:
             return
         self._give_up_results(closing, wait_s)
+        if self._handon.unanswered(closing.series):  # what has waited for those is followed first
+            self._last_answer = now
+            return
         closing.series.finish(closing.reason, closing.stopped)
         self._closing.remove(closing)
         self._over.add(closing.series)
