@@ -3,11 +3,10 @@
 ::
 
     [sender] ──► ingest ──► analyser(s)          child processes, each a `streamer.worker.Worker`
-                  │ ▲▲ │       │
-                  │ ││ └────► [follower]         of several analysers' results
-                  │ │└─results─┤  │
-                  │ └─results──┼──┤
-      ▲           └──status────┴──┴views──► hub (a thread here) ──► window(s)
+                  │ ▲ │         │
+                  │ │ └───► [follower]           of what several analysers find
+                  │ └─results───┤
+      ▲           └──status─────┴──views──► hub (a thread here) ──► window(s)
       └─requests, replies─► control port (a thread here) ◄──► window(s), scripts
 
 Order: hub; sender (if the run brings its own); ingest, which binds; the follower, if several analysers can
@@ -16,7 +15,8 @@ ingest has ended: by the end of the series, by its own time-outs, or because it 
 
 The recording outlives everything else. An analyser that fails is named and replaced once; when the last one
 has failed, frames go on being recorded and the ledger says why they were not analysed. So is the follower;
-without one, results are recorded unfollowed. A window may crash or be closed. Whatever happens, every process is joined before `supervise` returns or raises.
+without one, results are recorded unfollowed. A window may crash or be closed. Whatever happens, every
+process is joined before `supervise` returns or raises.
 """
 
 import multiprocessing
