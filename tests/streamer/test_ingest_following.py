@@ -1,6 +1,6 @@
-"""Results of several analysers, sorted by ingest and finished by a follower: over real sockets, with stand-ins."""
+"""Results of several analysers, sorted by ingest and finished by a follower: stand-ins on real sockets."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -81,9 +81,8 @@ def sorted_run(
     """Start ingest, a follower and two analysers that have joined."""
     with running(path, analysis, **limits) as (detector, run, analyser):
         follower = analyser(kind=Follower, name="follower-1")
-        wait_until_joined(follower)
         ends = (analyser(name="analyser-1"), analyser(name="analyser-2"))
-        for end in ends:
+        for end in (follower, *ends):
             wait_until_joined(end)
         yield detector, run, analyser, follower, ends
 
@@ -120,7 +119,7 @@ def test_results_are_followed_in_the_order_of_their_frames(tmp_path: Path) -> No
         detector.send(*series_of(range(4), 4))
         tasks = tasks_of(ends, 4)
         answer(tasks, 3, 1)
-        assert not follower.has_one(100)
+        assert not follower.has_one(50)
         answer(tasks, 0)
         assert follower.follow(2) == [0, 1]
         answer(tasks, 2)
@@ -198,10 +197,10 @@ def test_results_that_wait_count_as_handed_on(tmp_path: Path) -> None:
         detector.send(*series_of(range(12), 12))
         tasks = tasks_of(ends, 4)
         answer(tasks, 1, 2, 3)
-        assert not any(end.has_task(100) for end in ends), "four of twelve are out, and none is done"
+        assert not any(end.has_task(50) for end in ends), "four of twelve are out, and none is done"
         answer(tasks, 0)
         follower.has_one()
-        assert not any(end.has_task(100) for end in ends), "nothing is followed yet"
+        assert not any(end.has_task(50) for end in ends), "nothing is followed yet"
         assert follower.follow(4) == [0, 1, 2, 3]
         for first in (4, 8):
             answer(tasks_of(ends, 4), *range(first, first + 4))
@@ -226,7 +225,7 @@ def test_under_latest_a_frame_is_skipped_for_which_results_that_wait_leave_no_ro
 
 def test_what_waits_for_an_analyser_that_hangs_is_followed_in_the_end(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
-    with sorted_run(path, result_timeout_s=0.5) as (detector, run, _, follower, ends):
+    with sorted_run(path, result_timeout_s=0.3) as (detector, run, _, follower, ends):
         detector.send(*series_of(range(3), 3))
         answer(tasks_of(ends, 3), 1, 2)
         assert follower.follow(2) == [1, 2]
@@ -236,7 +235,7 @@ def test_what_waits_for_an_analyser_that_hangs_is_followed_in_the_end(tmp_path: 
 
 def test_a_follower_that_hangs_costs_no_result(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
-    with sorted_run(path, result_timeout_s=0.5) as (detector, run, _, follower, ends):
+    with sorted_run(path, result_timeout_s=0.3) as (detector, run, _, follower, ends):
         detector.send(*series_of(range(3), 3))
         answer(tasks_of(ends, 3), 0, 1, 2)
         assert follower.follow() == [0]
@@ -247,7 +246,6 @@ def test_a_follower_that_hangs_costs_no_result(tmp_path: Path) -> None:
 
 def test_a_follower_with_other_networks_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
-    make: Callable[..., Any]
     with running(path, WAIT) as (detector, run, make):
         make(kind=Follower, name="follower-1", networks={"a.onnx": "cd" * 32})
         end = make(info=AnalyserInfo("openvino", networks=NETWORKS))
