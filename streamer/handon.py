@@ -222,7 +222,7 @@ class HandOn(Generic[Owner]):
     def _has_room(self, handed: _Handed[Owner]) -> bool:
         """Whether the frames that wait to be followed let another one be handed on.
 
-        One that was taken back is always: those after it wait for it.
+        One that was taken back may always go: those after it wait for it.
         """
         n_waiting = len(self._queue)
         if not n_waiting or handed.n_deaths:

@@ -27,6 +27,7 @@ from streamer.records import (
     SeriesKey,
     SeriesStart,
 )
+from streamer.unfollowed import Unfollowed, decode_unfollowed
 from streamer.worker import Control
 
 PATIENCE_S = 20.0
@@ -97,6 +98,13 @@ class AnalyserRun:
         answer = self.answer()
         assert isinstance(answer, FrameResult), answer
         return answer
+
+    def unfollowed(self) -> Unfollowed:
+        """Wait for the next unfollowed result."""
+        while not self.route:
+            self.hear()
+        _, *parts = self._receive(self.ingest)
+        return decode_unfollowed([part.buffer for part in parts])
 
     def failure(self) -> FrameFailure:
         """Wait for the next failure."""
