@@ -150,7 +150,8 @@ def test_a_frame_that_fails_or_is_answered_whole_is_not_waited_for(tmp_path: Pat
 
 def test_the_order_waits_for_whoever_does_a_dead_analysers_frame(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
-    with sorted_run(path) as (detector, run, _, follower, ends):
+    scant = AnalysisConfig(policy=Policy.WAIT, queue_frames=1, analysers=2)  # two frames for each
+    with sorted_run(path, scant) as (detector, run, _, follower, ends):
         detector.send(*series_of(range(4), 4))
         tasks = tasks_of(ends, 4)
         dead = tasks[0][0]
@@ -175,6 +176,7 @@ def test_what_a_dead_follower_had_is_recorded_as_it_is_until_another_comes(tmp_p
         assert follower.next_id() == 1
         follower.report_loss("follower-1 died", "follower-1")
         wait_for_line(path, "follower-1 died: results are recorded without drift and tracks")
+        wait_for_rows(path, "entry/summary/frame_id", 3)
         detector.send(*messages[4:6])
         answer(tasks_of(ends, 2), 3, 4)
         wait_for_rows(path, "entry/summary/frame_id", 5)
