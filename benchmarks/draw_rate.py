@@ -99,7 +99,7 @@ def _run(window: Any, seconds: float) -> tuple[list[float], list[int]]:
 
 def publish(pipe: Connection, case: Case, stop: Event, rate_hz: float) -> None:
     """Publish a few prepared views again and again, each with a new frame id and time."""
-    from streamer.link import View, encode_view
+    from streamer.window_link import View, encode_view
     from tests.gui.publisher import Particle, Publisher, make_status, make_view
 
     particle = Particle(size=case.frame_px)

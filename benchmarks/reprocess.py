@@ -13,18 +13,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import describe_machine, median_of, write_results
-from pipeline.again import Stretch, analyse_stretch, heights_of, measure_drift, networks_of
-from pipeline.answers import Answers
+from pipeline.again import Stretch, analyse_stretch, measure_drift, networks_of
 from pipeline.archive import ArchivedRun, read_run
 from pipeline.cli import main as atomstream
 from pipeline.cluster import open_pool
+from pipeline.following import Following
 from pipeline.reprocess import configured, new_path, reprocess
 from pipeline.steady import Steadier
-from streamer.clock import RunClock
 from streamer.config import RunConfig
 
 WARM_FRAMES = 32
@@ -59,13 +59,13 @@ def costs_ms(run: ArchivedRun, config: RunConfig) -> dict[str, float]:
     stretch = Stretch(str(run.path), run.start, run.frames[:WARM_FRAMES], config)
     analyse_stretch(stretch)
     answers = analyse_stretch(stretch)
-    follower = Answers(config, RunClock.start(), networks_of(config))
+    following = Following(config.analysis, networks_of(config))
 
     def follow() -> None:
         for answer in answers:
             if isinstance(answer, tuple):
                 result, seen = answer
-                follower.follow(result, seen.prepared((0.0, 0.0)), heights_of(result, seen))
+                following.follow(result, replace(seen, drift_px=(0.0, 0.0)))
 
     parts: dict[str, Callable[[], object]] = {
         "networks and columns": lambda: analyse_stretch(stretch),

@@ -21,7 +21,7 @@ import psutil
 import zmq
 
 from benchmarks.demonstration import demonstration
-from streamer.link import STATUS_TOPIC, RunStatus, decode_status
+from streamer.window_link import STATUS_TOPIC, RunStatus, decode_status
 
 __all__ = ["window_cost"]
 

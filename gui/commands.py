@@ -24,7 +24,7 @@ from gui.settings import (
     ViewState,
 )
 from gui.status_text import Alarm
-from streamer.link import View
+from streamer.window_link import View
 
 __all__ = ["Commands"]
 

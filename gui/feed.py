@@ -15,7 +15,9 @@ from gui.particles import sound_particles
 from streamer.connection import ConnectionWatch, set_reconnection
 from streamer.curve import ClientKeys, encrypt_client
 from streamer.errors import MessageError, MessageTooLargeError, UsageError
-from streamer.link import (
+from streamer.stimuli import CHANNELS_TOPIC, Batch, decode_batch
+from streamer.triggers import EVENT_TOPIC, Event, decode_event
+from streamer.window_link import (
     HEARTBEAT_TOPIC,
     STATUS_TOPIC,
     VIEW_TOPIC,
@@ -25,8 +27,6 @@ from streamer.link import (
     decode_status,
     decode_view,
 )
-from streamer.stimuli import CHANNELS_TOPIC, Batch, decode_batch
-from streamer.triggers import EVENT_TOPIC, Event, decode_event
 
 __all__ = ["Arrivals", "Feed"]
 

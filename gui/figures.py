@@ -9,7 +9,7 @@ from gui.format import NOTHING, number_text, value_text
 from gui.particles import mean_size_nm
 from gui.settings import CountsFrom, Settings
 from gui.status_text import HIGH_UNFAMILIARITY, Severity
-from streamer.link import View
+from streamer.window_link import View
 
 __all__ = ["Headline", "headline_of"]
 

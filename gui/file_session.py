@@ -14,8 +14,8 @@ from gui.remote import Remote
 from gui.resolve import Scene
 from gui.settings import Corners, ViewState
 from gui.status_text import CRASHED
-from streamer.link import RunStatus, View
 from streamer.result_tables import FileState, count, file_state
+from streamer.window_link import RunStatus, View
 
 __all__ = ["FileSession"]
 

@@ -11,7 +11,7 @@ from gui.counting import any_fused, fused_or_nan
 from gui.geometry import inside, nearest_column
 from gui.past import Past
 from gui.settings import Chosen, Corners
-from streamer.link import ViewHeader
+from streamer.window_link import ViewHeader
 
 __all__ = [
     "ColumnFollower",

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gui.particles import mean_size_nm
-from streamer.link import View, ViewHeader
+from streamer.window_link import View, ViewHeader
 
 __all__ = ["SERIES_DTYPE", "History", "Limits", "series_row"]
 

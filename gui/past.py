@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.link import View, ViewHeader
+from streamer.window_link import View, ViewHeader
 
 __all__ = ["Past"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from gui.contrast import contrast_of
 from gui.pixels import average
 from gui.settings import Settings
-from streamer.link import View
+from streamer.window_link import View
 
 __all__ = ["Picture", "denoised_picture", "raw_picture"]
 

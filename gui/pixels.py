@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.link import View
+from streamer.window_link import View
 
 __all__ = ["average", "binned", "block_sums", "display_bin"]
 

@@ -14,10 +14,10 @@ from gui.history import SERIES_DTYPE
 from gui.moments import Moment
 from gui.particles import sound_particles
 from pipeline.views import at_frame_pixels, binned, to_uint8
-from streamer.link import View, ViewHeader
 from streamer.records import COLUMN_DTYPE, PARTICLE_DTYPE
 from streamer.result_tables import Tables, open_result, read_tables
 from streamer.stimuli import Sample
+from streamer.window_link import View, ViewHeader
 
 __all__ = ["RecordedPast"]
 

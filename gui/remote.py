@@ -10,7 +10,7 @@ from streamer.control import Displayed, NextFile, Note, Record, Reply, Request
 from streamer.control_client import ControlLine
 from streamer.curve import ClientKeys
 from streamer.errors import MessageError, UsageError
-from streamer.link import RunStatus
+from streamer.window_link import RunStatus
 
 __all__ = ["Remote", "control_address", "is_here", "why_not"]
 

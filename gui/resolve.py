@@ -13,7 +13,7 @@ from gui.picture import Picture, denoised_picture, raw_picture
 from gui.remote import why_not
 from gui.settings import Backdrop, Corners, CountsFrom, Region, Settings, ViewState
 from gui.status_text import Alarm, Cell, alarm, recording_light, status_cells
-from streamer.link import RunStatus, View
+from streamer.window_link import RunStatus, View
 
 __all__ = [
     "Drawing",

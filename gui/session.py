@@ -17,7 +17,7 @@ from gui.remote import Remote, control_address, is_here
 from gui.resolve import Scene
 from gui.settings import Corners, ViewState
 from streamer.control import MOST_DISPLAYED
-from streamer.link import RunStatus, View
+from streamer.window_link import RunStatus, View
 
 __all__ = ["LiveSession"]
 

@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from gui.format import NOTHING, bytes_text, duration_text, number_text, rate_text, value_text
 from streamer.latency import STAGES
-from streamer.link import RunStatus
+from streamer.window_link import RunStatus
 
 __all__ = ["Alarm", "Cell", "Severity", "alarm", "losses", "recording_light", "status_cells"]
 

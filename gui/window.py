@@ -30,7 +30,7 @@ from gui.series import accumulated_dose, resolve_plots
 from gui.session import LiveSession
 from gui.settings import Model, Settings, ViewState
 from gui.theme import THEMES, style_sheet
-from streamer.link import View
+from streamer.window_link import View
 
 __all__ = ["AnalysisWindow"]
 

@@ -16,15 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipeline.answers import Answers, make_answers
+from pipeline.answers import Answers, make_answers, seen_in
 from pipeline.archive import ArchivedFrame, frames_of, open_frames
 from pipeline.assembly import FrameAssembly
 from pipeline.backends import Backend, start_backend
-from pipeline.columns import ColumnHeights
 from pipeline.engine import Engine, Slot
 from pipeline.particle_answers import ParticleAnswers
 from pipeline.particle_networks import AnyNetworks, ParticleNetworks, networks_for
@@ -35,15 +32,14 @@ from streamer.config import AnalysisConfig, RunConfig
 from streamer.errors import BackendError, MessageError
 from streamer.link import Task
 from streamer.records import AnalyserInfo, FrameFailure, FrameHeader, FrameResult, SeriesStart
+from streamer.unfollowed import Seen
 
 __all__ = [
     "Answer",
-    "Seen",
     "Stretch",
     "analyse_averaged",
     "analyse_stretch",
     "engine_of",
-    "heights_of",
     "measure_drift",
     "networks_of",
     "replace_analysis",
@@ -60,35 +56,6 @@ class Stretch:
     start: SeriesStart
     frames: tuple[ArchivedFrame, ...]
     config: RunConfig
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What following a frame's columns needs besides its result: small enough to be sent about.
-
-    Attributes
-    ----------
-    probabilities : numpy.ndarray, shape (n, K)
-        Of each count, for each column of the result; of particles, none.
-    header : FrameHeader
-    pixel_size_A : float
-    levels : numpy.ndarray of float32, shape (2,)
-        See `pipeline.prepare.PreparedFrame`.
-    drift_px : tuple of float
-    """
-
-    probabilities: NDArray[Any]
-    header: FrameHeader
-    pixel_size_A: float
-    levels: NDArray[np.float32]
-    drift_px: tuple[float, float] = (nan, nan)
-
-    def prepared(self, drift_px: tuple[float, float]) -> PreparedFrame:
-        """Return the frame's record without its pixels."""
-        nothing = np.empty((0, 0), np.float32)
-        return PreparedFrame(
-            self.header, nan, np, nothing, None, nothing, (0, 0), self.pixel_size_A, self.levels, drift_px
-        )
 
 
 Answer = tuple[FrameResult, Seen] | FrameFailure
@@ -262,24 +229,13 @@ class _Work:
                 self.done[slot.frame.prepared.header.frame_id] = self._answer(slot.frame)
 
     def _answer(self, frame: FrameAssembly) -> Answer:
-        prepared, counts = frame.prepared, np.empty((0, 0), np.float32)
-        if not isinstance(self._loaded.networks, ParticleNetworks):
-            counts = frame.heights().probabilities
-        levels = np.array([prepared.level_counts, prepared.noise], np.float32)
-        seen = Seen(counts, prepared.header, prepared.pixel_size_A, levels, prepared.drift_px)
-        return self._answers.answer(frame), seen
+        return self._answers.answer(frame), seen_in(frame)
 
 
 def replace_analysis(config: RunConfig, **changes: Any) -> RunConfig:
     """Return a run's configuration with some of its analysis changed."""
     analysis = msgspec.structs.replace(config.analysis, **changes)
     return msgspec.structs.replace(config, analysis=analysis)
-
-
-def heights_of(result: FrameResult, seen: Seen) -> ColumnHeights:
-    """Return the columns of a result as following takes them; the table is the result's own."""
-    nothing = np.empty(0, np.float32)
-    return ColumnHeights(result.columns, nothing, nothing, seen.probabilities)
 
 
 def _tasks(stretch: Stretch) -> Iterator[Task]:

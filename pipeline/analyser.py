@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import zmq
 from threadpoolctl import threadpool_limits
 
-from pipeline.answers import Answers, make_answers
+from pipeline.answers import Answers, make_answers, unfollowed_of
 from pipeline.assembly import FrameAssembly
 from pipeline.backends import Backend, NetworkOutput, start_backend
 from pipeline.batching import BatchQueue
@@ -31,11 +31,13 @@ from pipeline.station import Station
 from pipeline.steady import Steadier
 from pipeline.views import make_view
 from pipeline.windows import Windows
-from streamer import link
+from streamer import link, window_link
 from streamer.clock import Clock, RunClock
 from streamer.config import RunConfig
 from streamer.errors import BackendError, DeviceLostError, MessageError, UsageError
+from streamer.message_parts import Buffer
 from streamer.records import AnalyserInfo, FrameFailure, FrameHeader, FrameResult
+from streamer.unfollowed import encode_unfollowed
 from streamer.worker import Control
 
 __all__ = ["Pictures", "analyse", "results_queue", "run_analyser"]
@@ -99,7 +101,7 @@ class Pictures(Protocol):
     def want_picture(self, now_s: float) -> bool:
         """Whether somebody looks and a picture is due; if so, the next is due later."""
 
-    def show(self, view: link.View) -> None:
+    def show(self, view: window_link.View) -> None:
         """Publish a picture, dropped where it is not taken."""
 
 
@@ -192,8 +194,9 @@ class _Analyser:
         self._intake = Intake(station.next_task, engine.device, threads)
         self._queue: BatchQueue[Slot] = BatchQueue(analysis.batch_frames, analysis.max_wait_ms / 1000)
         self._answers = answers
-        # Of several analysers each would measure against another first frame.
+        # Of several analysers each would measure against another first frame: the follower does.
         self._steadier = Steadier(analysis.average_frames) if analysis.alone else None
+        self._publish_frame = self._send_unfollowed if analysis.followed_apart else self._send_result
         self._windows = windows
         self._failed_batches = 0
         self._counts: Counter[str] = Counter()
@@ -209,7 +212,7 @@ class _Analyser:
         """Return counters for the run's summary, and why ingest says the run is over, if it does."""
         return {**self._counts, "network_loads": self._engine.loads, "over": self._station.over}
 
-    def send(self, parts: list[link.Buffer]) -> None:
+    def send(self, parts: list[Buffer]) -> None:
         """Send to ingest; waits while its queue is full, until the run is over."""
         self._station.send(parts, self._control.stopping)
 
@@ -323,15 +326,26 @@ class _Analyser:
             if not slot.frame.failed and slot.frame.put(slot.tile, answer, place, found[place]):
                 self._publish_frame(slot.frame)
 
-    def _publish_frame(self, frame: FrameAssembly) -> None:
+    def _send_result(self, frame: FrameAssembly) -> None:
         """Send a complete frame's result, then its picture if one is due: save first, show second."""
         result = self._answers.answer(frame)
-        self._counts["analysed"] += 1
         self.send(link.encode_result(result))
-        frame.published = True
+        self._note_published(frame)
         if self._windows.want_picture(self._clock.now()):
             self._windows.show(self._view(frame, result))
 
-    def _view(self, frame: FrameAssembly, result: FrameResult) -> link.View:
+    def _send_unfollowed(self, frame: FrameAssembly) -> None:
+        """Send a complete frame's result, and its picture if one is due, for the follower to finish."""
+        result = self._answers.answer(frame)
+        wanted = self._windows.want_picture(self._clock.now())
+        picture = self._view(frame, result) if wanted else None
+        self.send(encode_unfollowed(unfollowed_of(frame, result, picture)))
+        self._note_published(frame)
+
+    def _note_published(self, frame: FrameAssembly) -> None:
+        self._counts["analysed"] += 1
+        frame.published = True
+
+    def _view(self, frame: FrameAssembly, result: FrameResult) -> window_link.View:
         size_px = self._config.view.size_px
         return make_view(frame.prepared, frame.denoised, result, size_px, self._networks.shape_names)

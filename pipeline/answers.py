@@ -3,31 +3,28 @@
 from dataclasses import replace
 from math import nan
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.assembly import FrameAssembly, find_in_batch
 from pipeline.backends import Backend, NetworkOutput
-from pipeline.calibration import calibration_for
 from pipeline.columns import ColumnHeights
 from pipeline.familiarity import Trained, terms_of
-from pipeline.follower import Followed, Follower
+from pipeline.following import Following
 from pipeline.maps import atom_count_map, to_frame_grid
 from pipeline.networks import Networks
 from pipeline.particle_answers import ParticleAnswers
 from pipeline.particle_networks import AnyNetworks, ParticleNetworks
-from pipeline.prepare import PreparedFrame
 from pipeline.preprocess import to_host
+from pipeline.steady import binned_frame
 from streamer.clock import Clock
 from streamer.config import RunConfig
-from streamer.records import FrameResult, SeriesKey
+from streamer.records import FrameResult
+from streamer.unfollowed import Seen, Unfollowed
+from streamer.window_link import View
 
-__all__ = ["TRACKS_OF_AN_ANALYSER", "Answers", "make_answers"]
-
-TRACKS_OF_AN_ANALYSER = 1_000_000_000
-"""An analyser that replaces another begins anew, with ids from here on: no id of a run means two columns."""
+__all__ = ["Answers", "make_answers", "seen_in", "unfollowed_of"]
 
 
 def make_answers(
@@ -61,17 +58,11 @@ class Answers:
     def __init__(self, config: RunConfig, clock: Clock, networks: Networks, number: int = 1) -> None:
         self._maps_every = config.record.maps_every if config.record.path else 0
         analysis = config.analysis
-        self._follows = analysis.follow and analysis.alone and analysis.backend != "null"
-        self._average_frames = analysis.average_frames
-        self._calibration = calibration_for(networks)
-        self._first_id = (number - 1) * TRACKS_OF_AN_ANALYSER
-        self._max_count = networks.max_count
+        self._following = Following(analysis, networks, number) if analysis.alone else None
         self._scale_A, self._threshold = networks.pixel_size_A, analysis.detection_threshold
         self._clock = clock
         self._trained = Trained.of(networks)
         self._judges = config.analysis.backend != "null"
-        self._series: SeriesKey | None = None
-        self._follower: Follower | None = None
 
     def find(self, output: NetworkOutput, n_slots: int, xp: ModuleType) -> list[ColumnHeights]:
         """Find the columns in the first `n_slots` places of a batch, while `output` may still be read."""
@@ -81,10 +72,9 @@ class Answers:
         """Return the result of a complete frame."""
         prepared, heights = frame.prepared, frame.heights()
         header = prepared.header
-        self._begin_series(header.key)
-        followed = self._followed(prepared, heights)
         denoised, atoms = self._maps(frame, heights.table)
-        return FrameResult(
+        unfamiliarity = self._unfamiliarity(frame, heights.table)
+        result = FrameResult(
             frame_id=header.frame_id,
             key=header.key,
             columns=heights.table,
@@ -93,45 +83,17 @@ class Answers:
             t_received=prepared.t_received,
             t_analysed=frame.t_computed,
             t_published=self._clock.now(),
-            drift_px=followed.drift_px if followed else prepared.drift_px,
-            ood_score=self._unfamiliarity(frame, heights.table),
+            drift_px=prepared.drift_px,
+            ood_score=unfamiliarity,
             denoised=denoised,
             atom_count=atoms,
             t_decoded=frame.t_decoded,
             t_batched=frame.t_batched,
-            **_fused(followed),
         )
-
-    def follow(self, result: FrameResult, prepared: PreparedFrame, heights: ColumnHeights) -> FrameResult:
-        """Return a result that was made without following, with what following its columns says.
-
-        `heights` are the result's columns; what is found out is written into their table.
-        """
-        self._begin_series(result.key)
-        followed = self._followed(prepared, heights)
-        drift_px = followed.drift_px if followed else prepared.drift_px
-        return replace(result, drift_px=drift_px, **_fused(followed))
-
-    def _begin_series(self, key: SeriesKey) -> None:
-        if key != self._series:
-            self._series, self._follower = key, None
-
-    def _followed(self, prepared: PreparedFrame, heights: ColumnHeights) -> Followed | None:
-        """Follow the frame's columns, and write into their table what came out."""
-        if not self._follows:
-            return None
-        if self._follower is None:
-            self._follower = Follower(
-                self._max_count, prepared.pixel_size_A, self._first_id, self._average_frames - 1
-            )
-        model = self._calibration.at(prepared.noise).for_average_of(self._average_frames)
-        followed = self._follower.follow(
-            heights.table, heights.probabilities, prepared.drift_px, prepared.header.shape, model
-        )
-        heights.table["track_id"] = followed.track_id
-        heights.table["fused_count"] = followed.count
-        heights.table["fused_probability"] = followed.probability
-        return followed
+        if self._following is None:
+            return result
+        followed = self._following.follow(result, seen_in(frame))
+        return replace(followed, t_published=self._clock.now())
 
     def _unfamiliarity(self, frame: FrameAssembly, columns: NDArray[np.void]) -> float:
         if not self._judges:
@@ -150,11 +112,16 @@ class Answers:
         return to_host(denoised, xp), atom_count_map(columns, header.shape, frame.prepared.pixel_size_A)
 
 
-def _fused(followed: Followed | None) -> dict[str, Any]:
-    if followed is None:
-        return {}
-    return {
-        "fused_atoms": followed.atoms,
-        "fused_atoms_std": followed.atoms_std,
-        "changes": followed.changes,
-    }
+def seen_in(frame: FrameAssembly) -> Seen:
+    """Return what following needs of a complete frame besides its result."""
+    prepared = frame.prepared
+    return Seen(
+        frame.probabilities(), prepared.header.shape, prepared.pixel_size_A, prepared.noise, prepared.drift_px
+    )
+
+
+def unfollowed_of(frame: FrameAssembly, result: FrameResult, picture: View | None) -> Unfollowed:
+    """Return a complete frame's result with what another process needs to follow its columns."""
+    prepared = frame.prepared
+    binned = to_host(binned_frame(prepared), prepared.xp)
+    return Unfollowed(result, seen_in(frame), prepared.network_shape, binned, picture)

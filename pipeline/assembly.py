@@ -4,6 +4,7 @@ from math import nan
 from types import ModuleType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.backends import NetworkOutput
 from pipeline.columns import ColumnHeights, measure_batch
@@ -105,6 +106,11 @@ class FrameAssembly:
         for axis, scale in zip("yx", self.prepared.scale, strict=True):
             heights.table[axis] *= scale
         return heights
+
+    def probabilities(self) -> NDArray[np.float32]:
+        """Return the distributions over counts of `heights`, shape (n, K); of particles there are none."""
+        nothing = np.empty((0, 0), np.float32)
+        return np.concatenate([part.probabilities for part in self._parts]) if self._parts else nothing
 
     def _in_core(self, found: ColumnHeights, tile: Tile) -> ColumnHeights:
         """Move columns from a tile to the frame; drop those outside the core, or in the frame's padding."""

@@ -27,7 +27,7 @@ import scipy.fft
 
 from pipeline.preprocess import Array, to_host
 
-__all__ = ["DriftMeter"]
+__all__ = ["DriftMeter", "binned"]
 
 _BIN = 2
 _WIDTH_PX = 1.5  # of the low-pass, in pixels of the frame: 0.3 Å
@@ -42,7 +42,7 @@ _MAY_BE_HIGHEST = 0.55  # of the highest: a lattice of 2.7 Å loses so much half
 class DriftMeter:
     """Measures shifts against the first frame it sees; one for each series.
 
-    With several analysers each would have another first frame; a run with more than one does not use it.
+    Of several analysers each would have another first frame: they only bin, and the follower measures.
     """
 
     def __init__(self) -> None:
@@ -68,19 +68,23 @@ class DriftMeter:
         array of float64, shape (2,)
             (y, x) [px]; NaN for another shape than the first frame's.
         """
+        return self.shift_of(binned(contrast, xp), xp)
+
+    def shift_of(self, image: Array, xp: ModuleType = np) -> Array:
+        """Do the same with what `binned` returns of the frame; the shift is in pixels of the frame."""
         if self._reference is None:
-            self._reference = _Reference(contrast.shape, xp)
-        if contrast.shape != self._reference.shape:
+            self._reference = _Reference(image.shape, xp)
+        if image.shape != self._reference.shape:
             return xp.full(2, xp.nan)
-        return self._reference.shift(contrast, xp)
+        return self._reference.shift(image, xp)
 
 
 class _Reference:
-    """The average's spectrum and what belongs to its shape; all arrays are of one module."""
+    """The average's spectrum and what belongs to the binned shape; all arrays are of one module."""
 
     def __init__(self, shape: tuple[int, ...], xp: ModuleType) -> None:
         self.shape = shape
-        height, width = (side // _BIN for side in shape)
+        height, width = shape
         fy, fx = np.fft.fftfreq(height), np.fft.rfftfreq(width)
         low_pass = np.exp(-((2 * np.pi * _WIDTH_PX / _BIN) ** 2) * (fy[:, None] ** 2 + fx**2))
         window = np.sqrt(np.outer(np.hanning(height), np.hanning(width)))
@@ -93,8 +97,8 @@ class _Reference:
         self._frames = 0
         self._last = xp.zeros(2)  # [binned px]
 
-    def shift(self, contrast: Array, xp: ModuleType) -> Array:
-        spectrum = _fft(xp).rfft2(_binned(contrast, xp) * self._window)
+    def shift(self, image: Array, xp: ModuleType) -> Array:
+        spectrum = _fft(xp).rfft2(image * self._window)
         sign: Array = 1.0
         if self._average is not None:
             pattern = xp.conj(self._average) * self._low_pass
@@ -150,7 +154,7 @@ def _fft(xp: ModuleType) -> Any:
     return scipy.fft if xp is np else xp.fft
 
 
-def _binned(contrast: Array, xp: ModuleType) -> Array:
+def binned(contrast: Array, xp: ModuleType) -> Array:
     """Return the contrast less its mean, binned, shape (h // 2, w // 2)."""
     height, width = (side // _BIN * _BIN for side in contrast.shape)
     rows = contrast[:height:2, :width] + contrast[1:height:2, :width]

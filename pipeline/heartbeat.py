@@ -7,7 +7,7 @@ from typing import Self
 import msgspec
 import zmq
 
-from streamer.link import HEARTBEAT_TOPIC
+from streamer.window_link import HEARTBEAT_TOPIC
 
 __all__ = ["Heartbeat", "decode_heartbeat", "Beat"]
 

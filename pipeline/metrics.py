@@ -18,7 +18,7 @@ from streamer.counters import OutputCounts
 from streamer.curve import encrypt_client, leaves_machine, own_keys
 from streamer.errors import RunError, UsageError
 from streamer.latency import PERCENTILES, STAGES
-from streamer.link import STATUS_TOPIC, RunStatus, decode_status
+from streamer.window_link import STATUS_TOPIC, RunStatus, decode_status
 
 __all__ = ["Metrics", "metrics_of"]
 

@@ -6,7 +6,7 @@ import zmq
 from tqdm import tqdm
 
 from streamer.curve import ClientKeys, encrypt_client
-from streamer.link import STATUS_TOPIC, RunStatus, decode_status
+from streamer.window_link import STATUS_TOPIC, RunStatus, decode_status
 
 __all__ = ["Bar", "RunProgress"]
 

@@ -20,16 +20,14 @@ from pipeline.again import (
     analyse_averaged,
     analyse_stretch,
     engine_of,
-    heights_of,
     measure_drift,
     networks_of,
     replace_analysis,
 )
-from pipeline.answers import Answers
 from pipeline.archive import ArchivedRun, frames_of, open_frames
 from pipeline.carry_over import carry_over
 from pipeline.cluster import Pool
-from pipeline.particle_networks import ParticleNetworks
+from pipeline.following import Following
 from pipeline.steady import Steadier
 from streamer.clock import RunClock
 from streamer.config import RunConfig, SourceConfig
@@ -204,8 +202,7 @@ class _Book:
             msgspec.structs.replace(config, record=record), clock, Notes(),
             lambda spec, announced: ResultWriter(out, spec),
         )  # fmt: skip
-        networks = networks_of(config)
-        self._answers = None if isinstance(networks, ParticleNetworks) else Answers(config, clock, networks)
+        self._following = Following(config.analysis, networks_of(config))
         self._recorder = SeriesRecorder(run.start, context, paused=not copy_frames)
         self._recorder.why_paused = f"its frame is in {run.path.name}"
         self._recorder.take_analyser(info)
@@ -254,9 +251,5 @@ class _Book:
             self._recorder.take_failure(answer)
             return
         result, seen = answer
-        if self._answers is None:  # nothing follows particles
-            self._recorder.take_result(replace(result, drift_px=drift_px))
-        else:
-            prepared = seen.prepared(drift_px)
-            self._recorder.take_result(self._answers.follow(result, prepared, heights_of(result, seen)))
+        self._recorder.take_result(self._following.follow(result, replace(seen, drift_px=drift_px)))
         self._analysed += 1

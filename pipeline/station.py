@@ -1,4 +1,4 @@
-"""An analyser's end of its connection to ingest: tasks come, answers go, and the run ends by it."""
+"""An analyser's, or the follower's, end of its connection to ingest: work comes, answers go, the run ends."""
 
 import time
 from collections.abc import Callable
@@ -11,8 +11,9 @@ from pipeline.views import ViewClock
 from streamer.connection import ConnectionWatch
 from streamer.curve import ClientKeys, encrypt_client
 from streamer.errors import MessageError, RunError, SourceUnreachableError
-from streamer.joining import AskTime, Bye, Join, Over, Ping, Refused, Time, decode_from_ingest, encode
-from streamer.link import Buffer, View, encode_view
+from streamer.joining import AskTime, Bye, Follow, Join, Over, Ping, Refused, Time, decode_from_ingest, encode
+from streamer.message_parts import Buffer
+from streamer.window_link import View, encode_view
 
 __all__ = ["RemoteClock", "RemoteWindows", "Station"]
 
@@ -126,8 +127,14 @@ class Station:
         introduction : list of Buffer, optional
             Says which engine and networks it has, as `streamer.link.encode_analyser` writes it.
         """
-        self._joining = [introduction] if introduction else []
-        self._joining.append([encode(Join(self._name, room))])
+        self._announce([*([introduction] if introduction else []), [encode(Join(self._name, room))]])
+
+    def follow(self, networks: dict[str, str]) -> None:
+        """Ask for unfollowed results that were found with these networks, SHA-256 by file name."""
+        self._announce([[encode(Follow(self._name, networks))]])
+
+    def _announce(self, messages: list[list[Buffer]]) -> None:
+        self._joining = messages
         self.watch.update()
         self._n_known = max(1, self.watch.n_joined)
         self._send_joining()

@@ -12,16 +12,44 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.drift import DriftMeter
+from pipeline.drift import DriftMeter, binned
 from pipeline.prepare import PreparedFrame
 from pipeline.preprocess import CONTRAST_UNIT, Array, normalise, to_host
 
 if TYPE_CHECKING:
     from streamer.records import SeriesKey
 
-__all__ = ["Steadier"]
+__all__ = ["Drifts", "Steadier", "binned_frame"]
 
 _UNSEEN = 1e6  # variance of what has not been in view: the next image replaces it
+
+
+class Drifts:
+    """Measures drift, in the order of the frames' arrival; begins anew with each series."""
+
+    def __init__(self) -> None:
+        self._series: SeriesKey | None = None
+        self._meter = DriftMeter()
+
+    def of(
+        self, key: "SeriesKey", image: Array, scale: tuple[float, float], xp: ModuleType = np
+    ) -> tuple[Array, Array]:
+        """Return a frame's shift in pixels of the networks and in its own, two arrays of shape (2,).
+
+        Parameters
+        ----------
+        key : SeriesKey
+        image : array of float32
+            The frame in the networks' pixels, as `pipeline.drift.binned` returns it.
+        scale : tuple of float
+            See `PreparedFrame.scale`.
+        xp : module
+            Array module of `image`.
+        """
+        if key != self._series:
+            self._series, self._meter = key, DriftMeter()
+        shift = self._meter.shift_of(image, xp)
+        return shift, xp.stack([d * s for d, s in zip(shift, scale, strict=True)])
 
 
 class Steadier:
@@ -36,18 +64,16 @@ class Steadier:
     def __init__(self, average_frames: int) -> None:
         self._average_frames = average_frames
         self._series: SeriesKey | None = None
-        self._meter = DriftMeter()
+        self._drifts = Drifts()
         self._average = _MovingAverage(average_frames)
 
     def steady(self, prepared: PreparedFrame) -> PreparedFrame:
         """Return the frame with its drift, or the average in its place."""
         if prepared.header.key != self._series:
-            self._series, self._meter = prepared.header.key, DriftMeter()
+            self._series = prepared.header.key
             self._average = _MovingAverage(self._average_frames)
-        height, width = prepared.network_shape
         xp = prepared.xp
-        shift = self._meter.shift(prepared.frame[0, :height, :width], xp)
-        drift = xp.stack([d * scale for d, scale in zip(shift, prepared.scale, strict=True)])
+        shift, drift = self._drifts.of(self._series, binned_frame(prepared), prepared.scale, xp)
         steady = replace(prepared, drift=drift)
         if self._average_frames == 1:
             return steady
@@ -60,6 +86,12 @@ class Steadier:
         normalised = normalise(1.0 + mean[None], xp=xp)
         levels = xp.stack([prepared.levels[0], normalised.noise[0]])
         return replace(steady, frame=normalised.frames[0], levels=levels)
+
+
+def binned_frame(prepared: PreparedFrame) -> Array:
+    """Return of a frame what its drift is measured with."""
+    height, width = prepared.network_shape
+    return binned(prepared.frame[0, :height, :width], prepared.xp)
 
 
 class _MovingAverage:

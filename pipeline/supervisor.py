@@ -3,18 +3,20 @@
 ::
 
     [sender] ──► ingest ──► analyser(s)          child processes, each a `streamer.worker.Worker`
-                   │  ▲         │
-                   │  └─results─┤
-      ▲            └──status────┴──views──► hub (a thread here) ──► window(s)
+                  │ ▲ │         │
+                  │ │ └───► [follower]           of what several analysers find
+                  │ └─results───┤
+      ▲           └──status─────┴──views──► hub (a thread here) ──► window(s)
       └─requests, replies─► control port (a thread here) ◄──► window(s), scripts
 
-Order: hub; sender (if the run brings its own); ingest, which binds; analysers, until their networks are
-loaded; then the sender may begin. The run is over when ingest has ended: by the end of the series, by its own
-time-outs, or because it was asked to.
+Order: hub; sender (if the run brings its own); ingest, which binds; the follower, if several analysers can
+share the run; analysers, until their networks are loaded; then the sender may begin. The run is over when
+ingest has ended: by the end of the series, by its own time-outs, or because it was asked to.
 
 The recording outlives everything else. An analyser that fails is named and replaced once; when the last one
-has failed, frames go on being recorded and the ledger says why they were not analysed. A window may crash or
-be closed. Whatever happens, every process is joined before `supervise` returns or raises.
+has failed, frames go on being recorded and the ledger says why they were not analysed. So is the follower;
+without one, results are recorded unfollowed. A window may crash or be closed. Whatever happens, every
+process is joined before `supervise` returns or raises.
 """
 
 import multiprocessing
@@ -29,6 +31,7 @@ import msgspec
 from pipeline.analyser import run_analyser
 from pipeline.control_port import ControlPort
 from pipeline.crew import Crew
+from pipeline.follower_watch import FollowerWatch
 from pipeline.heartbeat import Heartbeat
 from pipeline.hub import ViewHub, shown_address
 from pipeline.losing import report_lost
@@ -39,7 +42,7 @@ from pipeline.webhooks import Webhooks
 from streamer.clock import RunClock
 from streamer.config import SecurityConfig, expect_channels
 from streamer.curve import own_keys
-from streamer.errors import RunError, WorkerError
+from streamer.errors import AtomstreamError, RunError, WorkerError
 from streamer.ingest import run_ingest
 from streamer.sources import ZMQ_SCHEMES, parse_source, wait_reachable
 from streamer.worker import Worker, WorkerState
@@ -127,6 +130,7 @@ class _Run:
         )
         self._sender: Worker | None = None
         self._window: Worker | None = None
+        self._follower: FollowerWatch | None = None
         self._analysers: list[Worker] = []
         self._analysers_started = 0
         self._none_left = False
@@ -163,6 +167,7 @@ class _Run:
         while _runs(self._ingest, _POLL_S):
             self._pass_on_words(self._sender, self._ingest)
             self._look_after_analysers()
+            self._look_after_follower()
             self._look_after_sender()
             self._look_after_window()
             self._crew.sample_memory()
@@ -183,7 +188,8 @@ class _Run:
     def outcome(self) -> RunOutcome:
         """Stop the others, now that ingest has ended, and gather what all have said."""
         self._crew.stop(_CLOSE_S, self._window if self._window_stays() else None)
-        others = [w for w in (self._sender, *self._analysers) if w is not None]
+        follower = self._follower.worker if self._follower is not None else None
+        others = [w for w in (self._sender, follower, *self._analysers) if w is not None]
         self._troubles += [f"{w.name}: {w.error}" for w in others if w.state is WorkerState.FAILED]
         return RunOutcome(
             config=self._config,
@@ -239,6 +245,8 @@ class _Run:
             return
         if address := self._ingest.info["remote"]:
             self._plan.say(f"analysers: atomstream analyse {shown_address(address)}")
+        if self._config.analysis.followed_apart:
+            self._start_follower()
         self._analysers = [self._start_analyser() for _ in range(self._config.analysis.analysers)]
         for analyser in self._analysers:
             self._await_ready(analyser, _ENGINES_TIMEOUT_S)
@@ -247,6 +255,18 @@ class _Run:
             self._plan.say(f"analysing with {engine['backend']} ({engine['device']}, {engine['precision']})")
             if self._config.analysis.backend == "auto" or self._config.analysis.fallback:
                 self._plan.say(engine["reason"])
+
+    def _start_follower(self) -> None:
+        """Start it, and wait until ingest knows it; do without where the networks are elsewhere alone."""
+        addresses = self._ingest.info["analysers"], self._hub.inner_address
+        self._follower = FollowerWatch(self._crew, self._config, self._clock, *addresses)
+        try:
+            self._await_ready(self._follower.worker)
+        except AtomstreamError as error:
+            if self._config.analysis.analysers:
+                raise
+            self._follower = None
+            self._plan.say(f"drift is not measured and columns are not followed: {error}")
 
     def _start_analyser(self) -> Worker:
         self._analysers_started += 1
@@ -306,6 +326,10 @@ class _Run:
         if not analyser.refused and self._analysers_started == self._config.analysis.analysers:
             self._plan.say("starting another analyser in its place")
             self._analysers.append(self._start_analyser())
+
+    def _look_after_follower(self) -> None:
+        if self._follower is not None and (trouble := self._follower.look_after(self._ending())):
+            self._note(trouble)
 
     def _look_after_sender(self) -> None:
         if self._sender is None or self._sender.poll() is not WorkerState.FAILED:

@@ -3,15 +3,16 @@
 from math import nan
 from types import ModuleType
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.prepare import PreparedFrame
 from pipeline.preprocess import Array, to_host
-from streamer.link import View, ViewHeader
 from streamer.records import FrameResult
+from streamer.window_link import View, ViewHeader
 
-__all__ = ["ViewClock", "make_view"]
+__all__ = ["ViewClock", "followed_view", "make_view"]
 
 _LOW_HIGH_PERCENT = (0.5, 99.5)
 _SAMPLE_PX = 10_000  # pixels that levels are estimated from
@@ -88,6 +89,19 @@ def make_view(
         shapes=shapes,
     )
     return View(header, raw, clean, result.columns, result.particles)
+
+
+def followed_view(view: View, result: FrameResult) -> View:
+    """Return a picture with what is known of its frame once its columns are followed."""
+    header = msgspec.structs.replace(
+        view.header,
+        t_published=result.t_published,
+        drift_y_px=result.drift_px[0],
+        drift_x_px=result.drift_px[1],
+        fused_atoms=result.fused_atoms,
+        fused_atoms_std=result.fused_atoms_std,
+    )
+    return View(header, view.raw, view.denoised, result.columns, result.particles)
 
 
 def binned(image: Array, bin_px: int, xp: ModuleType = np) -> Array:

@@ -5,7 +5,7 @@ from typing import Any
 import zmq
 
 from pipeline.views import ViewClock
-from streamer.link import VIEW_TOPIC, View, encode_view
+from streamer.window_link import VIEW_TOPIC, View, encode_view
 
 __all__ = ["Windows"]
 

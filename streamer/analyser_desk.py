@@ -10,10 +10,21 @@ import zmq
 from streamer.analysers import Analysers, Origin, Peer
 from streamer.clock import RunClock
 from streamer.config import RecordConfig, RunConfig, SourceConfig, ViewConfig, to_toml
-from streamer.joining import PROTOCOL, AskTime, Bye, FromAnalyser, Hello, Join, Refused, Time, Welcome
-from streamer.link import VIEW_TOPIC
+from streamer.joining import (
+    PROTOCOL,
+    AskTime,
+    Bye,
+    Follow,
+    FromAnalyser,
+    Hello,
+    Join,
+    Refused,
+    Time,
+    Welcome,
+)
 from streamer.notes import Notes
 from streamer.records import AnalyserInfo, AnalyserLost
+from streamer.window_link import VIEW_TOPIC
 
 if TYPE_CHECKING:
     from streamer.handon import HandOn
@@ -58,6 +69,7 @@ class AnalyserDesk:
         self._analysers, self._handon, self._keeper = analysers, handon, keeper
         self._notes, self._windows, self._inform = notes, windows, inform
         self._infos: list[AnalyserInfo] = []
+        self._followed: dict[str, str] = {}  # the networks that the follower knows
         self._of_origin: dict[bytes, AnalyserInfo] = {}
         self._strangers: set[bytes] = set()
         self._topics: set[bytes] = set()
@@ -85,6 +97,8 @@ class AnalyserDesk:
             self._greet(origin, message)
         elif isinstance(message, Join):
             self._join(origin, message)
+        elif isinstance(message, Follow):
+            self._take_follower(origin, message)
         elif isinstance(message, AskTime):
             self._analysers.say(origin, Time(message.t, self._clock.now()))
         elif isinstance(message, Bye) and (peer := self._analysers.of(origin)) is not None:
@@ -129,7 +143,24 @@ class AnalyserDesk:
         self._of_origin[origin.route] = info
         if info not in self._infos:
             self._infos.append(info)
+        self._expect_follower_fits()
         self._keeper.take_analyser(merged(self._infos))
+
+    def _take_follower(self, origin: Origin, follow: Follow) -> None:
+        if self._analysers.is_remote(origin):
+            self._refuse(origin, "columns are followed on the run's own machine")
+            return
+        if self._analysers.follower is not None:
+            self._part_with(self._analysers.follower, f"{follow.name} has come in its place")
+        self._analysers.take_follower(origin, follow.name)
+        self._followed = follow.networks
+        self._expect_follower_fits()
+
+    def _expect_follower_fits(self) -> None:
+        """Do without a follower that knows other networks: it would misread their counts."""
+        follower = self._analysers.follower
+        if follower is not None and self._infos and self._infos[0].networks != self._followed:
+            self._part_with(follower, f"{follower.name} has not the analysers' networks (see --models)")
 
     def _take_loss(self, origin: Origin, lost: AnalyserLost) -> None:
         if self._analysers.is_remote(origin):
@@ -185,7 +216,10 @@ class AnalyserDesk:
 
     def _part_with(self, peer: Peer, reason: str) -> None:
         n_again = self._handon.lose(peer, reason)
-        self._say(f"{reason}; {n_again} frames it had are given to another" if n_again else reason)
+        if peer.follows:
+            self._say(f"{reason}: results are recorded without drift and tracks until another follows them")
+        else:
+            self._say(f"{reason}; {n_again} frames it had are given to another" if n_again else reason)
 
     def _say(self, line: str, warn: bool = True) -> None:
         series = self._keeper.current

@@ -5,6 +5,7 @@ encrypted where keys are given (`AnalysisConfig.remote`). ZeroMQ's own heartbeat
 computation holds up, end the connection of a peer that is gone; a ROUTER that must deliver then says so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, NamedTuple, cast
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import zmq
 
 from streamer.joining import Join, Over, Ping, encode
-from streamer.link import Buffer
+from streamer.message_parts import Buffer
 from streamer.records import Policy, SeriesKey
 
 __all__ = ["Analysers", "FrameName", "Origin", "Peer", "set_analyser_options"]
@@ -49,9 +50,10 @@ class Origin(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Peer:
-    """An analyser that has joined.
+    """An analyser that has joined, or the follower.
 
-    `room` is how many frames it asked for, `held` those that it was given and has not answered.
+    `room` is how many frames it asked for, `held` those that it was given and has not answered; the follower
+    is given none.
     """
 
     name: str
@@ -59,10 +61,11 @@ class Peer:
     remote: bool
     room: int
     held: set[FrameName] = field(default_factory=set)
+    follows: bool = False
 
 
 class Analysers:
-    """All analysers of a run; used by one thread.
+    """All analysers of a run, and the follower of their results; used by one thread.
 
     Parameters
     ----------
@@ -71,12 +74,20 @@ class Analysers:
     policy : Policy
     queue_frames : int
         Under WAIT, frames that all together may hold, if they ask for less.
+
+    Attributes
+    ----------
+    follower : Peer or None
+        A process of this machine that is given results instead of frames (`streamer.follower_queue`).
+    n_joined : int
+        Analysers so far.
     """
 
     def __init__(self, inner: Any, outer: Any, policy: Policy, queue_frames: int) -> None:
         self._inner, self._outer = inner, outer
         self._queue_frames = queue_frames if policy is Policy.WAIT else 0
         self._peers: dict[tuple[bool, bytes], Peer] = {}
+        self.follower: Peer | None = None
         self.n_joined = 0
 
     @property
@@ -86,8 +97,14 @@ class Analysers:
 
     @property
     def peers(self) -> list[Peer]:
-        """Those that are there."""
+        """Those that are there, the follower apart."""
         return list(self._peers.values())
+
+    @property
+    def capacity(self) -> int:
+        """How many frames all together may hold."""
+        share = self._share()
+        return sum(max(peer.room, share) for peer in self._peers.values())
 
     @property
     def n_remote(self) -> int:
@@ -109,16 +126,19 @@ class Analysers:
         return None
 
     def of(self, origin: Origin) -> Peer | None:
-        """Return the analyser that a message came from, if it has joined."""
-        return self._peers.get(self._place(origin))
+        """Return the analyser, or follower, that a message came from, if it has joined."""
+        place = self._place(origin)
+        if self.follower is not None and self._place(self.follower.origin) == place:
+            return self.follower
+        return self._peers.get(place)
 
     def is_remote(self, origin: Origin) -> bool:
         """Whether a message came from another machine."""
         return origin.socket is self._outer
 
     def named(self, name: str) -> Peer | None:
-        """Return the analyser of this machine by that name."""
-        return next((p for p in self._peers.values() if p.name == name and not p.remote), None)
+        """Return the analyser, or follower, of this machine by that name."""
+        return next((p for p in self._everybody() if p.name == name and not p.remote), None)
 
     def join(self, origin: Origin, join: Join) -> Peer | None:
         """Take an analyser in; return its former self, if it has come back over another connection."""
@@ -135,12 +155,23 @@ class Analysers:
         return former
 
     def drop(self, peer: Peer) -> None:
-        """Give this analyser nothing more."""
-        self._peers.pop(self._place(peer.origin), None)
+        """Give this analyser, or follower, nothing more."""
+        if peer is self.follower:
+            self.follower = None
+        elif not peer.follows:
+            self._peers.pop(self._place(peer.origin), None)
+
+    def take_follower(self, origin: Origin, name: str) -> None:
+        """Let this process follow what the analysers find."""
+        self.follower = Peer(name, origin, remote=False, room=0, follows=True)
+
+    def pass_to_follower(self, parts: list[memoryview]) -> bool:
+        """Send an unfollowed result, as the views it is; False if there is no follower, or it is gone."""
+        return self.follower is not None and self._send(self.follower.origin, parts)
 
     def free(self) -> Peer | None:
         """Return the analyser that has least to do and room for more; None if all are full."""
-        share = ceil(self._queue_frames / max(1, len(self._peers)))
+        share = self._share()
         best, least = None, 0
         for peer in self._peers.values():
             n_held = len(peer.held)
@@ -163,20 +194,27 @@ class Analysers:
 
     def ping(self, looked_at: bool) -> list[Peer]:
         """Greet all; return those that are gone, which are dropped."""
-        gone = [peer for peer in self._peers.values() if not self.say(peer.origin, Ping(looked_at))]
+        gone = [peer for peer in self._everybody() if not self.say(peer.origin, Ping(looked_at))]
         for peer in gone:
             self.drop(peer)
         return gone
 
     def end(self, reason: str) -> None:
         """Tell all that the run is over."""
-        for peer in self._peers.values():
+        for peer in self._everybody():
             self.say(peer.origin, Over(reason))
+
+    def _everybody(self) -> list[Peer]:
+        return self.peers if self.follower is None else [*self.peers, self.follower]
+
+    def _share(self) -> int:
+        """Return how many frames of the queue each may hold."""
+        return ceil(self._queue_frames / max(1, len(self._peers)))
 
     def _place(self, origin: Origin) -> tuple[bool, bytes]:
         return self.is_remote(origin), origin.route
 
-    def _send(self, origin: Origin, parts: list[Buffer]) -> bool:
+    def _send(self, origin: Origin, parts: Sequence[Buffer]) -> bool:
         try:
             origin.socket.send(origin.route, zmq.SNDMORE | zmq.NOBLOCK)
         except zmq.ZMQError as error:

@@ -110,12 +110,18 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     remote_limit: NonNegative = 0  # how many of them at a time; 0: any number
     join_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0  # how long frames wait for one of them
     average_frames: Positive = 1  # the networks get the drift-corrected mean of so many (with one analyser)
-    follow: bool = True  # give columns an identity, and fuse their counts over frames (with one analyser)
+    follow: bool = True  # give columns an identity, and fuse their counts over frames
 
     @property
     def alone(self) -> bool:
         """Whether one analyser sees all frames, so that it can average them and follow columns."""
         return self.analysers + (self.remote_limit or _MANY if self.remote else 0) == 1
+
+    @property
+    def followed_apart(self) -> bool:
+        """Whether a process of its own measures drift and follows columns, as several analysers may share."""
+        averaged = self.average_frames > 1
+        return self.enabled and self.follow and self.backend != "null" and not (self.alone or averaged)
 
     def __post_init__(self) -> None:
         low, high = self.particle_size_nm

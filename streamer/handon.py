@@ -8,6 +8,9 @@ older than two batches. WAIT also fills the queue that the configuration asks fo
     offered ──► waiting ──► held by one analyser ──answer──► off the account
                    ▲                  │
                    └── it died (WAIT) ┴── it died (LATEST, or three have died of it) ──► lost, and named
+
+Where several analysers share a run, answers have yet to be followed, in order (`streamer.follower_queue`).
+Those that wait there count as well.
 """
 
 from collections import deque
@@ -16,11 +19,12 @@ from enum import Enum
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from streamer.analysers import Analysers, FrameName, Peer
+from streamer.follower_queue import FollowerQueue, Found
 from streamer.link import encode_task
 from streamer.records import Frame, Policy, SeriesStart
 
 if TYPE_CHECKING:
-    from streamer.link import Buffer
+    from streamer.message_parts import Buffer
 
 __all__ = ["HandOn", "Lost", "Offer"]
 
@@ -54,6 +58,7 @@ class _Handed(Generic[Owner]):
     name: FrameName
     owner: Owner
     parts: "list[Buffer]"
+    number: int = -1
     peer: Peer | None = None
     n_deaths: int = 0
 
@@ -66,10 +71,13 @@ class HandOn(Generic[Owner]):
     analysers : Analysers
         Whom frames are given to.
     policy : Policy
+    queue : FollowerQueue
+        Where unfollowed results wait for their turn.
     """
 
-    def __init__(self, analysers: Analysers, policy: Policy) -> None:
+    def __init__(self, analysers: Analysers, policy: Policy, queue: FollowerQueue[Owner]) -> None:
         self._analysers = analysers
+        self._queue, self._order = queue, queue.order
         self._policy = policy
         self._given: dict[FrameName, _Handed[Owner]] = {}
         self._waiting: deque[_Handed[Owner]] = deque()
@@ -94,12 +102,13 @@ class HandOn(Generic[Owner]):
         if self._policy is Policy.LATEST and self._analysers.free() is None:
             return Offer.SKIPPED
         handed = _Handed(name, owner, encode_task(frame, start, t_received))
-        if self._send(handed):
-            return Offer.SENT
-        if self._policy is Policy.LATEST:
+        sent = self._send(handed)
+        if not sent and self._policy is Policy.LATEST:
             return Offer.SKIPPED
-        self._waiting.append(handed)
-        return Offer.WAITING
+        handed.number = self._order.number()
+        if not sent:
+            self._waiting.append(handed)
+        return Offer.SENT if sent else Offer.WAITING
 
     def retry(self) -> bool:
         """Try to send the frames that wait; return whether none waits any more."""
@@ -115,28 +124,41 @@ class HandOn(Generic[Owner]):
 
         It may come from an analyser that was taken for dead, before or after the frame was given to another.
         """
-        if peer is not None:
-            peer.held.discard(name)
-        handed = self._given.pop(name, None)
+        if peer is not None and peer.follows:
+            return self._queue.answered(name)
+        handed = self._taken_off(name, peer)
         if handed is None:
-            handed = next((h for h in self._waiting if h.name == name), None)
-            if handed is not None:
-                self._waiting.remove(handed)
-        return None if handed is None else handed.owner
+            return None
+        self._order.skip(handed.number)
+        return handed.owner
+
+    def found(self, name: FrameName, peer: Peer | None, parts: list[memoryview]) -> bool:
+        """Let an unfollowed answer wait for its turn; False if it was not waited for."""
+        handed = self._taken_off(name, peer)
+        if handed is None:
+            return False
+        self._queue.put(handed.number, Found(name, handed.owner, parts))
+        return True
 
     def regained(self, name: FrameName) -> Owner | None:
         """Take a frame off the list of those given up, as its answer came; None if it is not there."""
         return self._given_up.pop(name, None)
 
     def unanswered(self, owner: Owner) -> list[int]:
-        """Return the ids of an owner's frames that are not answered yet, waiting ones included."""
-        return [h.name[1] for h in (*self._given.values(), *self._waiting) if h.owner is owner]
+        """Return the ids of an owner's frames that wait, or are not answered yet, or not followed."""
+        return [*(h.name[1] for h in self._handed_of(owner)), *self._queue.unanswered(owner)]
 
     def forget(self, owner: Owner) -> list[int]:
-        """Take all of an owner's frames off the account, and return their ids."""
-        ids = self.unanswered(owner)
-        for handed in [h for h in self._given.values() if h.owner is owner]:
-            del self._given[handed.name]
+        """Take an owner's frames that no analyser has answered off the account, and return their ids.
+
+        Where there are none any more, what the follower has not answered is recorded as it is.
+        """
+        ids = [handed.name[1] for handed in self._handed_of(owner)]
+        if not ids:
+            self._queue.give_up(owner)
+        for handed in self._handed_of(owner):
+            self._order.skip(handed.number)
+            self._given.pop(handed.name, None)
             if handed.peer is not None:
                 handed.peer.held.discard(handed.name)
         self._waiting = deque(h for h in self._waiting if h.owner is not owner)
@@ -146,6 +168,8 @@ class HandOn(Generic[Owner]):
     def lose(self, peer: Peer, reason: str) -> int:
         """Take back what an analyser held that is gone; return how many frames wait for another one now."""
         self._analysers.drop(peer)
+        if peer.follows:
+            self._queue.lose_follower()
         again = []
         for name in sorted(peer.held, key=lambda name: name[1]):
             handed = self._given.get(name)
@@ -155,17 +179,17 @@ class HandOn(Generic[Owner]):
             handed.peer, handed.n_deaths = None, handed.n_deaths + 1
             if self._policy is Policy.LATEST or handed.n_deaths >= _MOST_DEATHS or self._nobody:
                 self._given_up[name] = handed.owner
-                self._losses.append(Lost(name[1], handed.owner, reason))
+                self._lose(handed, reason)
             else:
                 again.append(handed)
-        self._waiting.extendleft(reversed(again))
+        self._waiting = deque(sorted((*again, *self._waiting), key=lambda handed: handed.number))
         return len(again)
 
     def nobody(self, reason: str) -> None:
         """Let nothing wait any more, as no analyser is left, until one has `joined`."""
         self._nobody = reason
         for handed in self._waiting:
-            self._losses.append(Lost(handed.name[1], handed.owner, reason))
+            self._lose(handed, reason)
         self._waiting.clear()
 
     def joined(self) -> None:
@@ -177,9 +201,43 @@ class HandOn(Generic[Owner]):
         losses, self._losses = self._losses, []
         return losses
 
+    def _handed_of(self, owner: Owner) -> list[_Handed[Owner]]:
+        return [h for h in (*self._given.values(), *self._waiting) if h.owner is owner]
+
+    def _taken_off(self, name: FrameName, peer: Peer | None) -> _Handed[Owner] | None:
+        """Take a frame off the account that `peer`, or one taken for dead, has answered."""
+        if peer is not None:
+            peer.held.discard(name)
+        handed = self._given.pop(name, None)
+        if handed is None:
+            handed = next((h for h in self._waiting if h.name == name), None)
+            if handed is not None:
+                self._waiting.remove(handed)
+        return handed
+
+    def _lose(self, handed: _Handed[Owner], reason: str) -> None:
+        self._order.skip(handed.number)
+        self._losses.append(Lost(handed.name[1], handed.owner, reason))
+
+    def _has_room(self, handed: _Handed[Owner]) -> bool:
+        """Whether the frames that wait to be followed let another one be handed on.
+
+        One that was taken back may always go: those after it wait for it.
+        """
+        n_waiting = len(self._queue)
+        if not n_waiting or handed.n_deaths:
+            return True
+        return len(self._given) + n_waiting < self._analysers.capacity
+
+    def _is_taken(self, handed: _Handed[Owner]) -> bool:
+        """Whether there is a frame of another series by the same name."""
+        given = self._given.get(handed.name)
+        owner = self._queue.owner_of(handed.name) if given is None else given.owner
+        return owner is not None and owner is not handed.owner
+
     def _send(self, handed: _Handed[Owner]) -> bool:
-        if (other := self._given.get(handed.name)) is not None and other.owner is not handed.owner:
-            return False  # a frame of another series by the same name
+        if self._is_taken(handed) or not self._has_room(handed):
+            return False
         while (peer := self._analysers.free()) is not None:
             if self._analysers.give(peer, handed.name, handed.parts):
                 handed.peer = peer

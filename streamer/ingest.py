@@ -15,44 +15,40 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import zmq
 
 from streamer.analyser_desk import AnalyserDesk
-from streamer.analysers import Analysers, Origin, set_analyser_options
+from streamer.analysers import Analysers
 from streamer.channels import ChannelDesk
 from streamer.clock import RunClock
 from streamer.commands import CommandDesk
 from streamer.config import RunConfig
 from streamer.control import Remote
 from streamer.counters import series_line
-from streamer.curve import Guard
 from streamer.errors import MessageError, RunError
+from streamer.follower_queue import FollowerQueue
 from streamer.handon import HandOn, Offer
-from streamer.link import VIEW_TOPIC, Answer, decode_result, encode_status
+from streamer.ingest_sockets import IngestSockets
 from streamer.notes import Notes
-from streamer.particle_count import ParticleCount
-from streamer.receiver import open_source
 from streamer.recorder import RunContext, SeriesRecorder
 from streamer.records import (
-    AnalyserInfo,
     Frame,
-    FrameFailure,
-    FrameResult,
     SeriesEnd,
     SeriesStart,
 )
+from streamer.result_desk import ResultDesk
 from streamer.result_paths import ResultFiles, expect_new_file
 from streamer.run_tee import RunTee, open_tee
 from streamer.series import RunState, SeriesKeeper
 from streamer.sources import Parser, make_parser, parse_source
 from streamer.status import StatusBoard
 from streamer.trigger_desk import TriggerDesk
+from streamer.window_link import encode_status
 from streamer.worker import Control
 
-__all__ = ["Ingest", "IngestSockets", "run_ingest"]
+__all__ = ["Ingest", "run_ingest"]
 
 _BURST_MESSAGES = 64
 _BURST_S = 0.1
@@ -60,8 +56,6 @@ _STATUS_INTERVAL_S = 0.5
 _POLL_MS = 20
 _COMMAND_INTERVAL_S = 0.005  # to ask for commands costs microseconds, too many to pay for each frame
 _WRITE_BACK_S = 0.005  # in each round, between two bursts of frames
-_STATUS_QUEUE = 4
-_LINGER_MS = 500
 
 _log = logging.getLogger(__name__)
 
@@ -117,76 +111,6 @@ def run_ingest(
             raise RunError(f"{source}: {sockets.receiver.error}") from sockets.receiver.error
 
 
-class IngestSockets:
-    """The sockets of ingest; a context manager that closes them.
-
-    Attributes
-    ----------
-    receiver : Receiver or BridgedReceiver
-        From the source.
-    inner, outer : zmq.Socket
-        ROUTER to the analysers of this machine, and (or None) to those of others.
-    status, commands : zmq.Socket
-        XPUB to the windows, and DEALER to the supervisor.
-    inner_address, outer_address : str
-        What analysers connect to; the outer one is empty where there is none.
-    """
-
-    def __init__(self, config: RunConfig, view_address: str, remote: Remote) -> None:
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        try:
-            self.receiver = open_source(self._context, config)
-        except BaseException:
-            self._context.destroy(linger=0)
-            raise
-        self._guard: Guard | None = None
-        try:
-            self._open_to_analysers(config)
-        except BaseException:
-            self._close_guard()
-            self._context.destroy(linger=0)
-            raise
-        self.status = self._context.socket(zmq.XPUB)
-        self.status.set(zmq.SNDHWM, _STATUS_QUEUE)
-        self.status.set(zmq.LINGER, _LINGER_MS)
-        if view_address:
-            self.status.connect(view_address)
-        self.commands = self._context.socket(zmq.DEALER)
-        self.commands.set(zmq.LINGER, _LINGER_MS)
-        if remote.commands:
-            self.commands.connect(remote.commands)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.receiver.close()
-        for socket in (self.inner, self.outer, self.status, self.commands):
-            if socket is not None:
-                socket.close()
-        self._close_guard()
-        self._context.term()
-
-    def _open_to_analysers(self, config: RunConfig) -> None:
-        limit, address = config.ingest.message_limit_bytes, config.analysis.remote
-        self.inner: Any = self._context.socket(zmq.ROUTER)
-        self.outer: Any = self._context.socket(zmq.ROUTER) if address else None
-        set_analyser_options(self.inner, limit)
-        self.inner.bind("tcp://127.0.0.1:0")
-        self.inner_address: str = self.inner.getsockopt_string(zmq.LAST_ENDPOINT)
-        self.outer_address = ""
-        if self.outer is not None:
-            set_analyser_options(self.outer, limit)
-            self._guard = Guard(self._context, config.security)
-            self.outer_address = self._guard.bind(self.outer, address)
-
-    def _close_guard(self) -> None:
-        if self._guard is not None:
-            self._guard.close()
-
-
 class Ingest:
     """The loop.
 
@@ -225,15 +149,25 @@ class Ingest:
         self._analysers = Analysers(
             sockets.inner, sockets.outer, config.analysis.policy, config.analysis.queue_frames
         )
-        self._handon: HandOn[SeriesRecorder] = HandOn(self._analysers, config.analysis.policy)
+        queue: FollowerQueue[SeriesRecorder] = FollowerQueue(self._analysers)
+        self._handon = HandOn(self._analysers, config.analysis.policy, queue)
         self._keeper = SeriesKeeper(RunContext(config, clock, notes, files.new), self._handon)
         self._board = StatusBoard(config, clock, notes, control)
-        self._particles = ParticleCount()
         self._channels = ChannelDesk(sockets.status, notes, {c.name: c.unit for c in config.channel})
         self._desk = CommandDesk(sockets.commands, self._keeper, clock, self._channels, records=files.wanted)
         self._triggers = TriggerDesk(config.trigger, clock, sockets.status, sockets.commands)
         self._analyser_desk = AnalyserDesk(
             config, clock, self._analysers, self._handon, self._keeper, notes, sockets.status, inform
+        )
+        self._results = ResultDesk(
+            clock,
+            self._analysers,
+            self._analyser_desk,
+            self._handon,
+            queue,
+            self._keeper,
+            notes,
+            self._triggers,
         )
         self._notes = notes
         self._next_status = self._next_commands = 0.0
@@ -253,6 +187,7 @@ class Ingest:
             if failed is not None and not n_messages and not self._held_back:
                 self._end(failed)
             n_results = self._take_results()
+            self._results.advance()
             self._handon.retry()
             self._name_losses()
             self._tick()
@@ -272,7 +207,8 @@ class Ingest:
 
     def summary(self) -> dict[str, Any]:
         """Return the fields of the run's `RunSummary`."""
-        particles = self._particles.by_shape(self._analyser_desk.shapes)
+        self._board.backend = self._analyser_desk.backend
+        particles = self._results.particles.by_shape(self._analyser_desk.shapes)
         return {**self._board.summary(self._keeper, self._tee).to_dict(), "particles": particles}
 
     def _end(self, failed: Exception) -> None:
@@ -352,39 +288,8 @@ class Ingest:
             received = self._analysers.receive()
             if received is None:
                 return n_taken
-            origin, parts = received
-            if parts[0] == VIEW_TOPIC:
-                self._analyser_desk.pass_on(parts)
-                continue
-            try:
-                self._take_answer(origin, decode_result(parts))
-            except MessageError as error:
-                self._notes.add("bad result", f"an analyser sent what is not a result: {error}")
+            self._results.take(*received)
         return _BURST_MESSAGES
-
-    def _take_answer(self, origin: Origin, answer: Answer) -> None:
-        if not isinstance(answer, FrameResult | FrameFailure):
-            self._analyser_desk.take(origin, answer)
-            self._board.backend = self._analyser_desk.backend
-            if isinstance(answer, AnalyserInfo):
-                self._keeper.answered(self._clock.now())
-            return
-        self._keeper.answered(self._clock.now())
-        name, peer = (answer.key, answer.frame_id), self._analysers.of(origin)
-        again = peer is not None and name in peer.held  # it was given to another meanwhile, who was faster
-        series = self._handon.answered(name, peer)
-        if series is None and (series := self._handon.regained(name)) is not None:
-            series.regain_analysis(answer.frame_id)
-        if series is None and not again:
-            self._notes.add("unexpected result", f"a result of frame {answer.frame_id} was not waited for")
-        if series is None:
-            return
-        if isinstance(answer, FrameResult):
-            series.take_result(answer)
-            self._particles.take(answer)
-            self._triggers.take_result(series, answer)
-        else:
-            series.take_failure(answer)
 
     def _name_losses(self) -> None:
         for frame_id, series, reason in self._handon.losses():
@@ -428,6 +333,7 @@ class Ingest:
 
     def _publish_status(self) -> None:
         try:
+            self._board.backend = self._analyser_desk.backend
             parts = encode_status(self._board.status(self._keeper, self._tee))
             self._sockets.status.send_multipart(cast("list[bytes]", parts), zmq.NOBLOCK)
         except zmq.ZMQError as error:  # save first, show second

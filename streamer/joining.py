@@ -14,7 +14,8 @@ Between ingest (ROUTER) and each analyser (DEALER) goes one connection. It carri
        │── Bye ──────────────────────────────►│   what it has is given to others
        │◄────────────────────────────── Over ─│
 
-An analyser on this machine was told its task when it was started, and begins with its introduction.
+An analyser on this machine was told its task when it was started, and begins with its introduction. The
+follower (`streamer.follower_queue`) is on this machine; it begins with Follow, and gets unfollowed results.
 """
 
 import msgspec
@@ -25,6 +26,7 @@ __all__ = [
     "PROTOCOL",
     "AskTime",
     "Bye",
+    "Follow",
     "FromAnalyser",
     "FromIngest",
     "Hello",
@@ -38,7 +40,7 @@ __all__ = [
     "encode",
 ]
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Both ends must have the same; it changes with these messages, with tasks and with results."""
 
 
@@ -58,6 +60,13 @@ class Join(_Message, frozen=True, tag="join"):
 
     name: str
     room: int
+
+
+class Follow(_Message, frozen=True, tag="follow"):
+    """It follows what analysers find with these networks, SHA-256 by file name."""
+
+    name: str
+    networks: dict[str, str]
 
 
 class Bye(_Message, frozen=True, tag="bye"):
@@ -104,7 +113,7 @@ class Over(_Message, frozen=True, tag="over"):
     reason: str
 
 
-FromAnalyser = Hello | Join | Bye | AskTime
+FromAnalyser = Hello | Join | Follow | Bye | AskTime
 FromIngest = Welcome | Refused | Ping | Time | Over
 
 encode = msgspec.msgpack.Encoder().encode

@@ -25,7 +25,7 @@ STAGES = {
     "received_to_decoded": "waited for an analyser, decompressed, normalised",
     "decoded_to_batched": "waited for its batch and for the engine",
     "batched_to_computed": "both networks, their queue included",
-    "computed_to_published": "columns, counts and drift found, result sent",
+    "computed_to_published": "columns, counts and drift found (of several analysers: in turn), result sent",
     WHOLE: "the sum: taken from the receive queue → result sent",
     "published_to_stored": "result on its way back into the file",
     DISPLAYED: "taken from the receive queue → drawn, by each window of this machine, of the frames it drew",

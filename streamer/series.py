@@ -17,21 +17,20 @@ instead, while the results of the former series still come in, and ends when it 
 """
 
 from collections import deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamer.counters import Counters, SeriesSummary
 from streamer.errors import MessageError, RecordingError
-from streamer.latency import Latencies
 from streamer.recorder import ANOTHER_BEGAN, RunContext, SeriesRecorder
 from streamer.records import AnalyserInfo, Frame, SeriesEnd, SeriesKey, SeriesStart
+from streamer.run_totals import RunTotals, summary_of
 
 if TYPE_CHECKING:
+    from streamer.counters import SeriesSummary
     from streamer.handon import HandOn
 
-__all__ = ["RunState", "RunTotals", "SeriesKeeper"]
+__all__ = ["RunState", "SeriesKeeper"]
 
 _LATE_FRAMES_S = 0.2  # how long after an end message a frame that is still missing may come
 NEXT_FILE = "the next file was asked for"
@@ -46,35 +45,6 @@ class RunState(Enum):
     RUNNING = "running"
     FINISHING = "finishing"
     ENDED = "ended"
-
-
-@dataclass(slots=True)
-class RunTotals:
-    """What all series of a run that are over have come to, and what belonged to none."""
-
-    counters: Counters = field(default_factory=Counters)
-    latency: Latencies = field(default_factory=Latencies)
-    planned: int = 0
-    n_series: int = 0
-    size_bytes: int = 0
-    paths: list[Path] = field(default_factory=list)
-    recording_error: str = ""
-    first_received: float = float("inf")
-    last_received: float = float("-inf")
-
-    def add(self, series: SeriesRecorder) -> None:
-        """Count a series in."""
-        self.counters = self.counters + series.account.total()
-        self.latency.merge(series.account.latency)
-        self.planned += series.start.n_frames_planned
-        self.n_series += 1
-        self.size_bytes += series.size_bytes
-        self.recording_error = self.recording_error or series.recording_error
-        if series.path is not None:
-            self.paths.append(series.path)
-        if series.account.counters.received:
-            self.first_received = min(self.first_received, series.t_first)
-            self.last_received = max(self.last_received, series.t_last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,11 +306,14 @@ class SeriesKeeper:
         if waits and now - max(closing.since, self._last_answer) < wait_s:
             return
         self._give_up_results(closing, wait_s)
+        if self._handon.unanswered(closing.series):  # what has waited for those is followed first
+            self._last_answer = now
+            return
         closing.series.finish(closing.reason, closing.stopped)
         self._closing.remove(closing)
         self._over.add(closing.series)
         self.n_over += 1
-        self.summaries.append(_summary(closing))
+        self.summaries.append(summary_of(closing.series, closing.reason))
 
     def _give_up_results(self, closing: _Closing, wait_s: float) -> None:
         for frame_id in self._handon.forget(closing.series):
@@ -375,23 +348,6 @@ class SeriesKeeper:
         """Let the configuration's pixel size, if there is one, override the source's."""
         configured = self._context.config.source.pixel_size_A
         return start if configured is None else replace(start, pixel_size_A=configured)
-
-
-def _summary(closing: _Closing) -> SeriesSummary:
-    series, counters = closing.series, closing.series.account.total()
-    return SeriesSummary(
-        series_id=series.start.key.series_id,
-        path="" if series.path is None else str(series.path),
-        ended_by=closing.reason,
-        planned=series.start.n_frames_planned,
-        received=counters.received,
-        recorded=counters.recorded,
-        analysed=counters.analysed,
-        skipped=counters.skipped,
-        missing=counters.missing,
-        damaged=counters.damaged,
-        lost=counters.lost,
-    )
 
 
 def _same(one: SeriesKey, other: SeriesKey) -> bool:

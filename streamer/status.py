@@ -13,10 +13,11 @@ from streamer.config import RunConfig
 from streamer.counters import Counters, RunSummary
 from streamer.disk_space import free_bytes
 from streamer.latency import WHOLE
-from streamer.link import RunStatus
 from streamer.notes import Notes
 from streamer.run_tee import RunTee
-from streamer.series import RunTotals, SeriesKeeper
+from streamer.run_totals import RunTotals
+from streamer.series import SeriesKeeper
+from streamer.window_link import RunStatus
 
 __all__ = ["StatusBoard", "max_rss_bytes"]
 

@@ -9,8 +9,8 @@ import msgspec
 import numpy as np
 import zmq
 
-from streamer.link import RunStatus, View, ViewHeader, encode_status, encode_view
 from streamer.records import COLUMN_DTYPE
+from streamer.window_link import RunStatus, View, ViewHeader, encode_status, encode_view
 
 SPACING_PX = 26.0
 PIXEL_SIZE_A = 0.12

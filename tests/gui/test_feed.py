@@ -13,7 +13,7 @@ from streamer.config import SecurityConfig
 from streamer.curve import client_keys, own_keys
 from streamer.errors import UsageError
 from streamer.keys import make_key_files
-from streamer.link import View, encode_status, encode_view
+from streamer.window_link import View, encode_status, encode_view
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
 
 PARTICLE = Particle(size=128, n_largest=3)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gui.history import History, Limits
-from streamer.link import View
+from streamer.window_link import View
 from tests.gui.publisher import Particle, make_view
 
 PARTICLE = Particle(size=64, n_largest=3)

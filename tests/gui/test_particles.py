@@ -17,8 +17,8 @@ from gui.resolve import resolve_frame
 from gui.settings import Backdrop, Settings
 from gui.window import AnalysisWindow
 from streamer.config import AnalysisConfig
-from streamer.link import View
 from streamer.records import COLUMN_DTYPE, OUTLINE_POINTS, PARTICLE_DTYPE, AnalyserInfo
+from streamer.window_link import View
 from tests.gui.conftest import OpenWindow, process_events, show_until
 from tests.gui.publisher import Particle, Publisher, make_view
 from tests.streamer.ingest_run import particles_of, result_of, running, series_of

@@ -5,7 +5,7 @@ import pytest
 from gui.format import amount_text, bytes_text, duration_text, number_text, rate_text, time_text, value_text
 from gui.status_text import Severity, alarm, recording_light, status_cells
 from streamer.counters import OutputCounts, OutputPolicy
-from streamer.link import RunStatus
+from streamer.window_link import RunStatus
 from tests.gui.publisher import make_status
 
 QUIET = {"acknowledged": (0, 0, 0), "silent_s": 0.0, "refused": 0, "connected": True}

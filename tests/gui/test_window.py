@@ -18,8 +18,8 @@ from gui.persist import load_settings, open_ini
 from gui.settings import Backdrop, ContrastMode, CountsFrom, Region, Settings, ThemeName
 from gui.theme import THEMES
 from gui.window import AnalysisWindow
-from streamer.link import View
 from streamer.triggers import EVENT_TOPIC, Event, encode_event
+from streamer.window_link import View
 from tests.gui.conftest import OpenWindow, process_events, show_until
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
 

@@ -12,7 +12,7 @@ import zmq
 from numpy.typing import NDArray
 
 from pipeline.analyser import run_analyser
-from streamer import link
+from streamer import link, window_link
 from streamer.clock import RunClock
 from streamer.compression import encode
 from streamer.config import AnalysisConfig, RunConfig
@@ -27,6 +27,7 @@ from streamer.records import (
     SeriesKey,
     SeriesStart,
 )
+from streamer.unfollowed import Unfollowed, decode_unfollowed
 from streamer.worker import Control
 
 PATIENCE_S = 20.0
@@ -98,19 +99,26 @@ class AnalyserRun:
         assert isinstance(answer, FrameResult), answer
         return answer
 
+    def unfollowed(self) -> Unfollowed:
+        """Wait for the next unfollowed result."""
+        while not self.route:
+            self.hear()
+        _, *parts = self._receive(self.ingest)
+        return decode_unfollowed([part.buffer for part in parts])
+
     def failure(self) -> FrameFailure:
         """Wait for the next failure."""
         answer = self.answer()
         assert isinstance(answer, FrameFailure), answer
         return answer
 
-    def show(self, image: NDArray[np.unsignedinteger]) -> link.View:
+    def show(self, image: NDArray[np.unsignedinteger]) -> window_link.View:
         """Send a frame (as frame 0) until it is seen: pictures before the subscription was there are lost."""
         for _ in range(int(PATIENCE_S / 0.1)):
             self.send(image, 0)
             self.result()
             if self.views.poll(100):
-                return link.decode_view([part.buffer for part in self._receive(self.views)])
+                return window_link.decode_view([part.buffer for part in self._receive(self.views)])
         raise AssertionError("no picture came")
 
     def error(self) -> BaseException:

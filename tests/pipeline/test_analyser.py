@@ -175,8 +175,21 @@ def test_drift_is_measured_against_the_series_first_frame(tiny_folder: Path) -> 
         assert drifts[2] == (0.0, 0.0)
 
 
-def test_one_of_several_analysers_measures_no_drift(tiny_folder: Path) -> None:
+def test_one_of_several_analysers_leaves_drift_and_tracks_to_the_follower(tiny_folder: Path) -> None:
     with analyser_run(config_for(tiny_folder, analysers=2)) as run:
+        run.send(image(), 3)
+        found = run.unfollowed()
+    expect_columns(found.result, COLUMNS)
+    assert (found.result.frame_id, found.seen.shape, found.network_shape) == (3, SHAPE, SHAPE)
+    assert all(isnan(shift) for shift in found.result.drift_px)
+    assert (found.result.columns["track_id"] == -1).all()
+    assert found.binned.shape == (SHAPE[0] // 2, SHAPE[1] // 2)
+    np.testing.assert_allclose(found.seen.probabilities.sum(axis=1), 1.0, rtol=1e-5)
+    assert found.picture is None, "nobody looks"
+
+
+def test_nothing_is_followed_apart_where_that_is_switched_off(tiny_folder: Path) -> None:
+    with analyser_run(config_for(tiny_folder, analysers=2, follow=False)) as run:
         run.send(image(), 0)
         assert all(isnan(shift) for shift in run.result().drift_px)
 

@@ -16,7 +16,7 @@ from pipeline.supervisor import supervise
 from streamer.config import SecurityConfig
 from streamer.counters import OutputCounts, OutputPolicy
 from streamer.errors import RunError, UsageError
-from streamer.link import HEARTBEAT_TOPIC, encode_status
+from streamer.window_link import HEARTBEAT_TOPIC, encode_status
 from tests.gui.publisher import Publisher, make_status
 
 from .test_supervisor import ENDLESS, frames, meanwhile, plan_of, recorded, wait_until

@@ -29,8 +29,8 @@ from streamer.config import AnalysisConfig, SecurityConfig
 from streamer.curve import own_keys
 from streamer.errors import WorkerError
 from streamer.keys import make_key_files
-from streamer.link import VIEW_TOPIC, decode_view
 from streamer.records import FrameStatus
+from streamer.window_link import VIEW_TOPIC, decode_view
 from tests.pipeline.test_supervisor import frames, meanwhile, plan_of, recorded, wait_until
 from tests.pipeline.tiny_networks import MATERIAL, write_networks
 
@@ -225,9 +225,11 @@ def _picture(address: str, security: SecurityConfig) -> Any:
 
 
 def test_a_run_that_nobody_joins_says_so_before_it_begins(tmp_path: Path) -> None:
-    out = tmp_path / "run.nxs"
+    out, said = tmp_path / "run.nxs", Said()
+    analysis = others(join_timeout_s=0.5, backend="openvino", models=str(tmp_path))
     with pytest.raises(WorkerError, match=r"no analyser has joined at tcp://127.0.0.1:\d+ within 1 s"):
-        supervise(plan_of(out, frames(10), analysis=others(join_timeout_s=0.5)))
+        supervise(plan_of(out, frames(10), analysis=analysis, say=said.append))
+    assert any("columns are not followed: follower-1: no network" in line for line in said), said
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.compare import compare, read_results
-from pipeline.plan import Companion
+from pipeline.plan import Companion, RunOutcome
 from pipeline.supervisor import supervise
 from streamer.check import check_file
 from streamer.config import AnalysisConfig
@@ -36,7 +36,7 @@ TABLES = ("summary", "columns", "changes")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with networks and a run that was analysed live."""
     folder = tmp_path_factory.mktemp("lab")
-    models = write_networks(folder / "models")
+    write_networks(folder / "models")
     rng = np.random.default_rng(1)
     walk = np.cumsum(rng.normal(0, 0.4, (N, 2)), axis=0)
     places = [(20, 20, 3), (20, 44, 4), (44, 20, 5), (44, 44, 2)]
@@ -45,12 +45,16 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for dy, dx in walk
     ]
     np.save(folder / "images.npy", np.array(images, np.uint16))
-    analysis = AnalysisConfig(
-        backend="openvino", precision="f32", models=str(models), material=MATERIAL, threads=1
-    )
-    sender = Companion(send_images, (str(folder / "images.npy"),))
-    assert supervise(plan_of(folder / "run.nxs", sender, analysis=analysis)).ingest["analysed"] == N
+    assert live(folder, folder / "run.nxs").ingest["analysed"] == N
     return folder
+
+
+def live(lab: Path, out: Path, **options: Any) -> RunOutcome:
+    """Analyse the images of the lab live."""
+    given: dict[str, Any] = {"backend": "openvino", "precision": "f32", "threads": 1, **options}
+    analysis = AnalysisConfig(models=str(lab / "models"), material=MATERIAL, **given)
+    sender = Companion(send_images, (str(lab / "images.npy"),))
+    return supervise(plan_of(out, sender, analysis=analysis))
 
 
 def reprocess(*arguments: str) -> tuple[int, dict[str, Any], str]:
@@ -123,6 +127,14 @@ def test_the_results_are_the_live_ones_and_the_same_with_any_number_of_workers(
         for name in ("stack/intensity", "stack/time", "ledger/t_received", "ledger/frame_id"):
             np.testing.assert_array_equal(new[f"entry/{name}"][:], old[f"entry/{name}"][:])
         assert new["entry/process/notes/text"][0] == b"analysed again from run.nxs"
+
+
+def test_several_analysers_give_what_one_gives(lab: Path, tmp_path: Path) -> None:
+    """The follower finishes what two find in turns: drift, tracks, fused counts, to the last bit."""
+    out = tmp_path / "run.nxs"
+    assert live(lab, out, analysers=2).ingest["analysed"] == N
+    assert tables_of(out) == tables_of(lab / "run.nxs")
+    assert check_file(out).ok
 
 
 def test_new_networks_averages_and_batches_are_named_in_the_new_file(lab: Path, tmp_path: Path) -> None:

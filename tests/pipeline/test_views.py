@@ -12,8 +12,8 @@ from pipeline.maps import atom_count_map, to_frame_grid
 from pipeline.prepare import prepare
 from pipeline.views import ViewClock, make_view, to_uint8
 from pipeline.windows import Windows
-from streamer.link import View
 from streamer.records import COLUMN_DTYPE, FrameResult, SeriesKey
+from streamer.window_link import View
 from tests.pipeline.test_prepare import TARGET_A, task
 
 

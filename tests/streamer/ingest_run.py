@@ -128,6 +128,7 @@ class Analyser:
         name: str = "analyser-1",
         room: int = 2,
         info: AnalyserInfo | None = None,
+        join: Any = None,
     ) -> None:
         self.name = name
         self._socket = context.socket(zmq.DEALER)
@@ -135,7 +136,7 @@ class Analyser:
         self._socket.connect(address)
         if info is not None:
             self.introduce(info)
-        self._socket.send(joining.encode(Join(name, room)))
+        self._socket.send(joining.encode(join or Join(name, room)))
         self._tasks: list[Task] = []
         self.heard: list[FromIngest] = []
 
@@ -156,10 +157,13 @@ class Analyser:
             return False
         parts = [part.buffer for part in self._socket.recv_multipart(copy=False)]
         if len(parts) > 1:
-            self._tasks.append(decode_task(parts))
+            self._take_parts(parts)
         else:
             self.heard.append(decode_from_ingest(parts[0]))
         return True
+
+    def _take_parts(self, parts: list[memoryview]) -> None:
+        self._tasks.append(decode_task(parts))
 
     def introduce(self, info: AnalyserInfo) -> None:
         self._socket.send_multipart(encode_analyser(info))
@@ -181,6 +185,10 @@ class Analyser:
 
     def answer(self, result: FrameResult | FrameFailure) -> None:
         parts = encode_result(result) if isinstance(result, FrameResult) else encode_failure(result)
+        self._socket.send_multipart(parts)
+
+    def send(self, parts: list[Any]) -> None:
+        """Send anything."""
         self._socket.send_multipart(parts)
 
     def close(self) -> None:
@@ -305,7 +313,8 @@ def running(
         def analyser(remote: bool = False, **options: Any) -> Analyser:
             name = options.pop("name", f"analyser-{len(analysers) + 1}")
             address = run.address("remote" if remote else "analysers")
-            analysers.append(Analyser(context, address, name, **options))
+            kind: type[Analyser] = options.pop("kind", Analyser)
+            analysers.append(kind(context, address, name, **options))
             return analysers[-1]
 
         try:

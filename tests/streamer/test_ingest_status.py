@@ -14,9 +14,9 @@ from streamer.counters import Counters
 from streamer.file_layout import FileSpec
 from streamer.ingest import run_ingest
 from streamer.ledger import Ledger
-from streamer.link import RunStatus, decode_status
 from streamer.records import Compression
 from streamer.result_file import ResultWriter
+from streamer.window_link import RunStatus, decode_status
 from streamer.worker import Control
 from tests.streamer.ingest_run import DTYPE, SHAPE, T0, TIMEOUT_S, Detector, frame_of, series_of, start_of
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer import link
+from streamer import link, window_link
 from streamer.errors import MessageError
+from streamer.message_parts import Buffer
 from streamer.records import (
     CHANGE_DTYPE,
     COLUMN_DTYPE,
@@ -33,7 +34,7 @@ KEY = SeriesKey(3, "01HRCJF8")
 START = SeriesStart(KEY, 10, (4, 6), np.dtype("<u2"), pixel_size_A=0.2, saturation_value=60_000)
 
 
-def _views(parts: list[link.Buffer]) -> list[memoryview]:
+def _views(parts: list[Buffer]) -> list[memoryview]:
     return [memoryview(part).cast("B") for part in parts]
 
 
@@ -63,15 +64,15 @@ def _result(**changes: object) -> FrameResult:
     return FrameResult(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def _view() -> link.View:
-    header = link.ViewHeader(
+def _view() -> window_link.View:
+    header = window_link.ViewHeader(
         series_id=3, frame_id=7, height=8, width=12, view_height=4, view_width=6, bin_px=2, raw_low=0.0,
         raw_high=9.0, denoised_low=0.5, denoised_high=1.5, pixel_size_A=0.2, t_detector=nan, t_received=1.0,
         t_published=2.0, total_atoms=6.0, total_atoms_std=0.5, drift_y_px=0.0, drift_x_px=0.0, ood_score=nan,
         mean_counts=1.5,
     )  # fmt: skip
     raw = np.arange(24, dtype=np.uint8).reshape(4, 6)
-    return link.View(header, raw, raw[::-1], _columns(), _particles())
+    return window_link.View(header, raw, raw[::-1], _columns(), _particles())
 
 
 def test_task_passes_the_payload_on_without_a_copy() -> None:
@@ -120,7 +121,7 @@ def test_failure_comes_back() -> None:
 
 def test_view_comes_back() -> None:
     sent = _view()
-    got = link.decode_view(_views(link.encode_view(sent)))
+    got = window_link.decode_view(_views(window_link.encode_view(sent)))
     np.testing.assert_array_equal(got.raw, sent.raw)
     np.testing.assert_array_equal(got.denoised, sent.denoised)
     np.testing.assert_array_equal(got.columns, sent.columns)
@@ -160,7 +161,7 @@ def test_unknown_pixel_type_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "decode", [link.decode_task, link.decode_result, link.decode_view, link.decode_status]
+    "decode", [link.decode_task, link.decode_result, window_link.decode_view, window_link.decode_status]
 )
 @given(parts=st.lists(st.binary(max_size=40), max_size=6))
 def test_garbage_is_only_ever_a_message_error(decode, parts) -> None:  # type: ignore[no-untyped-def]
@@ -178,16 +179,16 @@ def test_a_flipped_byte_is_only_ever_a_message_error(flip) -> None:  # type: ign
 
 @given(cut=st.data())
 def test_a_truncated_view_is_refused(cut) -> None:  # type: ignore[no-untyped-def]
-    parts = [bytes(part) for part in _views(link.encode_view(_view()))]
+    parts = [bytes(part) for part in _views(window_link.encode_view(_view()))]
     index = cut.draw(st.integers(1, len(parts) - 1))
     length = cut.draw(st.integers(0, len(parts[index]) - 1))
     parts[index] = parts[index][:length]
     table = {4: ("columns", COLUMN_DTYPE), 5: ("particles", PARTICLE_DTYPE)}.get(index)
     if table is not None and length % table[1].itemsize == 0:
-        assert len(getattr(link.decode_view(_views(parts)), table[0])) == length // table[1].itemsize
+        assert len(getattr(window_link.decode_view(_views(parts)), table[0])) == length // table[1].itemsize
     else:
         with pytest.raises(MessageError):
-            link.decode_view(_views(parts))
+            window_link.decode_view(_views(parts))
 
 
 def test_an_analyser_introduces_itself() -> None:

@@ -30,9 +30,9 @@ from streamer.config import (
 from streamer.control import Remote
 from streamer.errors import UsageError
 from streamer.ingest import run_ingest
-from streamer.link import STATUS_TOPIC
 from streamer.records import COLUMN_DTYPE, FrameResult, SeriesEnd, SeriesKey
 from streamer.triggers import EVENT_TOPIC, Event, Rule, Rules, decode_event
+from streamer.window_link import STATUS_TOPIC
 from streamer.worker import Control
 from tests.streamer.ingest_run import KEY, TIMEOUT_S, Analyser, Detector, frame_of, result_of, start_of
 
