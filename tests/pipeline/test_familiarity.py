@@ -109,6 +109,14 @@ def test_the_lattices_trained_on_are_familiar(points: NDArray[np.float64]) -> No
     assert spacing_term(columns_at(points), 0.2, SPACINGS_A) == 0.0
 
 
+def test_a_particle_that_is_mostly_edge_is_familiar() -> None:
+    centred = ceria_110(n=6) - ceria_110(n=6).mean(0)
+    small = centred[np.hypot(*centred.T) < 9.0]
+    assert 20 <= len(small) <= 26
+    assert spacing_term(columns_at(small), 0.2, SPACINGS_A) == 0.0
+    assert spacing_term(columns_at(1.2 * small), 0.2, SPACINGS_A) > 0.9
+
+
 @pytest.mark.parametrize("points", [ceria_110(0.8), ceria_110(1.25), ceria_100(1.22), ceria_100(0.85)])
 def test_a_wrong_pixel_size_shows(points: NDArray[np.float64]) -> None:
     assert spacing_term(columns_at(points), 0.2, SPACINGS_A) > 0.9
