@@ -38,6 +38,8 @@ bench: $(VENV)/.develop
 	$(BIN)/python -m benchmarks.record
 	$(BIN)/python -m benchmarks.analyse
 	$(BIN)/python -m benchmarks.tee
+	$(BIN)/python -m benchmarks.replay
+	$(BIN)/python -m benchmarks.display
 
 gpu-bench: $(VENV)/.develop
 	$(BIN)/python -m benchmarks.gpu
