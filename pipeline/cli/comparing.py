@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pipeline.cli.options import new_file, run_config
 from pipeline.cli.output import print_json, say
-from streamer.config import Precision
 from streamer.errors import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -68,6 +67,8 @@ def _expect_results(outcome: "RunOutcome") -> None:
 
 def _config_as_stored(args: argparse.Namespace, stored: "RunResults", folder: Path, out: Path) -> Any:
     """Return the recorded run's configuration, except for what is given now and where it is written."""
+    from streamer.config import Precision
+
     if args.config is None:
         args.config = folder / "configuration.toml"
         args.config.write_text(stored.configuration, encoding="utf-8")
