@@ -73,9 +73,7 @@ def _config_as_stored(args: argparse.Namespace, stored: "RunResults", folder: Pa
         args.config = folder / "configuration.toml"
         args.config.write_text(stored.configuration, encoding="utf-8")
         _leave_network_out(args.config)
-    if (
-        not args.backend
-    ):  # as it was, precision included: a backend's own choice depends on the machine's load
+    if not args.backend:  # precision included: a backend's own choice depends on the machine's load
         args.backend, recorded = stored.engine["backend"], stored.engine["precision"]
         args.precision = args.precision or (recorded if recorded in get_args(Precision) else None)
     config = run_config(args)
