@@ -138,7 +138,7 @@ class Remote:
         if self._waiting and self._clock() - self._waiting[0][0] > _PATIENCE_S:
             if any(done for _, done, _ in self._waiting):
                 self.said = f"The run has not answered for {_PATIENCE_S:g} s"
-            self._waiting.clear()
+            self._connect_anew()
         is_new, self._told = self.said != self._told, self.said
         return is_new
 
@@ -147,6 +147,12 @@ class Remote:
         if self._line is not None:
             self._line.close()
         self._line, self._waiting = None, []
+
+    def _connect_anew(self) -> None:
+        """Give up what is not answered: what came late would be taken for the answer to another request."""
+        address = "" if self._line is None else self._line.address
+        self.close()
+        self.connect(address)
 
     def _ask(self, request: Request, done: str, note: Moment | None = None) -> None:
         if self._line is None:

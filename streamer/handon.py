@@ -114,8 +114,8 @@ class HandOn(Generic[Owner]):
         """Try to send the frames that wait; return whether none waits any more."""
         while self._waiting:
             handed = self._waiting.popleft()
-            if not self._send(handed):
-                self._waiting.appendleft(handed)
+            if not self._send(handed):  # those of an analyser that proved to be gone may come before it now
+                self._let_wait(handed)
                 break
         return not self._waiting
 
@@ -182,7 +182,7 @@ class HandOn(Generic[Owner]):
                 self._lose(handed, reason)
             else:
                 again.append(handed)
-        self._waiting = deque(sorted((*again, *self._waiting), key=lambda handed: handed.number))
+        self._let_wait(*again)
         return len(again)
 
     def nobody(self, reason: str) -> None:
@@ -200,6 +200,10 @@ class HandOn(Generic[Owner]):
         """Return the frames that were lost since the last time."""
         losses, self._losses = self._losses, []
         return losses
+
+    def _let_wait(self, *handed: _Handed[Owner]) -> None:
+        """Let frames wait in the order of their numbers: results of later ones wait for the first."""
+        self._waiting = deque(sorted((*handed, *self._waiting), key=lambda one: one.number))
 
     def _handed_of(self, owner: Owner) -> list[_Handed[Owner]]:
         return [h for h in (*self._given.values(), *self._waiting) if h.owner is owner]

@@ -172,9 +172,11 @@ def decode_unfollowed(parts: Sequence[memoryview]) -> Unfollowed:
     h = decode_header(parts[0], UnfollowedHeader)
     probabilities = image_in(parts[7], (h.n_columns, h.n_counts), np.float32, "distributions")
     binned = image_in(parts[8], (h.binned_height, h.binned_width), np.float32, "a binned frame")
-    picture = picture_in(parts)
+    result, picture = result_in(parts), picture_in(parts)
+    if h.n_columns != len(result.columns):
+        raise MessageError(f"{len(result.columns)} columns have {h.n_columns} distributions over counts")
     return Unfollowed(
-        result_in(parts),
+        result,
         Seen(probabilities, (h.height, h.width), h.pixel_size_A, h.noise),
         (h.network_height, h.network_width),
         binned,

@@ -1,6 +1,7 @@
 """What a window asks of a run: the real window, the real control port, and an ingest that answers."""
 
 import time
+from collections.abc import Callable
 
 import msgpack
 import pytest
@@ -9,7 +10,7 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QInputDialog
 
-from gui.remote import control_address, is_here, why_not
+from gui.remote import Remote, control_address, is_here, why_not
 from gui.window import AnalysisWindow
 from pipeline.control_port import ControlPort
 from streamer.clock import RunClock
@@ -58,6 +59,13 @@ class Ingest:
         self._socket.close()
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def show_status(window: AnalysisWindow, publisher: Publisher, **fields: object) -> None:
     status = make_status(**fields)
     publisher.send(make_view(Particle(size=128), 1, size=128))
@@ -94,6 +102,27 @@ def test_buttons_and_keys_reach_the_run_and_its_answer_is_shown(
         assert exchange(window, ingest, refusal) == {"do": "next_file"}
         show_until(window, lambda: header.said.text() == "Not done: no frame has come yet")
         ingest.close()
+
+
+def test_an_answer_that_comes_too_late_is_not_taken_for_another() -> None:
+    now = [0.0]
+    remote = Remote(clock=lambda: now[0])
+    with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
+        ingest = Ingest(context, port)
+        remote.connect(port.remote.control)
+        remote.record(False)
+        wait_until(ingest.has_request)
+        now[0] += 10.0
+        assert remote.take()
+        assert remote.said == "The run has not answered for 5 s"
+        remote.next_file()
+        ingest.answer(Reply(ok=True, path="late.nxs"))
+        wait_until(ingest.has_request)
+        ingest.answer(Reply(ok=True, path="next.nxs"))
+        wait_until(lambda: remote.take() and bool(remote.said))
+        remote.close()
+        ingest.close()
+    assert remote.said == "Next file: next.nxs"
 
 
 def test_a_note_belongs_to_the_moment_of_the_question(open_window: OpenWindow, publisher: Publisher) -> None:

@@ -227,9 +227,11 @@ def test_under_latest_a_frame_is_skipped_for_which_results_that_wait_leave_no_ro
 
 def test_what_waits_for_an_analyser_that_hangs_is_followed_in_the_end(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
+    *messages, last = series_of(range(3), 3)
     with sorted_run(path, result_timeout_s=0.3) as (detector, run, _, follower, ends):
-        detector.send(*series_of(range(3), 3))
+        detector.send(*messages)
         answer(tasks_of(ends, 3), 1, 2)
+        detector.send(last)
         assert follower.follow(2) == [1, 2]
         summary = run.finish()
     assert (summary["analysed"], summary["analysis_lost"]) == (2, 1)
@@ -237,10 +239,12 @@ def test_what_waits_for_an_analyser_that_hangs_is_followed_in_the_end(tmp_path: 
 
 def test_a_follower_that_hangs_costs_no_result(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
+    *messages, last = series_of(range(3), 3)
     with sorted_run(path, result_timeout_s=0.3) as (detector, run, _, follower, ends):
-        detector.send(*series_of(range(3), 3))
+        detector.send(*messages)
         answer(tasks_of(ends, 3), 0, 1, 2)
         assert follower.follow() == [0]
+        detector.send(last)
         summary = run.finish()
     assert (summary["analysed"], summary["lost"]) == (3, 0)
     assert list(drift_x(path)) == [0, 1, 2]

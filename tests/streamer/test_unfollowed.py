@@ -1,6 +1,7 @@
 """Results whose columns are followed elsewhere: what is sent comes back; garbage is a MessageError."""
 
 import contextlib
+from dataclasses import replace
 
 import msgpack
 import numpy as np
@@ -53,6 +54,13 @@ def test_it_comes_back(picture: bool) -> None:
         view = decode_view(picture_in(parts))
         np.testing.assert_array_equal(view.raw, _view().raw)
         np.testing.assert_array_equal(view.columns, sent.result.columns)
+
+
+def test_each_column_has_its_distribution() -> None:
+    sent = _unfollowed()
+    other = replace(sent, seen=replace(sent.seen, probabilities=np.ones((2, 4), np.float32)))
+    with pytest.raises(MessageError, match="3 columns have 2 distributions"):
+        decode_unfollowed(_views(encode_unfollowed(other)))
 
 
 def test_header_bytes_are_fixed() -> None:
