@@ -84,7 +84,8 @@ def run_follower(
         while not control.stopping() and not station.over:
             if parts := station.next_task(_POLL_MS):
                 answer, picture = _answer(follower, parts, counts)
-                station.send(answer, control.stopping)
+                if answer:
+                    station.send(answer, control.stopping)
                 if picture is not None:
                     windows.send_multipart(encode_view(picture))
         control.finished({**counts, "over": station.over})
@@ -126,16 +127,23 @@ class ResultFollower:
 def _answer(
     follower: ResultFollower, parts: list[memoryview], counts: Counter[str]
 ) -> tuple[list[Buffer], View | None]:
-    """Return what ingest is told of a message, and the picture to be shown."""
+    """Return what ingest is told of a message, nothing if it names no frame, and the picture to be shown."""
     try:
         result, picture = follower.finish(decode_unfollowed(parts))
     except MessageError as error:
         _log.warning("an unfollowed result cannot be read: %s", error)
         counts["failed"] += 1
-        key, frame_id = name_of(parts)
-        return encode_failure(FrameFailure(frame_id, key, f"{error.label}: {error}")), None
+        return _failure(parts, error), None
     counts["followed"] += 1
     return encode_result(result), picture
+
+
+def _failure(parts: list[memoryview], error: MessageError) -> list[Buffer]:
+    try:
+        key, frame_id = name_of(parts)
+    except MessageError:
+        return []
+    return encode_failure(FrameFailure(frame_id, key, f"{error.label}: {error}"))
 
 
 @contextmanager

@@ -81,12 +81,12 @@ def generate(
     Raises
     ------
     ValueError
-        If the file was computed with another configuration.
+        If the file was computed with another configuration, or is no data set.
     """
     path = Path(config.out)
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "a") as file:
-        if "done" not in file:
+        if len(file) == 0:
             create(file, config)
         require_same_config(file, config)
         with open_processes(config.workers) if pool is None else nullcontext(pool) as opened:
@@ -124,7 +124,9 @@ def identity(config: WaveFileConfig) -> str:
 
 
 def require_same_config(file: h5py.File, config: WaveFileConfig) -> None:
-    """Refuse to go on with a file of another configuration."""
+    """Refuse to go on with a file of another configuration, or one that was not created to its end."""
+    if "config" not in file.attrs:  # which is written last
+        raise ValueError(f"{file.filename} is no data set, or its creation was cut off; delete it")
     if file.attrs["config"] != identity(config):
         raise ValueError(
             f"{file.filename} was computed with {file.attrs['config']}, but {identity(config)} is asked for; "

@@ -172,6 +172,8 @@ def decode_unfollowed(parts: Sequence[memoryview]) -> Unfollowed:
     h = decode_header(parts[0], UnfollowedHeader)
     probabilities = image_in(parts[7], (h.n_columns, h.n_counts), np.float32, "distributions")
     binned = image_in(parts[8], (h.binned_height, h.binned_width), np.float32, "a binned frame")
+    if min(h.height, h.width, h.network_height, h.network_width) < 1:
+        raise MessageError(f"a frame of {h.height} x {h.width} px, {h.network_height} x {h.network_width} px")
     result, picture = result_in(parts), picture_in(parts)
     if h.n_columns != len(result.columns):
         raise MessageError(f"{len(result.columns)} columns have {h.n_columns} distributions over counts")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import h5py
 import numpy as np
 import zmq
 
+from pipeline import follow_process
 from pipeline.follow_process import ResultFollower
 from pipeline.following import TRACKS_OF_AN_ANALYSER
 from pipeline.particle_networks import networks_for
@@ -18,8 +20,9 @@ from pipeline.supervisor import supervise
 from streamer.check import check_file
 from streamer.clock import RunClock
 from streamer.config import AnalysisConfig
-from streamer.records import COLUMN_DTYPE, FrameResult, FrameStatus, SeriesKey
-from streamer.unfollowed import Seen, Unfollowed
+from streamer.link import decode_result
+from streamer.records import COLUMN_DTYPE, FrameFailure, FrameResult, FrameStatus, SeriesKey
+from streamer.unfollowed import Seen, Unfollowed, encode_unfollowed
 from streamer.window_link import VIEW_TOPIC, View, decode_view
 from tests.pipeline.run_parts import send_images
 from tests.pipeline.test_remote_analysers import LOCAL, Said
@@ -50,6 +53,24 @@ def test_particles_get_their_drift_and_are_not_followed(tmp_path: Path) -> None:
         assert np.isnan(result.fused_atoms)
         drifts.append(result.drift_px)
     np.testing.assert_allclose(drifts, [(0, 0), (0, 6)], atol=0.5)
+
+
+def test_what_cannot_be_read_is_a_failure_of_its_frame_where_it_names_one(tmp_path: Path) -> None:
+    follower = ResultFollower(
+        AnalysisConfig(), networks_for(write_particle_networks(tmp_path), PARTICLES), RunClock.start()
+    )
+    found = FrameResult(5, KEY, np.empty(0, COLUMN_DTYPE), 0.0, 0.0, 1.0, 2.0, 3.0)
+    seen = Seen(np.empty((0, 0), np.float32), (192, 128), 0.2, 0.1)
+    whole = encode_unfollowed(Unfollowed(found, seen, (96, 128), np.zeros((48, 64), np.float32)))
+    parts = [memoryview(bytes(part)) for part in whole]
+    counts: Counter[str] = Counter()
+    answer, _ = follow_process._answer(follower, [*parts[:-1], parts[-1][:-4]], counts)
+    failure = decode_result([memoryview(bytes(part)) for part in answer])
+    assert isinstance(failure, FrameFailure)
+    assert (failure.key, failure.frame_id) == (KEY, 5)
+    for rubbish in ([memoryview(b"")], [memoryview(b"none")] * len(parts)):
+        assert follow_process._answer(follower, rubbish, counts) == ([], None)
+    assert counts == {"failed": 3}
 
 
 def test_a_killed_follower_is_replaced_and_costs_no_result(tmp_path: Path) -> None:

@@ -56,6 +56,14 @@ def on_a_cluster(out: Path) -> dict[str, Any]:
     return answer
 
 
+def test_a_file_whose_creation_was_cut_off_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ceria.h5"
+    with h5py.File(path, "w") as file:
+        file["done"] = np.zeros(2, bool)
+    with pytest.raises(ValueError, match=r"ceria.h5 is no data set, or its creation was cut off; delete it"):
+        generate(DatasetConfig(out=str(path), particles=2))
+
+
 def test_a_cluster_goes_on_with_a_file_and_computes_the_same_to_the_last_bit(tmp_path: Path) -> None:
     """In another process: FFTW's plans must not depend on what is fast there and then."""
     here = generate(replace(TINY, out=str(tmp_path / "here.h5")))

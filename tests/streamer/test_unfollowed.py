@@ -63,6 +63,11 @@ def test_each_column_has_its_distribution() -> None:
         decode_unfollowed(_views(encode_unfollowed(other)))
 
 
+def test_a_frame_without_pixels_is_none() -> None:
+    with pytest.raises(MessageError, match="8 x 12 px, 0 x 6 px"):
+        decode_unfollowed(_views(encode_unfollowed(replace(_unfollowed(), network_shape=(0, 6)))))
+
+
 def test_header_bytes_are_fixed() -> None:
     header = msgpack.unpackb(_parts()[0])
     assert header == ["unfollowed", 3, "01HRCJF8", 7, 8, 12, 0.2, 0.75, 4, 6, 3, 4, 2, 3]
