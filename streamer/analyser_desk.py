@@ -10,6 +10,7 @@ import zmq
 from streamer.analysers import Analysers, Origin, Peer
 from streamer.clock import RunClock
 from streamer.config import RecordConfig, RunConfig, SourceConfig, ViewConfig, to_toml
+from streamer.hang_watch import HangWatch
 from streamer.joining import (
     PROTOCOL,
     AskTime,
@@ -76,6 +77,8 @@ class AnalyserDesk:
         self._n_welcomed = 0
         self._local_ones_gone = not config.analysis.analysers
         self._alone_since: float | None = None
+        self._hang_watch = HangWatch(config.ingest.result_timeout_s)
+        self._hanging: dict[bytes, Peer] = {}
 
     @property
     def backend(self) -> str:
@@ -104,6 +107,17 @@ class AnalyserDesk:
         elif isinstance(message, Bye) and (peer := self._analysers.of(origin)) is not None:
             self._part_with(peer, f"{peer.name} has left: {message.reason}")
 
+    def heard(self, origin: Origin) -> Peer | None:
+        """Return who has sent an answer; one that seemed to hang is given frames again."""
+        peer = self._analysers.of(origin)
+        if peer is None and (late := self._hanging.pop(origin.route, None)) is not None:
+            if late.follows:  # it is behind: what came meanwhile is recorded without it
+                return None
+            self._analysers.take_back(late)
+            self._say(f"{late.name} answers again", warn=False)
+            return late
+        return peer
+
     def pass_on(self, parts: list[memoryview]) -> None:
         """Show a picture; whoever does not take it misses it."""
         try:
@@ -119,6 +133,9 @@ class AnalyserDesk:
         """Greet all analysers and find out who is gone; called twice a second."""
         for peer in self._analysers.ping(self._looked_at()):
             self._part_with(peer, f"{peer.name} is gone")
+        for peer in self._hang_watch.hanging(*self._handon.waited_for, now):
+            self._hanging[peer.origin.route] = peer
+            self._part_with(peer, f"{peer.name} has answered nothing for too long")
         if self._analysers.peers or not (self._handon.blocked and self._waits_for_others):
             self._alone_since = None
         elif self._alone_since is None:

@@ -52,8 +52,8 @@ class Origin(NamedTuple):
 class Peer:
     """An analyser that has joined, or the follower.
 
-    `room` is how many frames it asked for, `held` those that it was given and has not answered; the follower
-    is given none.
+    `room` is how many frames it asked for, `held` those that it was given and has not answered, `n_answered`
+    how many answers it has given; the follower `follows`, and is given results instead.
     """
 
     name: str
@@ -62,6 +62,7 @@ class Peer:
     room: int
     held: set[FrameName] = field(default_factory=set)
     follows: bool = False
+    n_answered: int = 0
 
 
 class Analysers:
@@ -160,6 +161,10 @@ class Analysers:
             self.follower = None
         elif not peer.follows:
             self._peers.pop(self._place(peer.origin), None)
+
+    def take_back(self, peer: Peer) -> None:
+        """Give an analyser frames again that was taken for dead; what it held then it still holds."""
+        self._peers[self._place(peer.origin)] = peer
 
     def take_follower(self, origin: Origin, name: str) -> None:
         """Let this process follow what the analysers find."""

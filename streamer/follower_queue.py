@@ -55,6 +55,11 @@ class FollowerQueue(Generic[Owner]):
     def __len__(self) -> int:
         return len(self._waiting) + len(self._passed) + len(self._unfollowed)
 
+    @property
+    def n_passed(self) -> int:
+        """How many are with the follower."""
+        return len(self._passed)
+
     def owner_of(self, name: FrameName) -> Owner | None:
         """Return whose frame of this name is here; None if none is."""
         found = self._waiting.get(name) or self._passed.get(name)

@@ -125,6 +125,7 @@ class HandOn(Generic[Owner]):
         It may come from an analyser that was taken for dead, before or after the frame was given to another.
         """
         if peer is not None and peer.follows:
+            peer.n_answered += 1
             return self._queue.answered(name)
         handed = self._taken_off(name, peer)
         if handed is None:
@@ -139,6 +140,12 @@ class HandOn(Generic[Owner]):
             return False
         self._queue.put(handed.number, Found(name, handed.owner, parts))
         return True
+
+    @property
+    def waited_for(self) -> "tuple[list[Peer], Peer | None]":
+        """The analysers, if results of theirs wait for others; the follower, if it has some to follow."""
+        analysers = self._analysers.peers if len(self._queue) > self._queue.n_passed else []
+        return analysers, self._analysers.follower if self._queue.n_passed else None
 
     def regained(self, name: FrameName) -> Owner | None:
         """Take a frame off the list of those given up, as its answer came; None if it is not there."""
@@ -211,6 +218,7 @@ class HandOn(Generic[Owner]):
     def _taken_off(self, name: FrameName, peer: Peer | None) -> _Handed[Owner] | None:
         """Take a frame off the account that `peer`, or one taken for dead, has answered."""
         if peer is not None:
+            peer.n_answered += 1
             peer.held.discard(name)
         handed = self._given.pop(name, None)
         if handed is None:

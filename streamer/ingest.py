@@ -161,7 +161,6 @@ class Ingest:
         )
         self._results = ResultDesk(
             clock,
-            self._analysers,
             self._analyser_desk,
             self._handon,
             queue,

@@ -1,7 +1,7 @@
 """What ingest does with what analysers, and the follower, send back."""
 
 from streamer.analyser_desk import AnalyserDesk
-from streamer.analysers import Analysers, Origin, Peer
+from streamer.analysers import Origin, Peer
 from streamer.clock import RunClock
 from streamer.errors import MessageError
 from streamer.follower_queue import FollowerQueue
@@ -31,7 +31,6 @@ class ResultDesk:
     def __init__(
         self,
         clock: RunClock,
-        analysers: Analysers,
         desk: AnalyserDesk,
         handon: HandOn[SeriesRecorder],
         queue: FollowerQueue[SeriesRecorder],
@@ -40,7 +39,7 @@ class ResultDesk:
         triggers: TriggerDesk,
     ) -> None:
         self.particles = ParticleCount()
-        self._clock, self._analysers, self._desk = clock, analysers, desk
+        self._clock, self._desk = clock, desk
         self._handon, self._queue, self._keeper = handon, queue, keeper
         self._notes, self._triggers = notes, triggers
 
@@ -70,7 +69,7 @@ class ResultDesk:
                 self._keeper.answered(self._clock.now())
             return
         self._keeper.answered(self._clock.now())
-        name, peer = (answer.key, answer.frame_id), self._analysers.of(origin)
+        name, peer = (answer.key, answer.frame_id), self._desk.heard(origin)
         again = _had(peer, name)
         series = self._handon.answered(name, peer)
         if series is None:
@@ -80,7 +79,7 @@ class ResultDesk:
 
     def _take_unfollowed(self, origin: Origin, parts: list[memoryview]) -> None:
         self._keeper.answered(self._clock.now())
-        name, peer = name_of(parts), self._analysers.of(origin)
+        name, peer = name_of(parts), self._desk.heard(origin)
         again = _had(peer, name)
         if self._handon.found(name, peer, parts):
             return

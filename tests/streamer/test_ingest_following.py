@@ -225,6 +225,47 @@ def test_under_latest_a_frame_is_skipped_for_which_results_that_wait_leave_no_ro
     assert (summary["analysed"], summary["skipped"], summary["lost"]) == (4, 2, 0)
 
 
+def test_frames_of_an_analyser_that_hangs_are_done_by_another_and_it_may_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    *messages, last = series_of(range(8), 8)
+    with sorted_run(path, result_timeout_s=1.0) as (detector, run, _, follower, ends):
+        detector.send(*messages[:5])  # the start, and frames 0 to 3
+        tasks = tasks_of(ends, 4)
+        hung = tasks[0][0]
+        (other,) = (end for end in ends if end is not hung)
+        late = {n for n, (end, _) in tasks.items() if end is hung}
+        answer(tasks, *(set(tasks) - late))
+        again = tasks_of((other,), len(late))
+        assert set(again) == late
+        answer(again, *again)
+        assert follower.follow(4) == [0, 1, 2, 3]
+        answer(tasks, *late)
+        wait_for_line(path, f"{hung.name} answers again")
+        detector.send(*messages[5:], last)
+        more = tasks_of(ends, 4)
+        assert {end for end, _ in more.values()} == {*ends}
+        answer(more, *more)
+        assert follower.follow(4) == [4, 5, 6, 7]
+        summary = run.finish()
+    assert (summary["analysed"], summary["lost"]) == (8, 0)
+    assert drift_x(path) == dict.fromkeys(range(8), FOLLOWED_PX)
+
+
+def test_a_follower_that_hangs_does_not_hold_the_run_up(tmp_path: Path) -> None:
+    path = tmp_path / "run.nxs"
+    with sorted_run(path, result_timeout_s=1.0) as (detector, run, _, follower, ends):
+        detector.send(*series_of(range(8), 8))
+        answer(tasks_of(ends, 4), 0, 1, 2, 3)
+        assert follower.follow() == [0]
+        answer(tasks_of(ends, 1), 4)
+        rest = tasks_of(ends, 3)  # room for all that is left: what the follower holds is recorded
+        answer(rest, *rest)
+        summary = run.finish()
+    assert (summary["analysed"], summary["lost"]) == (8, 0)
+    assert [n for n, x in drift_x(path).items() if x == FOLLOWED_PX] == [0]
+    assert any("follower-1 has answered nothing for too long" in note for note in summary["notes"])
+
+
 def test_what_waits_for_an_analyser_that_hangs_is_followed_in_the_end(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
     *messages, last = series_of(range(3), 3)
