@@ -69,7 +69,7 @@ DEFAULT = Setting()
 
 
 def main() -> None:
-    """Measure and write ``results/analyse.json``."""
+    """Measure and write ``results/analyse-….json``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

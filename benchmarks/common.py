@@ -1,6 +1,7 @@
 """What all benchmarks share: the machine's description, medians, and where results go."""
 
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -27,14 +28,22 @@ def median_of(values: Sequence[float]) -> dict[str, float]:
 
 
 def write_results(name: str, results: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Write ``NAME.json`` into `folder`; says so when the machine was not quiet: the figures then mislead."""
+    """Write ``NAME-CPU-N-cores.json``, with a GPU ``NAME.json``, into `folder`; returns its path.
+
+    Says so when the machine was not quiet: the figures then mislead.
+    """
     load = results["machine"]["load"]
     if load > _QUIET_LOAD:
         print(f"the machine was busy (load {load}): do not commit these figures", file=sys.stderr)
     folder.mkdir(exist_ok=True, parents=True)
-    path = folder / f"{name}.json"
+    machine = results["machine"]
+    path = folder / f"{name if 'gpu' in machine else f'{name}-{_slug(machine)}'}.json"
     path.write_text(json.dumps(results, indent=1) + "\n")
     return path
+
+
+def _slug(machine: dict[str, Any]) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
 
 
 def _commit() -> str:

@@ -182,7 +182,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--target", choices=TARGETS, help="only this parser")
     parser.add_argument("--first", type=int, default=0, help="number of the first session")
     parser.add_argument("--session", type=int, help="repeat this session alone")
-    parser.add_argument("--write", action="store_true", help="keep the report in results/fuzz.json")
+    parser.add_argument("--write", action="store_true", help="keep the report in results/fuzz-….json")
     chosen = parser.parse_args(arguments)
     machine = describe_machine()
     targets = (Scheme(chosen.target),) if chosen.target else TARGETS

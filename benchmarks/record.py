@@ -15,7 +15,6 @@ the first frame's arrival to the last's. Run it on a quiet machine: ``python -m 
 
 import argparse
 import json
-import re
 import shutil
 import sys
 import tempfile
@@ -263,13 +262,9 @@ def report(stream: Stream, chosen: argparse.Namespace, machine: dict[str, Any]) 
     }
     if not chosen.dry:
         name = "record" if stream.scheme is Scheme.DECTRIS2 else f"record-{stream.scheme}"
-        print(write_results(f"{name}-{slug(machine)}", results), file=sys.stderr)
+        print(write_results(name, results), file=sys.stderr)
     print(json.dumps({"format": stream.scheme, "fps": measured["fps"], "ratio": measured["ratio"]}))
     return all(measured["ratio"][name]["median"] >= goal for name, goal in GOALS.items())
-
-
-def slug(machine: dict[str, Any]) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ import zmq
 from tqdm import tqdm
 
 from benchmarks.common import describe_machine, median_of, write_results
-from benchmarks.record import MEAN_COUNTS, TIMEOUT_S, Stream, run_bare, run_sender, slug, summary_of, worker
+from benchmarks.record import MEAN_COUNTS, TIMEOUT_S, Stream, run_bare, run_sender, summary_of, worker
 from streamer.config import RunConfig, SourceConfig, TeeConfig
 from streamer.sources import open_receiver, parse_source
 from streamer.tee import Tee
@@ -168,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
         **measured,
     }
     if not chosen.dry:
-        print(write_results(f"tee-{slug(machine)}", results), file=sys.stderr)
+        print(write_results("tee", results), file=sys.stderr)
     print(json.dumps(measured))
     return 0 if measured["ratio"]["two / one"]["median"] >= GOAL else 1
 
