@@ -1,6 +1,7 @@
 """The follower of several analysers' results: what it finishes, and what becomes of a run that loses it."""
 
 import os
+import re
 import signal
 from collections import Counter
 from pathlib import Path
@@ -104,7 +105,8 @@ def test_a_killed_follower_is_replaced_and_costs_no_result(tmp_path: Path) -> No
         assert set(file["entry/ledger/status"][:].tolist()) <= {FrameStatus.ANALYSED, FrameStatus.SKIPPED}
         log = b" ".join(file["entry/process/log/text"])
         ids = file["entry/columns/track_id"][:]
-    assert b"follower-1 died: results are recorded without drift and tracks" in log
+    # by the supervisor's word or by the broken connection, whichever ingest hears of first
+    assert re.search(rb"follower-1 (died|is gone): results are recorded without drift and tracks", log)
     assert {-1, 0, 1, 2} <= set(ids.tolist())
     assert ids[-1] >= TRACKS_OF_AN_ANALYSER
 
