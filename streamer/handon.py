@@ -185,7 +185,6 @@ class HandOn(Generic[Owner]):
             del self._given[name]
             handed.peer, handed.n_deaths = None, handed.n_deaths + 1
             if self._policy is Policy.LATEST or handed.n_deaths >= _MOST_DEATHS or self._nobody:
-                self._given_up[name] = handed.owner
                 self._lose(handed, reason)
             else:
                 again.append(handed)
@@ -228,6 +227,7 @@ class HandOn(Generic[Owner]):
         return handed
 
     def _lose(self, handed: _Handed[Owner], reason: str) -> None:
+        self._given_up[handed.name] = handed.owner
         self._order.skip(handed.number)
         self._losses.append(Lost(handed.name[1], handed.owner, reason))
 

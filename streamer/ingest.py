@@ -306,7 +306,9 @@ class Ingest:
     def _tick(self) -> None:
         now = self._clock.now()
         if self._tee is not None:
-            self._tend_tee(self._tee, now)
+            self._tee.tick()
+        if self._held_back:  # the source is not silent: it is not listened to
+            self._keeper.held_back(now)
         self._keeper.tick(now)
         if now >= self._next_commands:
             self._next_commands = now + _COMMAND_INTERVAL_S
@@ -324,11 +326,6 @@ class Ingest:
             for series in self._keeper.open_series:
                 series.forget_old(now)
                 series.beat(now)
-
-    def _tend_tee(self, tee: RunTee, now: float) -> None:
-        tee.tick()
-        if tee.blocked:  # the source is not silent: it is not listened to
-            self._keeper.held_back(now)
 
     def _publish_status(self) -> None:
         try:

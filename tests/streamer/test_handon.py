@@ -79,3 +79,17 @@ def test_a_frame_that_was_taken_back_goes_before_one_that_has_waited() -> None:
     assert [found.name[1] for found in queue.unfollowed()] == [2, 3, 4]
     assert handon.retry()
     assert router.given[7:] == [(b"b", 6)]
+
+
+def test_an_answer_to_a_frame_that_nobody_was_left_for_still_finds_its_series() -> None:
+    router = Router()
+    analysers = Analysers(router, None, Policy.WAIT, queue_frames=1)
+    handon: HandOn[str] = HandOn(analysers, Policy.WAIT, FollowerQueue(analysers))
+    only = joined(analysers, router, "a", room=2)
+    handon.offer(frame_of(0), START, T0, "series")
+    assert handon.lose(only, "it died") == 1
+    handon.nobody("no analyser is left")
+    assert [lost.frame_id for lost in handon.losses()] == [0]
+    assert handon.answered(name_of(0), None) is None
+    assert handon.regained(name_of(0)) == "series"
+    assert handon.regained(name_of(0)) is None

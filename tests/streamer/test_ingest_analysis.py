@@ -1,5 +1,6 @@
 """Handing frames on and taking results back: each ends up under its own frame id, whatever the order."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,22 @@ def test_wait_stops_taking_in_while_the_analyser_is_busy(tmp_path: Path) -> None
         _answer_one_by_one(end, 22)
         summary = run.finish()
     assert (summary["analysed"], summary["skipped"], summary["lost"]) == (30, 0, 0)
+
+
+def test_a_source_that_is_not_listened_to_is_not_silent(tmp_path: Path) -> None:
+    """Networks may take minutes to load for another shape, and the source waits for them."""
+    wait = AnalysisConfig(policy=Policy.WAIT, queue_frames=1)
+    with running(tmp_path / "run.nxs", wait, idle_timeout_s=0.3) as (detector, run, analyser):
+        end = analyser()
+        wait_until_joined(end)
+        detector.send(*series_of(range(6), 6))
+        first = end.next_task()
+        time.sleep(1.0)
+        end.answer(result_of(first))
+        for _ in range(5):
+            end.answer(result_of(end.next_task()))
+        summary = run.finish()
+    assert (summary["recorded"], summary["analysed"], summary["missing"]) == (6, 6, 0)
 
 
 def test_wait_loses_nothing_of_several_messages_in_one(tmp_path: Path) -> None:
