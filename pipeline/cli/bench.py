@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         extent = replace(extent, sizes_px=(args.size,))
     if not has_display():
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # a window is measured all the same
+        os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # of what that platform lacks
     source = _source()
     results = run_bench(base, args.backend or ["auto"], extent, source, folder, say, args.threads)
     if args.peers:
