@@ -278,10 +278,11 @@ def plotted(table: Table) -> Figure:
     panels = figure.subplots(1, len(next(iter(table.values()))), sharey=True, squeeze=False)[0]
     places = np.arange(len(table))
     for dose, panel in zip(next(iter(table.values())), panels, strict=True):
-        for key, style in {"exact": "o-", "within_one": "s-", "missed": "v-", "warned": "x--"}.items():
+        for key, style in {"exact": "o", "within_one": "s", "missed": "v", "warned": "x"}.items():
             shares = [100 * by_dose[dose][key] for by_dose in table.values()]
-            panel.plot(places, shares, style, ms=4, lw=1, label=LABELS[key])
+            panel.plot(places, shares, style, ms=5, label=LABELS[key])  # no lines: conditions are no axis
         panel.set_xticks(places, [name.partition(":")[0] for name in table], rotation=35, ha="right")
+        panel.grid(alpha=0.3)
         panel.set(title=f"{dose:g} e/Å²", ylim=(-2, 102))
     panels[0].set(ylabel="share [%]")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
