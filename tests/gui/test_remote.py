@@ -15,6 +15,7 @@ from gui.window import AnalysisWindow
 from pipeline.control_port import ControlPort
 from streamer.clock import RunClock
 from streamer.config import ControlConfig
+from streamer.connection import ConnectionWatch
 from streamer.control import Reply, encode
 from tests.gui.conftest import OpenWindow, show_until
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
@@ -31,7 +32,10 @@ class Ingest:
     def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", port: ControlPort) -> None:
         self._socket = context.socket(zmq.DEALER)
         self._socket.set(zmq.LINGER, 1000)
+        watch = ConnectionWatch(self._socket)
         self._socket.connect(port.remote.commands)
+        watch.wait(10.0)
+        watch.close()
         self._asked: list[tuple[bytes, dict[str, object]]] = []
         self.displayed_s: list[float] = []
 
@@ -110,8 +114,15 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_another() -> None:
     with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
         ingest = Ingest(context, port)
         remote.connect(port.remote.control)
-        remote.record(False)
-        wait_until(ingest.has_request)
+
+        def has_come() -> bool:
+            """Ask again where the port has not found ingest yet, and has said so itself."""
+            remote.take()
+            if not remote.waits:
+                remote.record(False)
+            return ingest.has_request()
+
+        wait_until(has_come)
         now[0] += 10.0
         assert remote.take()
         assert remote.said == "The run has not answered for 5 s"
