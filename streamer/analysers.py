@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import zmq
 
 from streamer.joining import Join, Over, Ping, encode
-from streamer.message_parts import Buffer
+from streamer.message_parts import Buffer, in_message
 from streamer.records import Policy, SeriesKey
 
 __all__ = ["Analysers", "FrameName", "Origin", "Peer", "set_analyser_options"]
@@ -171,8 +171,10 @@ class Analysers:
         self.follower = Peer(name, origin, remote=False, room=0, follows=True)
 
     def pass_to_follower(self, parts: list[memoryview]) -> bool:
-        """Send an unfollowed result, as the views it is; False if there is no follower, or it is gone."""
-        return self.follower is not None and self._send(self.follower.origin, parts)
+        """Send an unfollowed result, as it was received; False if there is no follower, or it is gone."""
+        return self.follower is not None and self._send(
+            self.follower.origin, [in_message(part)[0] for part in parts]
+        )
 
     def free(self) -> Peer | None:
         """Return the analyser that has least to do and room for more; None if all are full."""
@@ -185,7 +187,7 @@ class Analysers:
         return best
 
     def give(self, peer: Peer, name: FrameName, parts: list[Buffer]) -> bool:
-        """Send a task; False if the analyser is gone. The payload is passed on as the view it is."""
+        """Send a task; False if the analyser is gone."""
         if not self._send(peer.origin, parts):
             return False
         peer.held.add(name)

@@ -3,7 +3,7 @@
 ===========  =======================  ===========================================================
 message      direction                parts
 ===========  =======================  ===========================================================
-task         ingest → analyser        `TaskHeader`, payload as received
+task         ingest → analyser        `TaskHeader`, message with the payload, as received
 result       analyser → ingest        `ResultHeader`, columns, denoised, atom count, changes, particles
 failure      analyser → ingest        `FailureHeader`
 analyser     analyser → ingest        `AnalyserHeader`, once, when its networks are loaded
@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.errors import MessageError, UnknownEncodingError
+from streamer.errors import MessageError, TruncatedMessageError, UnknownEncodingError
 from streamer.joining import FromAnalyser
 from streamer.message_parts import (
     UNREADABLE,
@@ -33,6 +33,7 @@ from streamer.message_parts import (
     encode_header,
     expect_parts,
     image_in,
+    in_message,
     particle_bytes,
     rows_in,
 )
@@ -68,7 +69,10 @@ _DTYPES = {name: np.dtype(name) for name in ("|u1", "<u2", "<u4")}
 
 
 class TaskHeader(msgspec.Struct, frozen=True, array_like=True, tag="task"):
-    """A frame to be analysed, with what its analysis needs to know of its series."""
+    """A frame to be analysed, with what its analysis needs to know of its series.
+
+    Its payload are `n_bytes` from `offset` on of the second part, the message that came from the source.
+    """
 
     series_id: int
     unique_id: str
@@ -81,6 +85,8 @@ class TaskHeader(msgspec.Struct, frozen=True, array_like=True, tag="task"):
     t_received: float
     pixel_size_A: float | None
     saturation_value: int | None
+    offset: int
+    n_bytes: int
 
 
 class ResultHeader(msgspec.Struct, frozen=True, array_like=True, tag="result"):
@@ -146,13 +152,14 @@ class Task(msgspec.Struct, frozen=True):
 
 
 def encode_task(frame: Frame, start: SeriesStart, t_received: float) -> list[Buffer]:
-    """Make the parts of a task; the payload is passed on as the view it is."""
+    """Make the parts of a task; the payload is passed on in the message that it came in, without a copy."""
     h = frame.header
+    message, offset = in_message(frame.payload)
     header = TaskHeader(
         h.key.series_id, h.key.unique_id, h.frame_id, *h.shape, h.dtype.str, h.compression.value,
-        h.t_detector, t_received, start.pixel_size_A, start.saturation_value,
+        h.t_detector, t_received, start.pixel_size_A, start.saturation_value, offset, frame.payload.nbytes,
     )  # fmt: skip
-    return [encode_header(header), frame.payload]
+    return [encode_header(header), message]
 
 
 def decode_task(parts: Sequence[memoryview]) -> Task:
@@ -161,7 +168,7 @@ def decode_task(parts: Sequence[memoryview]) -> Task:
     Raises
     ------
     MessageError
-        If the parts are not a task.
+        If the parts are not a task, or the payload is not within the second.
     """
     expect_parts(parts, 2, "task")
     h = decode_header(parts[0], TaskHeader)
@@ -171,7 +178,12 @@ def decode_task(parts: Sequence[memoryview]) -> Task:
         SeriesKey(h.series_id, h.unique_id), h.frame_id, (h.height, h.width), _DTYPES[h.dtype],
         Compression(h.compression), h.t_detector,
     )  # fmt: skip
-    return Task(Frame(header, parts[1]), h.t_received, h.pixel_size_A, h.saturation_value)
+    payload = parts[1][h.offset : h.offset + h.n_bytes]
+    if min(h.offset, h.n_bytes) < 0 or len(payload) != h.n_bytes:
+        raise TruncatedMessageError(
+            f"task's payload is bytes {h.offset} to {h.offset + h.n_bytes} of a part of {len(parts[1])}"
+        )
+    return Task(Frame(header, payload), h.t_received, h.pixel_size_A, h.saturation_value)
 
 
 def encode_result(result: FrameResult) -> list[Buffer]:

@@ -2,6 +2,10 @@
 
 Headers are MessagePack arrays (`msgspec`), typed and validated on arrival; the first element names the type.
 Tables and images are their bytes, little-endian, without padding. Nothing is ever unpickled.
+
+What was received is passed on as the ZeroMQ message that it came in, which costs a reference. A view of it
+would cost more: ZeroMQ tells pyzmq when it has sent it, and a thread of Python wakes up, takes
+the interpreter's lock from whoever has it, and releases the view.
 """
 
 from collections.abc import Sequence
@@ -9,6 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
+import zmq
 from numpy.typing import NDArray
 
 from streamer.errors import MessageError, TruncatedMessageError
@@ -22,11 +27,12 @@ __all__ = [
     "encode_header",
     "expect_parts",
     "image_in",
+    "in_message",
     "particle_bytes",
     "rows_in",
 ]
 
-Buffer = bytes | memoryview | NDArray[Any]
+Buffer = bytes | memoryview | NDArray[Any] | zmq.Frame
 UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What msgspec raises on bytes that are no such message."""
 
@@ -66,6 +72,21 @@ def image_in(part: memoryview, shape: tuple[int, int], dtype: Any, what: str) ->
     if min(shape) < 0 or len(part) != shape[0] * shape[1] * np.dtype(dtype).itemsize:
         raise TruncatedMessageError(f"{what} of {shape[0]} x {shape[1]} px has {len(part)} bytes")
     return np.frombuffer(part, dtype).reshape(shape)
+
+
+def in_message(view: Buffer) -> tuple[Buffer, int]:
+    """Return the received message that a view is most of, and where in it the view begins [bytes].
+
+    Anything else, as a view of bytes or of one of many things in a message, comes back as it is, with 0.
+    """
+    message: object = getattr(view, "obj", None)
+    if not isinstance(view, memoryview) or not isinstance(message, zmq.Frame) or 2 * len(view) < len(message):
+        return view, 0
+    return message, _address(view) - _address(message.buffer)
+
+
+def _address(view: memoryview) -> int:
+    return int(np.frombuffer(view, np.uint8).__array_interface__["data"][0])
 
 
 def bytes_of(rows: NDArray[Any], dtype: Any) -> bytes:

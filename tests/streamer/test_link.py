@@ -1,17 +1,19 @@
 """Messages between our own processes: what is sent comes back; garbage is a MessageError and no more."""
 
 import contextlib
+import dataclasses
 import struct
 from math import isnan, nan
 
 import msgpack
 import numpy as np
 import pytest
+import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer import link, window_link
-from streamer.errors import MessageError
+from streamer.errors import MessageError, TruncatedMessageError
 from streamer.message_parts import Buffer
 from streamer.records import (
     CHANGE_DTYPE,
@@ -85,11 +87,36 @@ def test_task_passes_the_payload_on_without_a_copy() -> None:
     assert (task.t_received, task.pixel_size_A, task.saturation_value) == (99.0, 0.2, 60_000)
 
 
+def test_task_passes_the_message_on_that_most_of_is_the_payload() -> None:
+    message = zmq.Frame(b"envelope" + b"p" * 40 + b"tail")
+    frame = dataclasses.replace(_frame(), payload=message.buffer[8:48])
+    parts = link.encode_task(frame, START, t_received=99.0)
+    assert parts[1] is message
+    task = link.decode_task(_views(parts))
+    assert bytes(task.frame.payload) == b"p" * 40
+
+
+def test_task_passes_one_of_many_payloads_in_a_message_on_alone() -> None:
+    message = zmq.Frame(bytes(range(100)))
+    frame = dataclasses.replace(_frame(), payload=message.buffer[20:40])
+    parts = link.encode_task(frame, START, t_received=99.0)
+    assert parts[1] is frame.payload
+    assert bytes(link.decode_task(_views(parts)).frame.payload) == bytes(range(20, 40))
+
+
+@pytest.mark.parametrize(("offset", "n_bytes"), [(-1, 7), (1, 7), (0, 8), (8, 1), (0, -1)])
+def test_a_task_whose_payload_is_outside_its_message_is_refused(offset: int, n_bytes: int) -> None:
+    header, payload = link.encode_task(_frame(), START, t_received=99.0)
+    fields = [*msgpack.unpackb(header)[:-2], offset, n_bytes]
+    with pytest.raises(TruncatedMessageError, match="of a part of 7"):
+        link.decode_task(_views([msgpack.packb(fields), payload]))
+
+
 def test_task_header_bytes_are_fixed() -> None:
     """Another MessagePack library reads the header as the array docs/wire-format.md lists."""
     header = link.encode_task(_frame(), START, t_received=99.0)[0]
     assert msgpack.unpackb(header) == [
-        "task", 3, "01HRCJF8", 7, 4, 6, "<u2", "bslz4", 12.5, 99.0, 0.2, 60_000,
+        "task", 3, "01HRCJF8", 7, 4, 6, "<u2", "bslz4", 12.5, 99.0, 0.2, 60_000, 0, 7,
     ]  # fmt: skip
 
 
