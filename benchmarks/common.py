@@ -28,7 +28,7 @@ def median_of(values: Sequence[float]) -> dict[str, float]:
 
 
 def write_results(name: str, results: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Write ``NAME-CPU-N-cores.json``, with a GPU ``NAME.json``, into `folder`; returns its path.
+    """Write ``NAME-CPU-UNIT-N-cores.json``, with a GPU ``NAME.json``, into `folder`; returns its path.
 
     Says so when the machine was not quiet: the figures then mislead.
     """
@@ -43,7 +43,9 @@ def write_results(name: str, results: dict[str, Any], folder: Path = RESULTS) ->
 
 
 def _slug(machine: dict[str, Any]) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['cores']} cores".lower()).strip("-")
+    return re.sub(
+        r"[^a-z0-9]+", "-", f"{machine['cpu']} {machine['vector_unit']} {machine['cores']} cores".lower()
+    ).strip("-")
 
 
 def _commit() -> str:

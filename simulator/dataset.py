@@ -14,7 +14,12 @@ path               shape, type           content
 ``/split``         (N,) u1               0 training, 1 validation, 2 test
 ``/settings``      (N,) string           the particle's settings as JSON
 ``/done``          (N,) bool             computed so far
+``/height_A``      (N,) f4               extent along the beam
+``/carbon/waves``  (F, h, w, 2) f2       exit waves of carbon films, periodic
+``/carbon/…``                            ``thickness_A`` (F,), ``split``, ``done``
 =================  ====================  ============================================================
+
+The last three are there with :class:`TiltsAndFilms` alone.
 """
 
 import json
@@ -29,12 +34,38 @@ from numpy.typing import NDArray
 
 from pipeline.cluster import Pool
 from simulator import wave_file
+from simulator.films import film_wave, split_of_films
 from simulator.multislice import MultisliceSettings, exit_waves
-from simulator.structures import COLUMN_DTYPE, Particle, ParticleSettings, build_particle, draw_settings
-from simulator.wave_file import Kind, Row, WaveFileConfig, create_waves, describe, split_of
+from simulator.structures import (
+    COLUMN_DTYPE,
+    Particle,
+    ParticleSettings,
+    build_particle,
+    draw_settings,
+    with_tilt,
+)
+from simulator.wave_file import SPLITS, Kind, Row, WaveFileConfig, create_waves, describe, split_of
 from simulator.waves import pack
 
 MAX_COLUMNS = 448
+_TILT, _FILM = 1000, 1001  # what a generator is for, beside the seed and the index
+
+
+@dataclass(frozen=True, slots=True)
+class TiltsAndFilms:
+    """What makes a data set harder: a share of the particles tilted further, and carbon films to lay behind.
+
+    The test split is spared the tilts: its particles are the same with and without this, so that networks can
+    be compared; what tilts and films do is judged apart (`training.evaluate_limits`).
+
+    ``tilted_share`` of the others are tilted by more than the usual 1°, up to ``most_tilt_deg``, small angles
+    more often; ``films`` are films of ``film_A`` (lowest, highest) [Å], with a split of their own.
+    """
+
+    tilted_share: float = 0.3
+    most_tilt_deg: float = 4.0
+    films: int = 32
+    film_A: tuple[float, float] = (10.0, 55.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +79,15 @@ class DatasetConfig(WaveFileConfig):
     validation_every: int = 25
     test_every: int = 20
     multislice: MultisliceSettings = field(default_factory=MultisliceSettings)
+    harder: TiltsAndFilms | None = None
 
 
 def generate(config: DatasetConfig, pool: Pool | None = None) -> Path:
     """Compute (or go on computing) the data set of a configuration; returns the file's path."""
-    return wave_file.generate(config, create, {"/": Kind(compute_particle, "particle")}, pool)
+    kinds = {"/": Kind(compute_particle, "particle")}
+    if config.harder is not None:
+        kinds = {"carbon": Kind(compute_film, "film"), **kinds}
+    return wave_file.generate(config, create, kinds, pool)
 
 
 def create(file: h5py.File, config: DatasetConfig) -> None:
@@ -62,18 +97,54 @@ def create(file: h5py.File, config: DatasetConfig) -> None:
     file.create_dataset("columns", (n, MAX_COLUMNS), COLUMN_DTYPE, chunks=(1, MAX_COLUMNS))
     file.create_dataset("split", data=split_of(np.arange(n), config))
     file.create_dataset("settings", (n,), h5py.string_dtype())
+    if config.harder is not None:
+        file.create_dataset("height_A", (n,), np.float32)
+        create_films(file, config.harder.films, ms)
     describe(file, config, ms.pixel_size_A)
+
+
+def create_films(file: h5py.File, count: int, grid: MultisliceSettings) -> None:
+    """Create the empty datasets of carbon films."""
+    carbon = file.create_group("carbon")
+    create_waves(carbon, count, (grid.pixels, grid.pixels, 2))
+    carbon.create_dataset("thickness_A", (count,), np.float32)
+    carbon.create_dataset("split", data=split_of_films(count))
+
+
+def compute_film(index: int, config: DatasetConfig) -> Row:
+    """Build one carbon film that fills the field, and compute its exit wave."""
+    harder = config.harder or TiltsAndFilms()
+    rng = np.random.default_rng([config.seed, index, _FILM])
+    thickness_A, seed = float(rng.uniform(*harder.film_A)), int(rng.integers(2**31))
+    return {
+        "index": index,
+        "waves": pack(film_wave(thickness_A, seed, config.multislice)),
+        "thickness_A": thickness_A,
+    }
 
 
 def compute_particle(index: int, config: DatasetConfig) -> Row:
     """Build one particle and compute its exit waves."""
-    particle = build_nonempty(config.seed, index)
+    particle = particle_of(index, config)
+    height = {} if config.harder is None else {"height_A": float(np.ptp(particle.atoms.positions[:, 2]))}
     return {
+        **height,
         "index": index,
         "waves": pack(exit_waves(particle.atoms, config.multislice, particle.settings.seed)),
         "columns": stored_columns(particle.columns, config.multislice),
         "settings": json.dumps(asdict(particle.settings)),
     }
+
+
+def particle_of(index: int, config: DatasetConfig) -> Particle:
+    """Build particle ``index``, tilted further where the configuration wants that."""
+    particle = build_nonempty(config.seed, index)
+    is_test = split_of(np.array([index]), config)[0] == SPLITS.index("test")
+    rng = np.random.default_rng([config.seed, index, _TILT])
+    if config.harder is None or is_test or rng.random() >= config.harder.tilted_share:
+        return particle
+    tilt_deg = 1.0 + (config.harder.most_tilt_deg - 1.0) * float(rng.random()) ** 1.5
+    return build_particle(with_tilt(particle.settings, tilt_deg))
 
 
 def build_nonempty(

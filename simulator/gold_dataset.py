@@ -36,6 +36,7 @@ from scipy.ndimage import gaussian_filter
 from pipeline.cluster import Pool
 from simulator import wave_file
 from simulator.carbon import CarbonSettings, build_carbon
+from simulator.films import split_of_films
 from simulator.gold import LATTICE_CONSTANT_A, SHAPES, build_gold, draw_gold
 from simulator.multislice import MultisliceSettings, exit_waves
 from simulator.wave_file import Kind, Row, WaveFileConfig, create_waves, describe, split_of
@@ -88,7 +89,7 @@ def create(file: h5py.File, config: GoldDatasetConfig) -> None:
     create_waves(file, n, (1, pixels, pixels, 2))
     create_waves(carbon, config.membranes, (config.carbon.pixels, config.carbon.pixels, 2))
     carbon.create_dataset("thickness_A", (config.membranes,), np.float32)
-    carbon.create_dataset("split", data=membrane_split(config.membranes))
+    carbon.create_dataset("split", data=split_of_films(config.membranes))
     coarse = (pixels // COARSE, pixels // COARSE)
     file.create_dataset("thickness_A", (n, *coarse), np.float16, chunks=(1, *coarse))
     file.create_dataset("height_A", (n,), np.float32)
@@ -97,11 +98,6 @@ def create(file: h5py.File, config: GoldDatasetConfig) -> None:
     file.create_dataset("split", data=split_of(indices // len(SHAPES), config))
     file.create_dataset("settings", (n,), h5py.string_dtype())
     describe(file, config, config.gold.pixel_size_A)
-
-
-def membrane_split(count: int) -> NDArray[np.uint8]:
-    """Return the split of membranes: of eleven, one is for validation and two are for the test."""
-    return np.array([{3: 1, 5: 2, 8: 2}.get(i % 11, 0) for i in range(count)], np.uint8)
 
 
 def compute_membrane(index: int, config: GoldDatasetConfig) -> Row:

@@ -117,8 +117,11 @@ def split_of(indices: NDArray[np.intp], config: WaveFileConfig) -> NDArray[np.ui
 
 
 def identity(config: WaveFileConfig) -> str:
-    """Return what determines a file's content, as JSON: all settings but the path and the processes."""
-    values = asdict(config)
+    """Return what determines a file's content, as JSON: all settings but the path and the processes.
+
+    What is None was not asked for, and is left out: files from before there was such a setting stay valid.
+    """
+    values = {name: value for name, value in asdict(config).items() if value is not None}
     del values["out"], values["workers"]
     return json.dumps(values, sort_keys=True)
 

@@ -48,8 +48,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint (tensors and plain values only; nothing in it is executed)."""
-    values = torch.load(path, weights_only=True)
+    """Read a checkpoint to the host (tensors and plain values only; nothing in it is executed)."""
+    values = torch.load(path, map_location="cpu", weights_only=True)
     model = values.pop("model")
     model["widths"] = tuple(model["widths"])
     return Checkpoint(ModelConfig(**model), **values)

@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.preprocess import normalise
+from simulator.films import laid
 from simulator.optics import Optics, image_intensity
+from simulator.support import membrane_distance_A, supported
 from simulator.wave_file import read_rows, rows_of
 from simulator.waves import unpack
 
@@ -32,10 +34,11 @@ class DrawConfig:
 
     Optics after the published training sets, without the extremes of their focus (there 1 to 10 nm) and Cs
     (there -18 to -5 µm), where columns of some heights lose their contrast; astigmatism mostly small.
-    Detector: a third are ideal counting, the others integrate. Read noise is in electrons.
+    Detector: a third are ideal counting, the others integrate. Read noise is in electrons. ``film_share`` of
+    the particles lie on carbon, in data sets that have films.
     """
 
-    dose_e_per_A2: tuple[float, float] = (40.0, 4000.0)
+    dose_e_per_A2: tuple[float, float] = (15.0, 4000.0)
     overfocus_A: tuple[float, float] = (20.0, 90.0)
     cs_A: tuple[float, float] = (-1.8e5, -0.6e5)
     focal_spread_A: tuple[float, float] = (20.0, 40.0)
@@ -47,15 +50,32 @@ class DrawConfig:
     read_noise_e: tuple[float, float] = (0.0, 0.3)
     fixed_pattern: tuple[float, float] = (0.0, 0.02)
     vacuum_share: float = 0.08
+    film_share: float = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The particles of one split: waves (n, P, h, w, 2) float16, columns (n, M), pixel size [Å]."""
+    """The particles of one split: waves (n, P, h, w, 2) float16, columns (n, M), pixel size [Å].
+
+    ``films`` is None in data sets without carbon.
+    """
 
     waves: NDArray[np.float16]
     columns: NDArray[np.void]
     pixel_size_A: float
+    films: "Films | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Films:
+    """Carbon films of one split: waves (m, h, w, 2) float16 and thicknesses (m,) [Å].
+
+    ``height_A`` (n,) are the extents along the beam of the particles that they are laid beside.
+    """
+
+    waves: NDArray[np.float16]
+    thickness_A: NDArray[np.float32]
+    height_A: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +105,17 @@ def load(path: Path, split: str, most: int | None = None) -> Store:
     """Read the finished particles of a split into memory, or the first of them."""
     with h5py.File(path, "r") as file:
         rows = rows_of(file, split)[:most]
-        columns = file["columns"][:][rows]
-        return Store(read_rows(file["waves"], rows), columns, float(file.attrs["pixel_size_A"]))
+        columns, pixel_size_A = file["columns"][:][rows], float(file.attrs["pixel_size_A"])
+        store = Store(read_rows(file["waves"], rows), columns, pixel_size_A)
+        if "carbon" not in file:
+            return store
+        return replace(store, films=load_films(file["carbon"], split, file["height_A"][:][rows]))
+
+
+def load_films(group: h5py.Group, split: str, height_A: NDArray[np.float32]) -> Films:
+    """Read the finished films of a split, for particles of some heights."""
+    rows = rows_of(group, split)
+    return Films(read_rows(group["waves"], rows), group["thickness_A"][:][rows], height_A)
 
 
 def uniform(bounds: tuple[float, float], n: int, rng: np.random.Generator) -> Tensor:
@@ -107,9 +136,37 @@ def draw_optics(n: int, config: DrawConfig, rng: np.random.Generator) -> Optics:
     )
 
 
-def make_scene(store: Store, indices: NDArray[np.intp], optics: Optics) -> Scene:
-    """Form the images of particles with given optics (fields of shape (n, 1, 1) or numbers)."""
-    waves = torch.from_numpy(unpack(store.waves[indices]))
+def make_scene(
+    store: Store,
+    indices: NDArray[np.intp],
+    optics: Optics,
+    film_share: float = 0.0,
+    rng: np.random.Generator | None = None,
+) -> Scene:
+    """Form the images of particles with given optics (fields of shape (n, 1, 1) or numbers).
+
+    With a generator, the store's films are laid before or behind a share of the particles.
+    """
+    waves = unpack(store.waves[indices])
+    if rng is not None and store.films is not None and len(store.films.waves):
+        for row in np.flatnonzero(rng.random(len(indices)) < film_share):
+            waves[row] = on_film(waves[row], store.films, int(indices[row]), store.pixel_size_A, rng)
+    return scene_of(torch.from_numpy(waves), store, indices, optics)
+
+
+def on_film(
+    waves: NDArray[np.complex64], films: Films, index: int, pixel_size_A: float, rng: np.random.Generator
+) -> NDArray[np.complex64]:
+    """Return the waves (P, h, w) of particle ``index`` with one of the films before or behind it."""
+    choice = int(rng.integers(len(films.waves)))
+    film = laid(unpack(films.waves[choice]), rng)
+    thickness_A, height_A = float(films.thickness_A[choice]), float(films.height_A[index])
+    travel_A = membrane_distance_A(bool(rng.integers(2)), height_A, thickness_A)
+    return np.asarray(supported(waves, film, travel_A, pixel_size_A, np), np.complex64)
+
+
+def scene_of(waves: Tensor, store: Store, indices: NDArray[np.intp], optics: Optics) -> Scene:
+    """Form the images of waves (n, P, h, w), and draw their targets."""
     intensity = image_intensity(waves, store.pixel_size_A, optics, torch)
     targets = [draw_targets(store.columns[i], intensity.shape[-2:], store.pixel_size_A) for i in indices]
     column, count = (torch.from_numpy(np.stack(maps)) for maps in zip(*targets, strict=True))
@@ -272,7 +329,8 @@ class Pool:
     def fresh(self, n: int) -> Scene:
         """Form n new images."""
         indices = self.rng.integers(0, len(self.store.waves), n)
-        return make_scene(self.store, indices, draw_optics(n, self.config, self.rng))
+        optics = draw_optics(n, self.config, self.rng)
+        return make_scene(self.store, indices, optics, self.config.film_share, self.rng)
 
     def renew(self, n: int) -> None:
         """Replace the n oldest images."""

@@ -9,7 +9,7 @@ its figure. Lens, detector and particle *i* are the same in all conditions; what
 import argparse
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,8 +25,8 @@ from pipeline.machine import describe_machine
 from pipeline.networks import find_networks
 from pipeline.prepare import PreparedFrame
 from pipeline.preprocess import normalise
-from simulator.carbon import CarbonSettings, build_carbon
 from simulator.dataset import build_nonempty, in_field
+from simulator.films import film_wave
 from simulator.multislice import MultisliceSettings, exit_waves
 from simulator.structures import COLUMN_DTYPE, Particle, build_particle, draw_settings, with_tilt
 from simulator.support import membrane_distance_A, supported
@@ -145,7 +145,7 @@ def simulated(condition: Condition, count: int, grid: MultisliceSettings = GRID)
     particles = [built(condition, index) for index in range(count)]
     waves = np.stack([exit_waves(p.atoms, grid, p.settings.seed) for p in particles])
     if condition.carbon_A:
-        membranes = [membrane(condition.carbon_A, number, grid) for number in range(MEMBRANES)]
+        membranes = [film_wave(condition.carbon_A, SEED + number, grid) for number in range(MEMBRANES)]
         for index, particle in enumerate(particles):
             waves[index] = on_carbon(waves[index], particle, membranes, condition.carbon_A, index, grid)
     columns = np.zeros((count, max(len(p.columns) for p in particles)), COLUMN_DTYPE)
@@ -164,14 +164,6 @@ def built(condition: Condition, index: int) -> Particle:
     if np.isnan(condition.tilt_deg):
         return particle
     return build_particle(with_tilt(particle.settings, condition.tilt_deg))
-
-
-def membrane(thickness_A: float, number: int, grid: MultisliceSettings) -> NDArray[np.complex64]:
-    """Build a membrane that fills the field, and compute its exit wave (h, w)."""
-    atoms = build_carbon(CarbonSettings(grid.field_A, thickness_A, seed=SEED + number))
-    atoms.positions[:, :2] -= grid.field_A / 2.0
-    coarse = replace(grid, oversampling=1.0, slice_thickness_A=max(3.0, grid.slice_thickness_A))
-    return np.asarray(exit_waves(atoms, coarse, 0)[0])
 
 
 def on_carbon(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from simulator.films import laid
 from simulator.optics import Optics, image_intensity
 from simulator.support import membrane_distance_A, supported
 from simulator.wave_file import read_rows, rows_of
@@ -136,10 +137,8 @@ def membrane(store: GoldStore, draw: GoldDraw, rng: np.random.Generator) -> tupl
     """Return a membrane's wave (h, w), shifted, turned and mirrored at random, and its thickness [Å]."""
     low, high = draw.carbon_A
     choice = int(rng.choice(np.flatnonzero((store.carbon_A >= low) & (store.carbon_A <= high))))
-    wave = torch.from_numpy(unpack(store.carbon[choice]))
-    y, x = (int(shift) for shift in rng.integers(wave.shape[0], size=2))
-    wave = torch.rot90(torch.roll(wave, (y, x), (0, 1)), int(rng.integers(4)))
-    return (wave.T if rng.integers(2) else wave), float(store.carbon_A[choice])
+    wave = np.ascontiguousarray(laid(unpack(store.carbon[choice]), rng))
+    return torch.from_numpy(wave), float(store.carbon_A[choice])
 
 
 def make_picture(

@@ -26,6 +26,7 @@ from training.checkpoint import Checkpoint, current_commit, load_checkpoint, sav
 from training.data import Batch, DrawConfig, Pool, load
 from training.initial import begin_with
 from training.model import DenoiseNet, HeightNet, ModelConfig, Network, make_model
+from training.place import Place, joined_run, on_device
 from training.validate import fit_temperature, make_validation, validate
 
 
@@ -125,7 +126,7 @@ def denoise_loss(denoised: Tensor, frames: Tensor, clean: Tensor) -> Tensor:
 
 def outputs_of(network: Network, frames: Tensor, precision: str) -> Any:
     """Run a network on frames (N, C, H, W) with its convolutions in a precision."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+    with torch.autocast(frames.device.type, torch.bfloat16, enabled=precision == "bf16"):
         return network(frames.contiguous(memory_format=torch.channels_last))
 
 
@@ -169,10 +170,12 @@ def chosen_precision(wanted: str) -> str:
     """Return the precision to train in; ``auto`` measures which is faster.
 
     Processors with AMX, or AMD's from Zen 4, compute bfloat16 at twice the rate of float32; Intel's with
-    AVX-512 alone at half of it.
+    AVX-512 alone at half of it, those with AVX2 alone at a tenth. GPUs that have bfloat16 use it.
     """
     if wanted != "auto":
         return wanted
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "f32"
     seconds = {dtype: convolution_seconds(dtype) for dtype in (torch.bfloat16, torch.float32)}
     return "bf16" if seconds[torch.bfloat16] < seconds[torch.float32] else "f32"
 
@@ -221,33 +224,39 @@ def main(config: TrainConfig, course: Course | None = None) -> Path:
     """Train (or go on training) and return the path of the last checkpoint; without a course, ceria."""
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    out = Path(config.out)
-    out.mkdir(parents=True, exist_ok=True)
+    Path(config.out).mkdir(parents=True, exist_ok=True)
+    with joined_run() as place:
+        return train(config, course or CeriaCourse(config), place)
 
+
+def train(config: TrainConfig, course: Course, place: Place) -> Path:
+    """Train in one process of a run."""
     network = make_model(config.model)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     if config.initial:
         begin_with(network, Path(config.initial), config.model.frames)
+    network.to(place.device)
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     first_step, checkpoint = 0, start_or_resume(config)
     if checkpoint is not None:
         network.load_state_dict(checkpoint.weights)
         optimiser.load_state_dict(checkpoint.optimiser)
-        average, first_step = checkpoint.average, checkpoint.step
+        average, first_step = moved(checkpoint.average, place.device), checkpoint.step
 
-    course = course or CeriaCourse(config)
-    pool = course.pool(np.random.default_rng([config.seed, first_step]))
+    shared = place.shared(network)
+    pool = course.pool(np.random.default_rng(place.seeds(config.seed, first_step)))
     precision = chosen_precision(config.precision)
-    commit, saved = current_commit(), time.monotonic()
+    commit, saved, path = current_commit(), time.monotonic(), Path(config.out) / "last.pt"
     losses: list[float] = []
 
     batches = prepared_ahead(pool, config)
-    steps = tqdm(range(first_step, config.steps), initial=first_step, total=config.steps, disable=None)
+    hidden = None if place.is_first else True
+    steps = tqdm(range(first_step, config.steps), initial=first_step, total=config.steps, disable=hidden)
     for step in steps:
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, config)
-        loss = course.loss(network, next(batches), precision)
+        loss = course.loss(shared, on_device(next(batches), place.device), precision)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -256,16 +265,19 @@ def main(config: TrainConfig, course: Course | None = None) -> Path:
         losses.append(loss.item())
 
         last = step + 1 == config.steps
-        if last or time.monotonic() - saved > config.save_seconds:
+        if place.is_first and (last or time.monotonic() - saved > config.save_seconds):
             verdict = report(config, average, course, step + 1, losses)
             state = (network.state_dict(), average, optimiser.state_dict(), commit, course.data_sha256)
             known = (verdict.temperature, course.material, verdict.unsure_below)
-            save_checkpoint(
-                out / "last.pt", Checkpoint(config.model, asdict(config), step + 1, *state, *known)
-            )
+            save_checkpoint(path, Checkpoint(config.model, asdict(config), step + 1, *state, *known))
             losses, saved = [], time.monotonic()
     batches.close()
-    return out / "last.pt"
+    return path
+
+
+def moved(weights: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Return weights on a device."""
+    return {name: value.to(device) for name, value in weights.items()}
 
 
 def report(

@@ -46,7 +46,7 @@ def make_validation(store: Store, config: DrawConfig, seed: int = 7) -> Validati
     rng = np.random.default_rng(seed)
     count = min(FRAMES_PER_DOSE, len(store.waves))
     indices = rng.choice(len(store.waves), count, replace=False)
-    scene = make_scene(store, indices, draw_optics(count, config, rng))
+    scene = make_scene(store, indices, draw_optics(count, config, rng), config.film_share, rng)
     return Validation({dose: make_batch(scene, fixed_dose(config, dose), rng) for dose in DOSES_E_PER_A2})
 
 

@@ -32,6 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--material", choices=("ceria", "gold"), default="ceria", help="default: ceria")
     data.add_argument("--particles", type=int, metavar="N", help="default: 1100 of ceria, 2400 of gold")
     data.add_argument(
+        "--tilts-and-films", action="store_true",
+        help="of ceria: tilt a share of the training's particles by up to 4°, and compute carbon films",
+    )  # fmt: skip
+    data.add_argument(
         "--workers", type=int, metavar="N", help="processes of this machine that compute (default: 2)"
     )
     data.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT", help="a Dask scheduler computes")
@@ -56,10 +60,14 @@ def _dataset(args: argparse.Namespace) -> int:
         )
     workers = 2 if args.workers is None else args.workers
     gold = args.material == "gold"
+    if gold and args.tilts_and_films:
+        raise UsageError("--tilts-and-films is for ceria: gold is turned at random, and has membranes always")
     dataset = load("simulator.gold_dataset" if gold else "simulator.dataset", "simulate")
     config = (dataset.GoldDatasetConfig if gold else dataset.DatasetConfig)(
         out=str(args.dataset), seed=args.seed, workers=workers
     )
+    if args.tilts_and_films:
+        config = replace(config, harder=dataset.TiltsAndFilms())
     if args.particles is not None:
         config = replace(config, particles=args.particles)
     opened = open_pool(args.scheduler, 0, args.timeout_s) if args.scheduler else open_processes(workers)

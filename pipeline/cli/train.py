@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="checkpoint or ONNX file whose weights a new run begins with",
     )
+    parser.add_argument("--learning-rate", type=float, metavar="RATE", help="highest one of the run")
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     parser.add_argument(
         "--restore",
@@ -75,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         config = train.TrainConfig(out=f"data/runs/{task}", model=model)
         config = replace(_given(args, config), data=str(data))
     path = train.main(config, course)
+    if os.environ.get("RANK", "0") != "0":  # one of several processes; the first one speaks
+        return 0
     say(f"trained weights in {path}; next: atomstream export {path} --out FILE.onnx")
     if args.json:
         print_json({"verb": args.verb, "ok": True, "checkpoint": str(path), "steps": config.steps})
@@ -95,7 +98,7 @@ def _gold_config(args: argparse.Namespace, task: str, gold: Any) -> Any:
 
 def _given(args: argparse.Namespace, config: Any) -> Any:
     """Put the options that were given into a configuration."""
-    names = ("out", "steps", "seed", "threads", "initial")
+    names = ("out", "steps", "seed", "threads", "initial", "learning_rate")
     values = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     values.update({name: str(values[name]) for name in ("out", "initial") if name in values})
     if args.widths:

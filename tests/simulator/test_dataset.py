@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from simulator.dataset import DatasetConfig, build_nonempty, content_hash, generate
+from simulator.dataset import (
+    DatasetConfig,
+    TiltsAndFilms,
+    build_nonempty,
+    content_hash,
+    generate,
+    particle_of,
+)
 from simulator.multislice import MultisliceSettings
+from simulator.structures import ParticleSettings
 from simulator.wave_file import identity, split_of
 
 TINY = DatasetConfig(
@@ -71,6 +79,35 @@ def test_the_particles_of_the_shipped_networks_data_are_still_drawn() -> None:
     ]
     assert drawn[1].settings.rotation_deg == pytest.approx(207.20355621046292)
     assert drawn[1].columns["column_id"].sum() == 113684787
+
+
+def test_the_test_split_is_spared_the_tilts_and_a_share_of_the_others_is_not() -> None:
+    usual = replace(DatasetConfig(), particles=100)
+    harder = replace(usual, harder=TiltsAndFilms())
+    indices = [i for i in range(0, 60) if i % 20 == 0 or i % 3 == 0]
+    tilts = {i: [tilt_deg(particle_of(i, config).settings) for config in (usual, harder)] for i in indices}
+    assert all(first == second for i, (first, second) in tilts.items() if i % 20 == 0)
+    changed = [pair for pair in tilts.values() if pair[0] != pair[1]]
+    assert 2 <= len(changed) <= 12
+    assert all(first <= 1.0 < second <= 4.0 for first, second in changed)
+
+
+def test_films_and_heights_are_stored_where_they_are_asked_for(tmp_path: Path) -> None:
+    harder = TiltsAndFilms(films=1, film_A=(6.0, 6.5))
+    path = generate(replace(TINY, out=str(tmp_path / "set.h5"), particles=1, harder=harder))
+    with h5py.File(path, "r") as file:
+        assert file["carbon/done"][:].all()
+        assert 6.0 <= file["carbon/thickness_A"][0] <= 6.5
+        assert file["carbon/waves"].shape == (1, 288, 288, 2)
+        tallest = file["columns"]["count"].max()
+        assert 0.8 * (tallest - 1) * 3.8 < file["height_A"][0] < 60.0
+    with pytest.raises(ValueError, match="choose another path"):
+        generate(replace(TINY, out=str(path), particles=1))
+
+
+def tilt_deg(settings: ParticleSettings) -> float:
+    """Return the angle between the beam and the zone axis, to a thousandth."""
+    return round(float(np.hypot(settings.tilt_x_deg, settings.tilt_y_deg)), 3)
 
 
 def scattered(pairs: np.ndarray) -> np.ndarray:

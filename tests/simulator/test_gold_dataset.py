@@ -9,7 +9,7 @@ import pytest
 from tqdm import tqdm
 
 from simulator.gold import SHAPES
-from simulator.gold_dataset import GoldDatasetConfig, content_hash, generate, membrane_split, seed_of
+from simulator.gold_dataset import GoldDatasetConfig, content_hash, generate, seed_of
 from simulator.multislice import MultisliceSettings
 from simulator.wave_file import identity, split_of
 
@@ -69,9 +69,3 @@ def test_whole_groups_of_shapes_go_to_one_split() -> None:
     assert np.array_equal(split[:600], split_of(groups[:600], replace(config, particles=600)))
     assert all(len(set(split[groups == g])) == 1 for g in np.unique(groups))
     assert np.bincount(split).tolist() == [906, 90, 204]
-
-
-def test_membranes_are_split_too() -> None:
-    split = membrane_split(44)
-    assert np.bincount(split).tolist() == [32, 4, 8]
-    assert np.array_equal(split[:20], membrane_split(20))

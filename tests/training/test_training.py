@@ -18,7 +18,7 @@ from simulator.structures import COLUMN_DTYPE
 from simulator.waves import pack
 from training import export, train
 from training.checkpoint import load_checkpoint
-from training.data import DrawConfig, Pool, Store, detect, draw_targets, load
+from training.data import DrawConfig, Films, Pool, Store, detect, draw_optics, draw_targets, load, make_scene
 from training.model import CLASSES, ModelConfig, make_model
 from training.train import TrainConfig, learning_rate, loss_of
 from training.validate import fitted_temperature
@@ -87,6 +87,23 @@ def test_batches_follow_from_the_seed_and_turn_image_and_targets_alike(store: St
     assert torch.equal(first.count, again.count)
     at_columns = first.clean[first.column > 0.9]
     assert at_columns.mean() > first.clean.mean() + 0.2
+
+
+def test_films_lie_on_a_share_of_the_particles_and_leave_the_truth_alone(store: Store) -> None:
+    grain = 0.2 * np.random.default_rng(5).normal(size=(1, PIXELS, PIXELS))
+    films = Films(
+        pack(np.exp(1j * grain).astype(np.complex64)),
+        np.float32([30.0]),
+        np.float32([20.0] * len(store.waves)),
+    )
+    with_films, rows = replace(store, films=films), np.arange(20)
+    optics = draw_optics(20, DrawConfig(), np.random.default_rng(1))
+    bare = make_scene(with_films, rows, optics)
+    some = make_scene(with_films, rows, optics, 0.5, np.random.default_rng(2))
+    changed = [not torch.equal(a, b) for a, b in zip(bare.intensity, some.intensity, strict=True)]
+    assert 4 <= sum(changed) <= 16
+    assert torch.equal(bare.count, some.count)
+    assert some.intensity.mean().item() == pytest.approx(bare.intensity.mean().item(), rel=0.01)
 
 
 def test_detected_frames_have_the_noise_free_frame_as_their_mean(store: Store) -> None:
