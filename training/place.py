@@ -1,8 +1,8 @@
 """Where a run computes: the device of this process, and its part in a run of several.
 
-``torchrun --nproc-per-node 4 --no-python atomstream train …`` starts four processes, with a GPU each if there are
-GPUs. Each draws batches of its own; the gradients are averaged, so all have the same weights. The first process
-judges and saves.
+``torchrun --nproc-per-node 4 --no-python atomstream train …`` starts four processes, with a GPU each if there
+are any. Each draws batches of its own; the gradients are averaged, so all have the same weights. The first
+process judges and saves.
 """
 
 import os
