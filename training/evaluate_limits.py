@@ -1,9 +1,9 @@
-"""How the column-height network counts beyond its training range, and whether the live program warns.
+"""How the column-height network counts far from the zone axis, on carbon and along other axes.
 
-``python -m training.evaluate_limits`` simulates particles that no training has seen: as in the training, then
-the same ones tilted further or on a film of amorphous carbon, and others in zone axes that the network does
-not know. It runs the shipped networks as the live program does and writes ``docs/evaluation/limits.md`` and
-its figure. Lens, detector and particle *i* are the same in all conditions; what differs is the condition.
+``python -m training.evaluate_limits`` simulates particles that no training has seen: as usual, then the same
+ones tilted further or on a film of amorphous carbon, and others in zone axes that the network does not know.
+It runs the shipped networks as the live program does and writes ``docs/evaluation/limits.md`` and its figure.
+Lens, detector and particle *i* are the same in all conditions; what differs is the condition.
 """
 
 import argparse
@@ -69,7 +69,7 @@ class Condition:
 
 
 CONDITIONS = (
-    Condition("as trained: [110] and [100], 0 to 1°"),
+    Condition("usual: [110] and [100], 0 to 1°"),
     *(Condition(f"tilt {tilt:g}°", tilt_deg=tilt) for tilt in (1.0, 1.5, 2.0, 3.0, 4.0)),
     *(Condition(f"on {nm:g} nm of carbon", carbon_A=10.0 * nm) for nm in (2.0, 3.5, 5.0)),
     Condition("[111]", zone_axis="111"),
@@ -89,14 +89,16 @@ COLUMNS = {
     "unfamiliarity": "median unfamiliarity",
 }
 LABELS = {"exact": "exact", "within_one": "within one", "missed": "missed", "warned": "frames with a warning"}
-TITLE = "# Ceria networks beyond what they were trained on"
-SAMPLE = f"""The particles are drawn as the training's, from another seed. Those that are tilted or on carbon
-are the particles of the first row, with the same lens, detector and noise level; those in [111] and [211] are
-others, cut along these axes. Films of amorphous carbon of 2 g/cm³ fill the frame, before or behind
-the particle (`simulator/support.py`). Optics and detectors are drawn as in the training. *Exact*, *within
-one*, *stated probability* and *off* (mean of found less true atoms) are of the true columns that were found,
-*missed* and *false* are shares of all true columns. A *warning* is an unfamiliarity of {WARNS_FROM:g} or
-more, from which on the window's gauge changes ([unfamiliarity](../analysis.md#unfamiliarity))."""
+TITLE = "# Ceria networks at the edges of their training, and beyond"
+SAMPLE = f"""The particles are drawn as most of the training's, from another seed. Those that are tilted or on
+carbon are the particles of the first row, with the same lens, detector and noise level; those in [111] and
+[211] are others, cut along these axes. The training had three particles in ten between 1 and 4°, and films of
+1 to 5.5 nm with one in four; it had nothing in [111] or [211]. Films of amorphous carbon of 2 g/cm³ fill the
+frame, before or behind the particle (`simulator/support.py`). Optics and detectors are drawn as in the
+training. *Exact*, *within one*, *stated probability* and *off* (mean of found less true atoms) are of the
+true columns that were found, *missed* and *false* are shares of all true columns. A *warning* is an
+unfamiliarity of {WARNS_FROM:g} or more, from which on the window's gauge changes
+([unfamiliarity](../analysis.md#unfamiliarity))."""
 FIGURE = "![shares against condition](limits.png)"
 READING = """What the truth means here: a column is a row of atoms along the zone axis, at its atoms' mean
 projected place, however far it is tilted. At 4° a column of ten atoms in [110] (34 Å from the first to the
