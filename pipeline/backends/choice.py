@@ -18,7 +18,7 @@ from streamer.records import AnalyserInfo
 __all__ = ["candidates", "start_backend"]
 
 _PREFERENCE = ("tensorrt", "torch", "openvino")
-_NEEDS = {"tensorrt": ("tensorrt", "cupy", "onnx"), "torch": ("torch", "onnx")}
+_NEEDS = {"tensorrt": ("tensorrt", "cupy", "onnx", "filelock"), "torch": ("torch", "onnx")}
 
 _log = logging.getLogger(__name__)
 

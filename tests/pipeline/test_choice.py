@@ -130,7 +130,7 @@ def test_engines_are_built_ahead(
     command = ["export", "--engine", "--config", str(config), "--size", "60x90", "--batch", "2"]
     assert main([*command, "--models", str(tiny_folder)]) == 0
     assert len(faults.built) == 2
-    names = sorted(path.name for path in (tmp_path / "engines").iterdir())
+    names = sorted(path.name for path in (tmp_path / "engines").glob("*.engine"))
     assert [name.rpartition("-")[0] for name in names] == [
         "tiny_denoise-f16-2x2x64x96", "tiny_heights-f16-2x2x64x96",
     ]  # fmt: skip
