@@ -55,7 +55,8 @@ OURS = {
     "self._engines", "self._networks", "self._used_link", "self.device", "self.outputs", "self._free",
     "self._copying", "self.errors", "self.steps", "severity", "kinds", "sources", "level", "parts", "names",
     "arrays", "outputs", "_SPELLINGS",
-    "_WEIGHTED", "t", "engines", "lock", "path.parent", "name", "buffers.outputs", "buffers.host", "cls", "head", "engine.bytes",
+    "_WEIGHTED", "t", "engines", "name", "buffers.outputs", "buffers.host", "cls", "head", "engine.bytes",
+    "lock", "path.parent",
 }  # fmt: skip
 
 
