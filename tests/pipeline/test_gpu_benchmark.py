@@ -4,6 +4,7 @@ import json
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +74,20 @@ def test_the_engine_alone_is_the_graph_and_nothing_else(
         backend.collect()
         most = gpu_parts.ceilings(backend)
     assert min(most.values()) > 0
+
+
+def test_the_fastest_run_is_held_against_the_goals() -> None:
+    def row(size_px: int, fps: float, share: float, p99: float) -> dict[str, Any]:
+        run = {"frames_per_s": fps, "p99_of_goal": p99}
+        return {"backend": "tensorrt", "size_px": size_px, "batch": 16, "run": run, "run_of_engine": share}
+
+    rows = [row(1024, 900.0, 0.9, 0.5), row(1024, 1100.0, 0.86, 0.9), row(512, 4100.0, 0.8, 0.9)]
+    rows += [row(256, 9000.0, 0.9, 0.9), row(2048, 300.0, 0.9, 0.9), {"size_px": 256, "error": "no memory"}]
+    goals = {goal["size_px"]: goal for goal in gpu.reached(rows)}
+    assert {size: goal["met"] for size, goal in goals.items()} == {256: False, 512: False, 1024: True}
+    assert (goals[1024]["frames_per_s"], goals[1024]["wanted_frames_per_s"]) == (1100.0, 1000)
+    late = row(1024, 1200.0, 0.9, 1.1)
+    assert not gpu.reached([late])[0]["met"]
 
 
 def test_the_bound_of_the_roofline_is_the_lower_ceiling(tiny_networks: Networks) -> None:
