@@ -1,14 +1,15 @@
 """How fast the networks and the whole analysis are on a GPU, by backend, frame size and batch.
 
-``engine``: both networks alone, their CUDA graph launched again and again on data that lies on the device
-(what ``trtexec`` tells). ``batches``: batches given to the backend and answers collected, two in flight;
-``one_by_one``: the same with one in flight, so without any overlap. ``whole``: frames sent over ZeroMQ to an
-analyser process and results taken back, columns, drift and pictures included. ``run``: the whole program with
-the simulator and the recording on the same machine, as fast as it goes, and at 0.7 of that, where p99 is held
-against twice the wait for a batch and its computation. Times of single batches give p50, p99 and p99.9.
-``roofline``: operations and memory traffic of the networks, a frame and a second, against what the device was
-seen to do in a matrix product and a copy. ``goals``: of each frame size the fastest run, held against the
-goals in docs/gpu.md.
+``engine``: both networks alone, their CUDA graph launched again and again on data that lies on the
+device (what ``trtexec`` tells). ``one_engine``: the same of both networks built as one engine.
+``batches``: batches given to the backend and answers collected, two in flight; ``one_by_one``: the same
+with one in flight, so without any overlap. ``whole``: frames sent over ZeroMQ to an analyser process and
+results taken back, columns, drift and pictures included. ``run``: the whole program with the simulator
+and the recording on the same machine, as fast as it goes, and at 0.7 of that, where p99 is held against
+twice the wait for a batch and its computation. Times of single batches give p50, p99 and p99.9.
+``roofline``: operations and memory traffic of the networks, a frame and a second, against what the
+device was seen to do in a matrix product and a copy. ``goals``: of each frame size the fastest run, held
+against `FRAMES_PER_S` and `OF_ENGINE`.
 
 ``--models FOLDER`` measures other networks, halved ones for instance, under the same heads.
 
@@ -28,6 +29,7 @@ import numpy as np
 
 from benchmarks.analyse import Setting, analyser, movie_frames
 from benchmarks.common import RESULTS, describe_machine, write_results
+from benchmarks.gpu_fused import one_engine
 from benchmarks.gpu_parts import ceilings, engine_alone, one_by_one, pipelined, rate, roofline
 from benchmarks.gpu_run import draw_roofline, draw_stages, run_whole
 from pipeline.backends import BatchShape, make_backend
@@ -146,6 +148,11 @@ def measure(
         alone = row["engine"] or row["batches"]  # without a graph to launch the backend's own is the most
         row["ceilings"] = ceilings(backend)
         row["roofline"] = roofline(networks, image.shape, alone["frames_per_s"], row["ceilings"])
+    row["one_engine"] = (
+        one_engine(networks, BatchShape(batch_frames, *image.shape), options.seconds)
+        if name == "tensorrt"
+        else None
+    )
     row["whole"] = measure_whole(setting, options)
     row["run"] = run_whole(setting, str(options.models or ""), alone, options.seconds)
     for part in ("batches", "whole", "run"):

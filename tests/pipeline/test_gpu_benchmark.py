@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import gpu, gpu_parts
+from benchmarks import gpu, gpu_fused, gpu_parts
 from pipeline.backends import BatchShape
 from pipeline.backends.cuda_device import device_count
 from pipeline.backends.tensorrt_backend import TensorRtBackend
 from pipeline.networks import Networks
+from tests.pipeline.backend_suite import NAMES, batch, give, take
 from tests.pipeline.cuda_double import CudaDouble
 from tests.pipeline.cupy_double import make_cupy
 from tests.pipeline.tensorrt_double import Faults, make_tensorrt
@@ -74,6 +75,29 @@ def test_the_engine_alone_is_the_graph_and_nothing_else(
         backend.collect()
         most = gpu_parts.ceilings(backend)
     assert min(most.values()) > 0
+
+
+@pytest.mark.skipif(device_count() > 0, reason="this machine has a CUDA device")
+def test_both_networks_in_one_engine_answer_as_in_two(
+    tiny_networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda, faults = CudaDouble(), Faults()
+    monkeypatch.setitem(sys.modules, "cupy", make_cupy(cuda))
+    monkeypatch.setitem(sys.modules, "tensorrt", make_tensorrt(cuda, "11.4", faults))
+    shape, frames = BatchShape(2, 64, 96), batch((20, 30, 3), (40, 60, 5))
+    answers = []
+    for networks in (tiny_networks, gpu_fused.fused(tiny_networks, tmp_path)):
+        with closing(TensorRtBackend(networks, engines=tmp_path)) as backend:  # type: ignore[arg-type]
+            backend.load(shape)
+            give(backend, frames)
+            answers.append(take(backend))
+    for part in NAMES:
+        np.testing.assert_array_equal(getattr(answers[0], part), getattr(answers[1], part))
+    assert len(faults.built) == 3
+    monkeypatch.setattr("pipeline.backends.tensorrt_backend.default_folder", lambda: tmp_path)
+    alone = gpu_fused.one_engine(tiny_networks, shape, 0.05)
+    assert alone is not None
+    assert alone["frames_per_s"] > 0
 
 
 def test_the_fastest_run_is_held_against_the_goals() -> None:
