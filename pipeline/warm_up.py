@@ -33,8 +33,10 @@ from streamer.records import Compression, Frame, FrameHeader, SeriesKey
 __all__ = ["expected_tile", "warm_up"]
 
 _USUAL_PX = (512, 512)
-_TYPES = (np.uint8, np.uint32, np.uint16)  # of detectors' pixels
+_OTHER_TYPES = (np.uint8, np.uint32)  # of detectors' pixels; most have uint16
+_SMALL_PX = (128, 128)  # of frames that are to compile kernels and nothing else
 _COUNTS = (90, 110)  # of a pixel: some noise, as a frame without any has no noise level
+_BINNED_PX = 64  # of pictures that are binned in any case
 _OTHER_PIXEL = 1.25  # in the networks' pixels: such a frame is resampled
 _SPACING_PX, _COLUMN_POWER = 16, 8  # of the columns that are put into the answer
 _PARTICLE_A = 50.0
@@ -71,7 +73,8 @@ def warm_up(
         for tile in frame.tiles:
             frame.put(tile, output, 0, found[0])
         result = answers.answer(frame)
-        views = [make_view(f, frame.denoised, result, config.view.size_px) for f in frames]
+        sizes_px = config.view.size_px, _BINNED_PX
+        views = [make_view(f, frame.denoised, result, size) for f in frames for size in sizes_px]
         if config.analysis.followed_apart:
             unfollowed_of(frame, result, views[-1])
 
@@ -86,15 +89,17 @@ def _expected(config: RunConfig, networks: AnyNetworks) -> tuple[tuple[int, int]
 
 
 def _prepared(device: Device, config: RunConfig, networks: AnyNetworks) -> Iterator[PreparedFrame]:
-    """Yield a frame of each type of pixel, without and with dead pixels; the last is one as is expected."""
+    """Yield a frame of each type of pixel, with and without dead ones; the last two are as is expected."""
     shape, pixel_size_A = _expected(config, networks)
     target_A = networks.pixel_size_A
-    steadier = Steadier(config.analysis.average_frames) if config.analysis.alone else None
-    prepare(_task(shape, np.uint16), _OTHER_PIXEL * target_A, target_A, device)
-    for dtype in _TYPES:
+    yield prepare(_task(_SMALL_PX, np.uint16), _OTHER_PIXEL * target_A, target_A, device)
+    for dtype in _OTHER_TYPES:
         for dead in (True, False):
-            prepared = prepare(_task(shape, dtype, dead), pixel_size_A, target_A, device)
-            yield prepared if steadier is None else steadier.steady(prepared)
+            yield prepare(_task(_SMALL_PX, dtype, dead), target_A, target_A, device)
+    steadier = Steadier(config.analysis.average_frames) if config.analysis.alone else None
+    for dead in (True, False):
+        prepared = prepare(_task(shape, np.uint16, dead), pixel_size_A, target_A, device)
+        yield prepared if steadier is None else steadier.steady(prepared)
 
 
 def _task(shape: tuple[int, int], dtype: type[np.unsignedinteger[Any]], dead: bool = False) -> Task:

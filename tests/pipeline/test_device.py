@@ -144,9 +144,14 @@ def test_the_whole_analysis(
     [{}, {"batch_frames": 3, "average_frames": 3}, {"analysers": 2}],
     ids=["alone", "averaged", "one of several"],
 )
-@pytest.mark.parametrize("pixel_size_A", [0.2, 0.15])
+@pytest.mark.parametrize(("pixel_size_A", "dtype"), [(0.2, np.uint16), (0.15, np.uint16), (0.2, np.uint32)])
 def test_the_first_frames_compile_nothing(
-    pixel_size_A: float, options: dict[str, Any], cuda: CudaDouble, tiny_folder: Path, tmp_path: Path
+    pixel_size_A: float,
+    dtype: type[np.unsignedinteger[Any]],
+    options: dict[str, Any],
+    cuda: CudaDouble,
+    tiny_folder: Path,
+    tmp_path: Path,
 ) -> None:
     """What they call, with dead pixels, maps and a window open, was called before the analyser was ready."""
     config = msgspec.structs.replace(
@@ -155,8 +160,8 @@ def test_the_first_frames_compile_nothing(
         record=RecordConfig(path="some.nxs", maps_every=1),
         view=ViewConfig(size_px=128),
     )
-    frame = image()
-    frame[3, 5] = 65535
+    frame = image().astype(dtype)
+    frame[3, 5] = np.iinfo(dtype).max
     with analyser_run(config) as run:
         assert run.said.get(timeout=PATIENCE_S)[0] == "ready"
         warm = set(cuda.kernels)
@@ -165,11 +170,11 @@ def test_the_first_frames_compile_nothing(
             run.unfollowed()
         else:
             run.show(frame)
-            run.show(image())
+            run.show(image().astype(dtype))
     kind, counters = run.said.get(timeout=PATIENCE_S)
     assert (kind, counters["network_loads"]) == ("finished", 1), "they were loaded for the frames' size"
     assert ("argmax", "float32 2D") in warm
-    assert not cuda.kernels - warm
+    assert cuda.kernels - warm == set()
 
 
 def test_kernels_that_cannot_be_compiled_are_a_reason_to_fall_back(
