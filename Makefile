@@ -41,11 +41,12 @@ bench: $(VENV)/.develop
 	$(BIN)/python -m benchmarks.replay
 	$(BIN)/python -m benchmarks.display
 
-gpu-bench: $(VENV)/.develop
-	$(BIN)/python -m benchmarks.gpu
+# A part of it: make gpu-bench GPU_BENCH='--sizes 1024 --batches 16'
+gpu-bench: $(VENV)/.gpu
+	$(BIN)/python -m benchmarks.gpu $(GPU_BENCH)
 
-gpu-test: $(VENV)/.develop
-	$(BIN)/python -m pytest -m gpu $(PYTEST)
+gpu-test: $(VENV)/.gpu
+	$(BIN)/python -m pytest -m gpu --gpu-results benchmarks/results $(PYTEST)
 
 screenshots: $(VENV)/.runtime
 	$(BIN)/python docs/screenshots/make.py
@@ -62,6 +63,13 @@ $(VENV)/.develop: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
 		--editable '.[$(if $(FAST),$(FAST)$(comma))simulate,train,test]'
 	@touch $@ $(VENV)/.runtime
+
+# CuPy and TensorRT: gigabytes, so only where there is a GPU, and only if they are not there already.
+$(VENV)/.gpu: $(VENV)/.develop
+	@$(BIN)/python -c 'import sys; from pipeline.backends.cuda_device import why_no_device; sys.exit(why_no_device() or None)'
+	@$(BIN)/python -c 'import cupy, filelock, onnx, tensorrt' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+		--constraint constraints.txt --editable '.[$(if $(FAST),$(FAST)$(comma))simulate,train,test,gpu]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

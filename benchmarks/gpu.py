@@ -1,13 +1,15 @@
 """How fast the networks and the whole analysis are on a GPU, by backend, frame size and batch.
 
-``engine``: both networks alone, their CUDA graph launched again and again on data that lies on the device
-(what ``trtexec`` tells). ``batches``: batches given to the backend and answers collected, two in flight;
-``one_by_one``: the same with one in flight, so without any overlap. ``whole``: frames sent over ZeroMQ to an
-analyser process and results taken back, columns, drift and pictures included. ``run``: the whole program with
-the simulator and the recording on the same machine, as fast as it goes, and at 0.7 of that, where p99 is held
-against twice the wait for a batch and its computation. Times of single batches give p50, p99 and p99.9.
-``roofline``: operations and memory traffic of the networks, a frame and a second, against what the device was
-seen to do in a matrix product and a copy.
+``engine``: both networks alone, their CUDA graph launched again and again on data that lies on the
+device (what ``trtexec`` tells). ``one_engine``: the same of both networks built as one engine.
+``batches``: batches given to the backend and answers collected, two in flight; ``one_by_one``: the same
+with one in flight, so without any overlap. ``whole``: frames sent over ZeroMQ to an analyser process and
+results taken back, columns, drift and pictures included. ``run``: the whole program with the simulator
+and the recording on the same machine, as fast as it goes, and at 0.7 of that, where p99 is held against
+twice the wait for a batch and its computation. Times of single batches give p50, p99 and p99.9.
+``roofline``: operations and memory traffic of the networks, a frame and a second, against what the
+device was seen to do in a matrix product and a copy. ``goals``: of each frame size the fastest run, held
+against `FRAMES_PER_S` and `OF_ENGINE`.
 
 ``--models FOLDER`` measures other networks, halved ones for instance, under the same heads.
 
@@ -27,6 +29,7 @@ import numpy as np
 
 from benchmarks.analyse import Setting, analyser, movie_frames
 from benchmarks.common import RESULTS, describe_machine, write_results
+from benchmarks.gpu_fused import one_engine
 from benchmarks.gpu_parts import ceilings, engine_alone, one_by_one, pipelined, rate, roofline
 from benchmarks.gpu_run import draw_roofline, draw_stages, run_whole
 from pipeline.backends import BatchShape, make_backend
@@ -38,6 +41,10 @@ SIZES = (256, 512, 1024, 2048)
 BATCHES = (1, 4, 16, 64)
 MAX_PIXELS = 64 * 1024**2  # of a batch: larger ones do not fit beside the networks' activations
 SECONDS = 5.0
+FRAMES_PER_S = {256: 10_000, 512: 4_000, 1024: 1_000}
+"""Goals for the whole program on one H200, by frame size [px]."""
+OF_ENGINE = 0.85
+"""Share of the engine's own frames a second that the whole program is to reach."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,18 +54,21 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"benchmarks.gpu: {reason}; nothing was measured (--rehearse runs it without)", file=sys.stderr)
         return 1
     networks = find_networks(options.models, "ceria")
-    machine = {**describe_machine(), "gpu": describe_gpu()}
     results: dict[str, Any] = {
-        "rehearsal": options.rehearse, "networks": networks.sha256, "machine": machine, "rows": [],
+        "rehearsal": options.rehearse, "networks": networks.sha256, "machine": describe_gpu_machine(),
+        "rows": [], "goals": [],
     }  # fmt: skip
     name = "gpu-rehearsal" if options.rehearse else "gpu"
     for backend, size, batch in product(options.backends, options.sizes, options.batches):
         if batch * size**2 <= MAX_PIXELS:
             results["rows"].append(measured(networks, backend, size, batch, options))
+            results["goals"] = reached(results["rows"])
             print(results["rows"][-1])
             print(write_results(name, results, options.out))
     for path in (draw_stages(results, options.out / name), draw_roofline(results, options.out / name)):
         print(path)
+    for goal in results["goals"]:
+        print(goal)
     return 0
 
 
@@ -74,6 +84,29 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--rehearse", action="store_true", help="without a GPU: that it runs, not how fast")
     return parser.parse_args(arguments)
+
+
+def reached(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return, for each frame size with a goal, the fastest whole run and what it reaches of all goals."""
+    done = [row for row in rows if "run" in row]
+    sizes = [size for size in FRAMES_PER_S if any(row["size_px"] == size for row in done)]
+    return [_reached(size, [row for row in done if row["size_px"] == size]) for size in sizes]
+
+
+def _reached(size_px: int, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    best = max(rows, key=lambda row: row["run"]["frames_per_s"])
+    fps, share, p99 = best["run"]["frames_per_s"], best["run_of_engine"], best["run"]["p99_of_goal"]
+    return {
+        "size_px": size_px, "backend": best["backend"], "batch": best["batch"],
+        "frames_per_s": fps, "wanted_frames_per_s": FRAMES_PER_S[size_px],
+        "of_engine": share, "wanted_of_engine": OF_ENGINE, "p99_of_goal": p99,
+        "met": fps >= FRAMES_PER_S[size_px] and share >= OF_ENGINE and p99 <= 1.0,
+    }  # fmt: skip
+
+
+def describe_gpu_machine() -> dict[str, Any]:
+    """Return the machine, the versions on it, and its GPUs."""
+    return {**describe_machine(), "gpu": describe_gpu()}
 
 
 def describe_gpu() -> list[str]:
@@ -115,6 +148,11 @@ def measure(
         alone = row["engine"] or row["batches"]  # without a graph to launch the backend's own is the most
         row["ceilings"] = ceilings(backend)
         row["roofline"] = roofline(networks, image.shape, alone["frames_per_s"], row["ceilings"])
+    row["one_engine"] = (
+        one_engine(networks, BatchShape(batch_frames, *image.shape), options.seconds)
+        if name == "tensorrt"
+        else None
+    )
     row["whole"] = measure_whole(setting, options)
     row["run"] = run_whole(setting, str(options.models or ""), alone, options.seconds)
     for part in ("batches", "whole", "run"):

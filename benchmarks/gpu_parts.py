@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.network_cost import network_cost
 from pipeline.backends import Backend
 from pipeline.networks import Networks
+from training.network_cost import network_cost
 
 __all__ = ["ceilings", "engine_alone", "one_by_one", "pipelined", "rate", "roofline"]
 

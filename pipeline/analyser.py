@@ -30,6 +30,7 @@ from pipeline.prepare import prepare
 from pipeline.station import Station
 from pipeline.steady import Steadier
 from pipeline.views import make_view
+from pipeline.warm_up import expected_tile, warm_up
 from pipeline.windows import Windows
 from streamer import link, window_link
 from streamer.clock import Clock, RunClock
@@ -42,7 +43,6 @@ from streamer.worker import Control
 
 __all__ = ["Pictures", "analyse", "results_queue", "run_analyser"]
 
-_USUAL_SHAPE = (512, 512)  # what the networks are loaded for until the first frame tells
 _POLL_S = 0.1  # between two looks at whether the run is over
 _LINGER_MS = 1000
 _VIEW_QUEUE = 2
@@ -142,18 +142,20 @@ def analyse(
     """
     folder = Path(config.analysis.models) if config.analysis.models else None
     networks = networks_for(folder, config.analysis.material)
-    engines: list[Engine] = []
+    engines: list[Engine] = []  # the one of the backend that was tried last
 
     def load(backend: Backend) -> AnalyserInfo:
-        engines.append(Engine(backend, config.analysis.batch_frames, networks.channels))
-        return engines[-1].load(_USUAL_SHAPE)
+        engines[:] = [Engine(backend, config.analysis.batch_frames, networks.channels)]
+        info = engines[0].load(expected_tile(config, networks))
+        warm_up(engines[0], make_answers(config, clock, networks, backend, number), config, networks)
+        return info
 
     backend, info = start_backend(config.analysis, networks, load, number)
     with (
         threadpool_limits(1, "blas"),  # threads of small products would fight the networks' for the cores
         closing(backend),
     ):
-        engine = engines[-1]
+        engine = engines[0]
         answers = make_answers(config, clock, networks, backend, number)
         analyser = _Analyser(control, config, clock, station, windows, engine, networks, answers)
         info = replace(info, shapes=networks.shape_names)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.bench_plan import Case
 from pipeline.plan import Companion, RunPlan
 from pipeline.supervisor import supervise
-from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfig
+from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
 from streamer.latency import PERCENTILES
 from streamer.records import Policy
 from streamer.result_tables import open_result
@@ -101,6 +101,7 @@ def measure(
 
 def _config(case: Case, out: Path, models: str, threads: int) -> RunConfig:
     return RunConfig(
+        source=SourceConfig(frame_px=(case.size_px, case.size_px)),
         ingest=IngestConfig(idle_timeout_s=_SILENCE_S),
         record=RecordConfig(path=str(out) if case.record else ""),
         analysis=AnalysisConfig(

@@ -26,6 +26,7 @@ CONTRAST_UNIT = 0.3
 CLIP = 32.0
 NOISE_FLOOR = 0.01
 _NOISE_ROWS = 128
+_SAME_SIZE = 0.02  # relative: nearer pixel sizes are taken to be the same
 
 Array = Any
 """An array of the module handed in as ``xp``."""
@@ -136,11 +137,10 @@ def resample_to(
     Frames within 2 % of the target are returned as they are. The new shape is rounded to whole pixels; a
     position goes back by ``y_old = y_new * H_old / H_new``. Values keep their scale (mean per pixel).
     """
-    scale = pixel_size_A / target_A
-    if abs(scale - 1.0) <= 0.02:
-        return frames
     height, width = frames.shape[-2:]
-    new = (round(height * scale), round(width * scale))
+    if abs(pixel_size_A / target_A - 1.0) <= _SAME_SIZE:
+        return frames
+    new = resampled_shape((height, width), pixel_size_A, target_A)
     spectrum = xp.fft.rfft2(xp.asarray(frames, dtype=xp.float32))  # (N, H, W // 2 + 1)
     rows, columns = min(height, new[0]), min(width, new[1]) // 2 + 1
     moved = xp.zeros((*frames.shape[:-2], new[0], new[1] // 2 + 1), dtype=spectrum.dtype)
@@ -150,6 +150,17 @@ def resample_to(
         moved[..., -bottom:, :columns] = spectrum[..., -bottom:, :columns]
     resampled = xp.fft.irfft2(moved, s=new) * (new[0] * new[1] / (height * width))
     return xp.asarray(resampled, dtype=xp.float32)
+
+
+def resampled_shape(
+    shape: tuple[int, int], pixel_size_A: float, target_A: float = PIXEL_SIZE_A
+) -> tuple[int, int]:
+    """Return the shape (height, width) that `resample_to` gives a frame."""
+    scale = pixel_size_A / target_A
+    if abs(scale - 1.0) <= _SAME_SIZE:
+        return shape
+    height, width = shape
+    return round(height * scale), round(width * scale)
 
 
 def pad_to_multiple(frames: Array, multiple: int = SIZE_MULTIPLE, xp: ModuleType = np) -> Array:

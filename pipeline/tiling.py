@@ -11,7 +11,7 @@ from itertools import pairwise, product
 
 from pipeline.preprocess import SIZE_MULTIPLE
 
-__all__ = ["MARGIN_PX", "MAX_SIDE_PX", "Span", "Tile", "cut", "tiles_of"]
+__all__ = ["MARGIN_PX", "MAX_SIDE_PX", "Span", "Tile", "cut", "tile_shape", "tiles_of"]
 
 MAX_SIDE_PX = 1280
 """A longer side is cut. Both networks take about 1 kB of memory a pixel: 1.6 GB for a tile of this size."""
@@ -48,6 +48,11 @@ def tiles_of(
 ) -> list[Tile]:
     """Cut a padded frame of `shape` into tiles of equal size; a frame within the limit is one tile."""
     return [Tile(y, x) for y, x in product(*(cut(side, max_side_px, margin_px) for side in shape))]
+
+
+def tile_shape(shape: tuple[int, int]) -> tuple[int, int]:
+    """Return the shape of the tiles of a frame (height, width) in the networks' pixels, padded or not."""
+    return tiles_of((_up(shape[0]), _up(shape[1])))[0].shape
 
 
 def cut(side: int, max_side_px: int, margin_px: int) -> list[Span]:

@@ -258,7 +258,7 @@ def task_of(config: RunConfig) -> str:
     """Return as TOML what an analyser on another machine must know of a run, and nothing else of it."""
     records = bool(config.record.path)
     told = RunConfig(
-        source=SourceConfig(pixel_size_A=config.source.pixel_size_A),
+        source=SourceConfig(pixel_size_A=config.source.pixel_size_A, frame_px=config.source.frame_px),
         record=RecordConfig(maps_every=config.record.maps_every if records else 0),
         analysis=msgspec.structs.replace(config.analysis, models="", engines="", threads=0),
         view=ViewConfig(rate_hz=config.view.rate_hz, size_px=config.view.size_px),

@@ -53,6 +53,7 @@ class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     start_frames: NonNegative = 0  # de: start an acquisition of so many; 0: do not
     channel: str = ""  # a detector's threshold; empty: the first
     pixel_size_A: Annotated[float, msgspec.Meta(gt=0)] | None = None  # at the specimen; overrides the header
+    frame_px: tuple[Positive, Positive] | None = None  # (H, W), if known: the networks are loaded for it
     connect_timeout_s: Seconds = 5.0
     server_key: str = ""  # public key file of an encrypted source; empty: it is not encrypted
 

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -56,6 +57,19 @@ def no_leaks() -> Iterator[None]:
     left = {name: _settle(before[name], read) for name, read in readers.items()}
     if leaks := {name: extra for name, extra in left.items() if extra}:
         pytest.fail(f"the test left behind {leaks}")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add where ``make gpu-test`` leaves its results."""
+    parser.addoption("--gpu-results", type=Path, metavar="FOLDER", help="and fail where a test is skipped")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Report on the GPU's tests, if asked to."""
+    if folder := config.getoption("--gpu-results"):
+        from tests.gpu_report import GpuReport
+
+        config.pluginmanager.register(GpuReport(folder))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ from streamer.records import AnalyserInfo
 __all__ = ["candidates", "start_backend"]
 
 _PREFERENCE = ("tensorrt", "torch", "openvino")
-_NEEDS = {"tensorrt": ("tensorrt", "cupy", "onnx"), "torch": ("torch", "onnx")}
+_NEEDS = {"tensorrt": ("tensorrt", "cupy", "onnx", "filelock"), "torch": ("torch", "onnx")}
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +85,16 @@ def _why_not(name: str) -> str:
     missing = [package for package in _NEEDS[name] if find_spec(package) is None]
     if missing:
         return f"{' and '.join(missing)} not installed"
-    return why_no_device()
+    if reason := why_no_device():
+        return reason
+    return "this PyTorch is built for CPUs alone" if name == "torch" and not _torch_has_cuda() else ""
+
+
+def _torch_has_cuda() -> bool:
+    """Whether the installed PyTorch has its library for CUDA: on Windows the usual one has not."""
+    spec = find_spec("torch")
+    folder = Path(spec.origin or "").parent / "lib" if spec is not None else Path()
+    return any(folder.glob("*torch_cuda*"))
 
 
 def _started(

@@ -31,7 +31,7 @@ from pipeline.backends.tensorrt_api import import_tensorrt, make_log
 from pipeline.backends.tensorrt_cache import default_folder
 from pipeline.backends.tensorrt_engines import Engines
 from pipeline.backends.tensorrt_runner import NetworkRunner
-from pipeline.backends.tensorrt_shapes import ShapeRunner
+from pipeline.backends.tensorrt_shapes import PATCH_SHAPE, ShapeRunner
 from pipeline.particle_networks import AnyNetworks
 from streamer.errors import BackendError
 from streamer.records import AnalyserInfo
@@ -160,7 +160,10 @@ class TensorRtBackend:
 
     def engine_files(self, shape: BatchShape) -> list[Path]:
         """Return where the engines of the networks for `shape` are kept."""
-        return [self._engines.path(f, shape, self._precision) for f in self._networks.per_frame]
+        paths = [self._engines.path(f, shape, self._precision) for f in self._networks.per_frame]
+        if (shapes := self._networks.shapes) is not None:
+            paths.append(self._engines.path(shapes, PATCH_SHAPE, self._precision))
+        return paths
 
     def close(self) -> None:
         """Wait for the device, and free its memory."""

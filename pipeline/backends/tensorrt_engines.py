@@ -8,6 +8,7 @@ from pipeline.backends.protocol import BatchShape
 from pipeline.backends.tensorrt_api import made, refuse_unknown_precision
 from pipeline.backends.tensorrt_build import Progress, build_engine
 from pipeline.backends.tensorrt_cache import EngineKey, read_engine, write_engine
+from pipeline.backends.tensorrt_turns import turn_to_build
 from pipeline.particle_networks import AnyFile
 from streamer.errors import BackendError
 
@@ -42,7 +43,7 @@ class Engines:
         self._runtime = made(lambda: trt.Runtime(log), log, "TensorRT does not start")
 
     def get(self, network: AnyFile, shape: BatchShape, precision: str) -> Any:
-        """Return the `ICudaEngine` of a network.
+        """Return the `ICudaEngine` of a network; waits while another process builds it.
 
         Raises
         ------
@@ -51,24 +52,35 @@ class Engines:
         """
         refuse_unknown_precision(self._trt, precision)
         key = EngineKey.of(network, shape, precision, self._trt.__version__, self.gpu)
-        plan = read_engine(self._folder, key)
-        engine = self._runtime.deserialize_cuda_engine(plan) if plan else None
-        if plan and engine is None:
-            self._say(f"the cached engine {key.file_name} does not load; it is built again")
+        engine = self._kept(key)
         if engine is None:
-            plan = build_engine(self._trt, self._log, network, shape, precision, self._say)
-            self._keep(key, plan)
-            engine = self._runtime.deserialize_cuda_engine(plan)
-        if engine is None:
-            raise BackendError(
-                f"the engine just built of {network.path.name} does not load: {self._log.reason}"
-            )
+            with turn_to_build(self._folder / key.file_name, self._say):
+                engine = self._kept(key)
+                if engine is None:
+                    engine = self._built(key, network, shape, precision)
         return engine
 
     def path(self, network: AnyFile, shape: BatchShape, precision: str) -> Path:
         """Return where the engine of a network is kept."""
         key = EngineKey.of(network, shape, precision, self._trt.__version__, self.gpu)
         return self._folder / key.file_name
+
+    def _kept(self, key: EngineKey) -> Any:
+        """Return the engine in the cache; None if there is none, or it does not load."""
+        plan = read_engine(self._folder, key)
+        return self._runtime.deserialize_cuda_engine(plan) if plan else None
+
+    def _built(self, key: EngineKey, network: AnyFile, shape: BatchShape, precision: str) -> Any:
+        if (self._folder / key.file_name).exists():
+            self._say(f"the cached engine {key.file_name} is damaged or does not load; it is built again")
+        plan = build_engine(self._trt, self._log, network, shape, precision, self._say)
+        self._keep(key, plan)
+        engine = self._runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise BackendError(
+                f"the engine just built of {network.path.name} does not load: {self._log.reason}"
+            )
+        return engine
 
     def _keep(self, key: EngineKey, plan: bytes) -> None:
         """Write the cache; a full disk costs the next run its minutes, not this one its engine."""

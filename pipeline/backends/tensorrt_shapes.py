@@ -10,10 +10,11 @@ from pipeline.backends.tensorrt_engines import Engines
 from pipeline.backends.tensorrt_runner import NetworkRunner
 from pipeline.particle_networks import PATCH_PX, ShapeFile
 
-__all__ = ["PATCHES", "ShapeRunner"]
+__all__ = ["PATCH_SHAPE", "ShapeRunner"]
 
 PATCHES = 8
 """Patches of a batch; a smaller one is filled up."""
+PATCH_SHAPE = BatchShape(PATCHES, PATCH_PX, PATCH_PX)
 
 
 class ShapeRunner:
@@ -30,9 +31,9 @@ class ShapeRunner:
     """
 
     def __init__(self, trt: Any, cupy: Any, engines: Engines, shapes: ShapeFile, precision: str) -> None:
-        shape = BatchShape(PATCHES, PATCH_PX, PATCH_PX)
         self._cupy = cupy
-        self._runner = NetworkRunner(trt, engines.get(shapes, shape, precision), shapes, shape, precision)
+        engine = engines.get(shapes, PATCH_SHAPE, precision)
+        self._runner = NetworkRunner(trt, engine, shapes, PATCH_SHAPE, precision)
         (output,) = self._runner.outputs
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._there = cupy.cuda.Event(block=True, disable_timing=True)

@@ -9,6 +9,7 @@ docs/decisions/0008-torch-backend-interprets-onnx.md.
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from pipeline.backends.checks import (
     check_shapes,
     expect_shapes,
 )
+from pipeline.backends.cuda_errors import cuda_errors
 from pipeline.backends.device import HOST, HostDevice, decoders_beside_gpu
 from pipeline.backends.protocol import BatchShape, NetworkOutput
 from pipeline.backends.torch_cuda import CudaRun
@@ -81,12 +83,13 @@ class TorchBackend:
         from pipeline.backends.torch_operators import read_graph
 
         self.close()
-        self._runs = [
-            read_graph(f.path, self._device, f.output_names, self._precision)
-            for f in self._networks.per_frame
-        ]
-        if (shapes := self._networks.shapes) is not None:
-            self._shapes = read_graph(shapes.path, self._device, shapes.output_names, "f32")
+        with self._device_errors("loading the networks"):
+            self._runs = [
+                read_graph(f.path, self._device, f.output_names, self._precision)
+                for f in self._networks.per_frame
+            ]
+            if (shapes := self._networks.shapes) is not None:
+                self._shapes = read_graph(shapes.path, self._device, shapes.output_names, "f32")
         batch = (shape.frames, self._networks.channels, shape.height, shape.width)
         self._answer = (
             CudaRun(self._networks_on, batch, self._device) if self._device.type == "cuda" else self._on_cpu
@@ -124,6 +127,8 @@ class TorchBackend:
         try:
             logits = self._thread.submit(self._shapes_of, patches).result()
         except RuntimeError as error:
+            if isinstance(error, BackendError):
+                raise
             raise BackendError(f"PyTorch failed on {len(patches)} patches: {error}") from error
         return check_logits(logits, len(patches), shapes)
 
@@ -131,10 +136,14 @@ class TorchBackend:
         import torch
 
         assert self._shapes is not None  # noqa: S101  load() saw to it
-        with torch.inference_mode():
+        with self._device_errors("telling shapes"), torch.inference_mode():
             (logits,) = self._shapes(torch.from_numpy(patches).to(self._device))
-        answer: NDArray[np.float32] = logits.cpu().numpy()
+            answer: NDArray[np.float32] = logits.cpu().numpy()
         return answer
+
+    def _device_errors(self, doing: str) -> AbstractContextManager[None]:
+        """Return a context in which errors of a CUDA device are told as such."""
+        return cuda_errors(doing) if self._device.type == "cuda" else nullcontext()
 
     def close(self) -> None:
         """Join the thread and drop the weights."""

@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     out = run_file("demo", args.out, config.record.path)
     config = run_config(
         args,
+        source__frame_px=(args.size, args.size),
         record__path=str(out),
         ingest__idle_timeout_s=config.ingest.idle_timeout_s or _SILENCE_S,
         ingest__continuous=False,

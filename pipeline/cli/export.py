@@ -4,7 +4,7 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
-from pipeline.cli.options import new_file, run_config
+from pipeline.cli.options import frame_size, new_file, run_config
 from pipeline.cli.output import print_json, say
 from pipeline.cli.parts import load
 from streamer.errors import UsageError
@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("engines, built ahead of a run: it takes minutes")
     group.add_argument("--engine", action="store_true", help="build TensorRT's engines of the networks")
     group.add_argument("--config", type=Path, metavar="FILE.toml", help="the run's, for all of the below")
-    group.add_argument("--size", type=_size, default=(512, 512), metavar="H[xW]", help="frames [px of 0.2 Å]")
+    group.add_argument(
+        "--size", type=frame_size, default=(512, 512), metavar="H[xW]", help="frames [px of 0.2 Å]"
+    )
     group.add_argument("--batch", type=int, metavar="N", help="frames that the networks take at once")
     group.add_argument("--precision", choices=("f16", "bf16", "f32"), help="default: f16")
     group.add_argument("--material", metavar="NAME", help="ceria (default) or gold")
@@ -50,14 +52,12 @@ def _build_engines(args: argparse.Namespace) -> int:
     from pipeline.backends import BatchShape
     from pipeline.backends.registry import make_backend
     from pipeline.particle_networks import networks_for
-    from pipeline.preprocess import SIZE_MULTIPLE
-    from pipeline.tiling import tiles_of
+    from pipeline.tiling import tile_shape
 
     analysis = run_config(args).analysis
     networks = networks_for(Path(analysis.models) if analysis.models else None, analysis.material)
     engines = Path(analysis.engines) if analysis.engines else None
-    sides = tuple(-(-side // SIZE_MULTIPLE) * SIZE_MULTIPLE for side in args.size)
-    shape = BatchShape(analysis.batch_frames, *tiles_of(sides)[0].shape)
+    shape = BatchShape(analysis.batch_frames, *tile_shape(args.size))
     with closing(make_backend("tensorrt", networks, 0, analysis.precision, engines)) as backend:
         info = backend.load(shape)
         paths = [str(path) for path in backend.engine_files(shape)]  # type: ignore[attr-defined]
@@ -68,10 +68,3 @@ def _build_engines(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"verb": args.verb, "ok": True, "files": paths, "device": info.device})
     return 0
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    if not height.isdecimal() or not (width or height).isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: expected H or HxW [px], as in 1024 or 512x768")
-    return int(height), int(width or height)

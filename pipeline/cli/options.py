@@ -23,6 +23,7 @@ __all__ = [
     "add_source",
     "add_stream",
     "add_tee",
+    "frame_size",
     "new_file",
     "run_config",
     "run_file",
@@ -41,6 +42,7 @@ _PLACES = {
     "control_port": ("source", "control_port"),
     "start_frames": ("source", "start_frames"),
     "pixel_size": ("source", "pixel_size_A"),
+    "frame_px": ("source", "frame_px"),
     "connect_timeout_s": ("source", "connect_timeout_s"),
     "idle_timeout_s": ("ingest", "idle_timeout_s"),
     "continuous": ("ingest", "continuous"),
@@ -111,6 +113,10 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pixel-size-A", "--pixel-size", dest="pixel_size", type=float, metavar="Å",
         help="pixel size at the specimen [Å] (default: what the stream says)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--frame-px", type=frame_size, metavar="H[xW]",
+        help="size of the frames [px], as in 1024: the networks are ready for the first (default: unknown)",
     )  # fmt: skip
     parser.add_argument(
         "--connect-timeout-s", type=float, metavar="S", help="how long to wait for the source (default: 5)"
@@ -322,6 +328,14 @@ def new_file(path: Path) -> Path:
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent} to put {path.name} into; make it first")
     return path
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """Read the height and width of frames [px]."""
+    height, _, width = text.partition("x")
+    if not height.isdecimal() or not (width or height).isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected H or HxW [px], as in 1024 or 512x768")
+    return int(height), int(width or height)
 
 
 def _stimulus(text: str) -> dict[str, str]:

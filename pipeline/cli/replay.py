@@ -200,7 +200,13 @@ def _analyse(args: argparse.Namespace, settings: "ReplaySettings", info: "FileIn
     _expect_pixel_size(config.source.pixel_size_A or info.pixel_size_A, config.analysis.backend, info)
     out = "" if args.no_record else str(run_file("replay", args.out, config.record.path))
     say(f"recording to {out}" if out else "nothing is recorded")
-    config = run_config(args, record__path=out, **_patience(config.ingest.idle_timeout_s, info, settings))
+    config = run_config(
+        args,
+        source__frame_px=info.shape,
+        source__pixel_size_A=config.source.pixel_size_A or info.pixel_size_A,
+        record__path=out,
+        **_patience(config.ingest.idle_timeout_s, info, settings),
+    )
     plan = RunPlan(
         config=config,
         say=say,

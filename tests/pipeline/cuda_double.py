@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,8 @@ class CudaDouble:
         self.buffers: dict[int, weakref.ref[NDArray[np.uint8]]] = {}
         self.fails: deque[int | None] = deque()  # status of the next calls; None: success
         self.sticky: int | None = None  # status of every call from now on
+        self.kernels: set[tuple[Any, ...]] = set()  # what CuPy would have compiled so far
+        self.downloaded_bytes = 0
         self.default = self.new_stream()
 
     def use_device(self, index: int) -> None:

@@ -1,10 +1,12 @@
 """CuPy's interface on `CudaDouble`, as far as CuPy's own record (``cuda_api/cupy.json``) has the names.
 
-Arrays live in the double's memory. A NumPy function runs when it is called, after everything that its stream
+Arrays live in the double's memory. Which functions were called on which types is kept (`CudaDouble.kernels`):
+each would be a kernel to compile. A NumPy function runs when it is called, after everything that its stream
 has queued before: one of the orders that CUDA allows. Arrays of host and device do not mix, as in CuPy.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -80,6 +82,7 @@ def _on_device(function: Any, kind: Any) -> Any:
     def call(*args: Any, **options: Any) -> Any:
         kind.current_work_done()
         given = [_host(a, kind, creates) for a in args]
+        kind.note(function.__name__, given)
         return _device(function(*given, **{k: _host(v, kind, creates) for k, v in options.items()}), kind)
 
     return call
@@ -93,6 +96,14 @@ def _host(value: Any, kind: Any, creates: bool) -> Any:
     if isinstance(value, np.ndarray) and not creates and value.ndim:
         raise TypeError(f"Unsupported type {type(value)}: an array of the host among those of the device")
     return value
+
+
+def _flat(values: Any) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, tuple | list):
+            yield from _flat(value)
+        else:
+            yield value
 
 
 def _device(value: Any, kind: Any) -> Any:
@@ -185,6 +196,13 @@ def _kinds(cuda: CudaDouble) -> Any:
             self._array = array
 
         @staticmethod
+        def note(name: str, given: list[Any]) -> None:
+            """Note a kernel; of arrays without elements CuPy compiles and starts none."""
+            arrays = [a for a in _flat(given) if isinstance(a, np.ndarray)]
+            if arrays and all(a.size for a in arrays):
+                cuda.kernels.add((name, *(f"{a.dtype} {a.ndim}D" for a in arrays)))
+
+        @staticmethod
         def current_work_done() -> None:
             cuda.check()
             cuda.synchronize_stream(Stream.current.stream)
@@ -206,6 +224,7 @@ def _kinds(cuda: CudaDouble) -> Any:
             cuda.copy(stream.stream, self.data.ptr, arr.ctypes.data, self.nbytes)
 
         def get(self, stream: Any = None, out: Any = None, blocking: bool = True) -> np.ndarray:
+            cuda.downloaded_bytes += self.nbytes
             if out is None:
                 ndarray.current_work_done()
                 return self._array.copy()
@@ -217,6 +236,7 @@ def _kinds(cuda: CudaDouble) -> Any:
         def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
             ndarray.current_work_done()
             given = [_host(i, ndarray, False) for i in inputs]
+            ndarray.note(f"{ufunc.__name__}.{method}", given)
             if out := options.get("out"):
                 options["out"] = tuple(o._array for o in out)
                 getattr(ufunc, method)(*given, **options)
@@ -231,11 +251,16 @@ def _kinds(cuda: CudaDouble) -> Any:
 
         def __getitem__(self, index: Any) -> Any:
             ndarray.current_work_done()
-            return _device(self._array[_host(index, ndarray, False)], ndarray)
+            place = _host(index, ndarray, False)
+            if any(isinstance(part, np.ndarray) for part in _flat([place])):  # else it is a view
+                ndarray.note("getitem", [self._array, place])
+            return _device(self._array[place], ndarray)
 
         def __setitem__(self, index: Any, value: Any) -> None:
             ndarray.current_work_done()
-            self._array[_host(index, ndarray, False)] = _host(value, ndarray, False)
+            place, values = _host(index, ndarray, False), _host(value, ndarray, False)
+            ndarray.note("setitem", [self._array, place, values])
+            self._array[place] = values
 
         def __len__(self) -> int:
             return len(self._array)
@@ -245,6 +270,7 @@ def _kinds(cuda: CudaDouble) -> Any:
             return bool(self._array)
 
         def __float__(self) -> float:
+            cuda.downloaded_bytes += self.nbytes
             ndarray.current_work_done()
             return float(self._array)
 
@@ -263,6 +289,7 @@ def _kinds(cuda: CudaDouble) -> Any:
             def call(*args: Any, **options: Any) -> Any:
                 ndarray.current_work_done()
                 given = [_host(a, ndarray, False) for a in args]
+                ndarray.note(name, [self._array, *given])
                 return _device(method(*given, **options), ndarray)
 
             return call

@@ -42,6 +42,7 @@ class Faults:
     refuse_enqueue: "set[int]"  # which calls of execute_async_v3 return False
 
     def __init__(self) -> None:
+        self.building: Callable[[], None] = lambda: None  # called while an engine is built
         self.refuse_enqueue = set()
         self.enqueued = 0
         self.built: list[str] = []
@@ -197,6 +198,7 @@ class _Builder(_Nothing):
         if faults.build:
             self.logger.log(machine.enums["ILogger.Severity"].ERROR, faults.build)
             return None
+        faults.building()
         (profile,) = config.do.profiles
         kernels = [s.name for s in machine.enums["TacticSource"] if config.do.sources >> s & 1]
         assert kernels == ["EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"], kernels

@@ -29,6 +29,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
     monkeypatch.setitem(sys.modules, "tensorrt", make_tensorrt(cuda, "10.16", faults))
     monkeypatch.setattr(choice, "why_no_device", lambda: "")
     monkeypatch.setattr(choice, "find_spec", lambda name: name)
+    monkeypatch.setattr(choice, "_torch_has_cuda", lambda: True)
     return faults
 
 
@@ -78,6 +79,16 @@ def test_without_tensorrt_the_gpu_computes_with_torch(
         ["torch", "openvino"],
         "auto chose torch (tensorrt: tensorrt not installed)",
     )
+
+
+def test_a_pytorch_for_cpus_is_not_chosen_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(choice, "why_no_device", lambda: "")
+    assert choice._torch_has_cuda() == (torch.version.cuda is not None)
+    if torch.version.cuda is None:
+        names, reason = choice.candidates("auto")
+        assert names == ["openvino"]
+        assert reason.endswith("; torch: this PyTorch is built for CPUs alone)")
 
 
 def test_a_failure_is_an_error_unless_another_may_take_over(
@@ -130,13 +141,28 @@ def test_engines_are_built_ahead(
     command = ["export", "--engine", "--config", str(config), "--size", "60x90", "--batch", "2"]
     assert main([*command, "--models", str(tiny_folder)]) == 0
     assert len(faults.built) == 2
-    names = sorted(path.name for path in (tmp_path / "engines").iterdir())
+    names = sorted(path.name for path in (tmp_path / "engines").glob("*.engine"))
     assert [name.rpartition("-")[0] for name in names] == [
         "tiny_denoise-f16-2x2x64x96", "tiny_heights-f16-2x2x64x96",
     ]  # fmt: skip
     told = capsys.readouterr().err
     assert all(name in told for name in names)
     assert "for NVIDIA Double (compute capability 9.0), TensorRT 10.16.1.11, f16, 2 x 64 x 96 px" in told
+
+
+def test_the_shape_network_s_engine_is_built_ahead_too(
+    faults: Faults, particle_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(f'[analysis]\nmaterial = "tinygold"\nengines = "{(tmp_path / "engines").as_posix()}"\n')
+    command = ["export", "--engine", "--config", str(config), "--size", "64"]
+    assert main([*command, "--models", str(particle_folder)]) == 0
+    names = sorted(path.name for path in (tmp_path / "engines").glob("*.engine"))
+    assert [name.rpartition("-")[0] for name in names] == [
+        "tinygold_restore-f16-1x2x64x64", "tinygold_shapes-f16-8x1x128x128",
+    ]  # fmt: skip
+    told = capsys.readouterr().err
+    assert all(name in told for name in names)
 
 
 def test_exporting_nothing_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

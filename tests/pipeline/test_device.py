@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -15,14 +16,14 @@ from pipeline.maps import to_frame_grid
 from pipeline.prepare import prepare
 from pipeline.steady import Steadier
 from pipeline.views import at_frame_pixels, binned, to_uint8
-from streamer.config import RecordConfig, RunConfig, ViewConfig
+from streamer.config import RecordConfig, RunConfig, SourceConfig, ViewConfig
 from streamer.errors import DeviceLostError, PayloadError
 from streamer.records import FrameResult
-from tests.pipeline.analyser_run import analyser_run, config_for
+from tests.pipeline.analyser_run import PATIENCE_S, analyser_run, config_for
 from tests.pipeline.cuda_double import CudaDouble
 from tests.pipeline.cupy_double import make_cupy
 from tests.pipeline.tensorrt_double import Faults, make_tensorrt
-from tests.pipeline.test_analyser import COLUMNS, dark_spot, expect_columns, image
+from tests.pipeline.test_analyser import COLUMNS, SHAPE, dark_spot, expect_columns, image
 from tests.pipeline.test_columns import draw_maps
 from tests.pipeline.test_prepare import task
 from tests.pipeline.tiny_networks import write_networks
@@ -136,6 +137,77 @@ def test_the_whole_analysis(
         view = run.show(image())
         assert view.raw.shape == view.denoised.shape == (96, 128)
     assert cuda.live_bytes == 0, "memory was left on the device"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"batch_frames": 3, "average_frames": 3}, {"analysers": 2}],
+    ids=["alone", "averaged", "one of several"],
+)
+@pytest.mark.parametrize(("pixel_size_A", "dtype"), [(0.2, np.uint16), (0.15, np.uint16), (0.2, np.uint32)])
+def test_the_first_frames_compile_nothing(
+    pixel_size_A: float,
+    dtype: type[np.unsignedinteger[Any]],
+    options: dict[str, Any],
+    cuda: CudaDouble,
+    tiny_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """What they call, with dead pixels, maps and a window open, was called before the analyser was ready."""
+    config = msgspec.structs.replace(
+        on_gpu_double(tiny_folder, tmp_path, **options),
+        source=SourceConfig(frame_px=SHAPE, pixel_size_A=pixel_size_A),
+        record=RecordConfig(path="some.nxs", maps_every=1),
+        view=ViewConfig(size_px=128),
+    )
+    frame = image().astype(dtype)
+    frame[3, 5] = np.iinfo(dtype).max
+    with analyser_run(config) as run:
+        assert run.said.get(timeout=PATIENCE_S)[0] == "ready"
+        warm = set(cuda.kernels)
+        if options.get("analysers") == 2:
+            run.send(frame, 0)
+            run.unfollowed()
+        else:
+            run.show(frame)
+            run.show(image().astype(dtype))
+    kind, counters = run.said.get(timeout=PATIENCE_S)
+    assert (kind, counters["network_loads"]) == ("finished", 1), "they were loaded for the frames' size"
+    assert ("argmax", "float32 2D") in warm
+    assert cuda.kernels - warm == set()
+
+
+def test_kernels_that_cannot_be_compiled_are_a_reason_to_fall_back(
+    cuda: CudaDouble, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first frame, not with it: a run that may use another backend does so."""
+
+    class CompileException(Exception):
+        pass
+
+    def fail(*args: Any, **options: Any) -> None:
+        raise CompileException("cannot open source file cuda_fp16.h")
+
+    monkeypatch.setattr(sys.modules["cupy"], "median", fail, raising=False)
+    with analyser_run(on_gpu_double(tiny_folder, tmp_path), sound=False) as run:
+        assert "CuPy cannot compile its kernels while warming up: cannot open" in str(run.error())
+    with analyser_run(on_gpu_double(tiny_folder, tmp_path, fallback=True)) as run:
+        kind, ready = run.said.get(timeout=PATIENCE_S)
+        assert (kind, ready["backend"]) == ("ready", "openvino")
+        assert "tensorrt failed: CuPy cannot compile" in ready["reason"]
+
+
+def test_what_leaves_the_gpu_is_less_than_a_frame(
+    cuda: CudaDouble, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Tables and summaries: the frame has 49152 pixels."""
+    with analyser_run(on_gpu_double(tiny_folder, tmp_path)) as run:
+        run.send(image(), 0)
+        run.result()
+        before = cuda.downloaded_bytes
+        run.send(image(), 1)
+        run.result()
+    assert 0 < cuda.downloaded_bytes - before < 8192
 
 
 def test_a_lost_gpu_fails_its_frames_and_ends_the_analyser(

@@ -40,6 +40,8 @@ from tests.pipeline.test_prepare import noise, task
 
 pytestmark = pytest.mark.gpu
 SHAPE = BatchShape(2, 96, 128)
+Note = Callable[[str, object], None]
+"""Keeps a figure with the results (`tests.gpu_report`)."""
 
 
 @pytest.fixture(scope="session")
@@ -96,6 +98,7 @@ def test_parity_with_onnxruntime(
     frames: NDArray[np.float32],  # noqa: F811
     reference: NetworkOutput,  # noqa: F811
     engines: Path,
+    record_property: Note,
 ) -> None:
     """All pixels of all outputs, in units of each output's own spread."""
     with closing(MAKERS[name](shipped, engines=engines)) as backend:
@@ -104,7 +107,8 @@ def test_parity_with_onnxruntime(
         output = take(backend)
     for part in NAMES:
         expected = getattr(reference, part)
-        worst = np.abs(getattr(output, part) - expected).max() / expected.std()
+        worst = float(np.abs(getattr(output, part) - expected).max() / expected.std())
+        record_property(part, worst)
         assert worst < TOLERANCES[name.split()[1]], f"{part} is off by {worst:.2g} of its spread"
 
 
@@ -116,7 +120,7 @@ def movie(size_px: int, n_frames: int, dose_e_per_A2: float) -> NDArray[Any]:
 
 @pytest.mark.parametrize(("size_px", "n_frames", "share"), [(512, 8, 0.999)])
 def test_tensorrt_torch_and_openvino_say_the_same(
-    size_px: int, n_frames: int, share: float, engines: Path
+    size_px: int, n_frames: int, share: float, engines: Path, record_property: Note
 ) -> None:
     """In half precision this share of a movie's columns keep their counts, and the PSNR its 0.1 dB."""
     networks = find_networks(None, "ceria")
@@ -139,9 +143,11 @@ def test_tensorrt_torch_and_openvino_say_the_same(
             tables[name] = [found.table for found in measure_batch(*maps, 0.5, 8.0)]
     for name in ("tensorrt", "torch"):
         same, total = equal_counts(tables["openvino"], tables[name])
+        change_dB = float(10 * np.log10(errors["openvino"] / errors[name]))
+        record_property(name, {"equal_counts": same, "columns": total, "PSNR_change_dB": change_dB})
         assert total > 20 * n_frames
         assert same >= share * total, f"{name}: {same} of {total}"
-        assert abs(10 * np.log10(errors[name] / errors["openvino"])) < 0.1
+        assert abs(change_dB) < 0.1
 
 
 def test_graphs_change_nothing(
@@ -224,7 +230,9 @@ def test_four_threads_decode_for_the_gpu_what_one_decodes(gpu: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("n_batches", [10_000])
-def test_many_batches_leave_nothing_behind(n_batches: int, tiny_networks: Networks, engines: Path) -> None:
+def test_many_batches_leave_nothing_behind(
+    n_batches: int, tiny_networks: Networks, engines: Path, record_property: Note
+) -> None:
     cupy = pytest.importorskip("cupy")
     shape = BatchShape(4, 256, 256)
     with closing(TensorRtBackend(tiny_networks, engines=engines)) as backend:
@@ -237,6 +245,7 @@ def test_many_batches_leave_nothing_behind(n_batches: int, tiny_networks: Networ
             if k in (n_batches // 100, n_batches - 1):
                 free.append(cupy.cuda.runtime.memGetInfo()[0])
                 held.append(psutil.Process().memory_info().rss)
+        record_property("bytes", {"device": free[0] - free[1], "host": held[1] - held[0]})
         assert free[0] - free[1] < 2**20, "on the device"
         assert held[1] - held[0] < 32 * 2**20, "on the host"
 

@@ -4,15 +4,17 @@ import json
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import gpu, gpu_parts
+from benchmarks import gpu, gpu_fused, gpu_parts
 from pipeline.backends import BatchShape
 from pipeline.backends.cuda_device import device_count
 from pipeline.backends.tensorrt_backend import TensorRtBackend
 from pipeline.networks import Networks
+from tests.pipeline.backend_suite import NAMES, batch, give, take
 from tests.pipeline.cuda_double import CudaDouble
 from tests.pipeline.cupy_double import make_cupy
 from tests.pipeline.tensorrt_double import Faults, make_tensorrt
@@ -73,6 +75,43 @@ def test_the_engine_alone_is_the_graph_and_nothing_else(
         backend.collect()
         most = gpu_parts.ceilings(backend)
     assert min(most.values()) > 0
+
+
+@pytest.mark.skipif(device_count() > 0, reason="this machine has a CUDA device")
+def test_both_networks_in_one_engine_answer_as_in_two(
+    tiny_networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda, faults = CudaDouble(), Faults()
+    monkeypatch.setitem(sys.modules, "cupy", make_cupy(cuda))
+    monkeypatch.setitem(sys.modules, "tensorrt", make_tensorrt(cuda, "11.4", faults))
+    shape, frames = BatchShape(2, 64, 96), batch((20, 30, 3), (40, 60, 5))
+    answers = []
+    for networks in (tiny_networks, gpu_fused.fused(tiny_networks, tmp_path)):
+        with closing(TensorRtBackend(networks, engines=tmp_path)) as backend:  # type: ignore[arg-type]
+            backend.load(shape)
+            give(backend, frames)
+            answers.append(take(backend))
+    for part in NAMES:
+        np.testing.assert_array_equal(getattr(answers[0], part), getattr(answers[1], part))
+    assert len(faults.built) == 3
+    monkeypatch.setattr("pipeline.backends.tensorrt_backend.default_folder", lambda: tmp_path)
+    alone = gpu_fused.one_engine(tiny_networks, shape, 0.05)
+    assert alone is not None
+    assert alone["frames_per_s"] > 0
+
+
+def test_the_fastest_run_is_held_against_the_goals() -> None:
+    def row(size_px: int, fps: float, share: float, p99: float) -> dict[str, Any]:
+        run = {"frames_per_s": fps, "p99_of_goal": p99}
+        return {"backend": "tensorrt", "size_px": size_px, "batch": 16, "run": run, "run_of_engine": share}
+
+    rows = [row(1024, 900.0, 0.9, 0.5), row(1024, 1100.0, 0.86, 0.9), row(512, 4100.0, 0.8, 0.9)]
+    rows += [row(256, 9000.0, 0.9, 0.9), row(2048, 300.0, 0.9, 0.9), {"size_px": 256, "error": "no memory"}]
+    goals = {goal["size_px"]: goal for goal in gpu.reached(rows)}
+    assert {size: goal["met"] for size, goal in goals.items()} == {256: False, 512: False, 1024: True}
+    assert (goals[1024]["frames_per_s"], goals[1024]["wanted_frames_per_s"]) == (1100.0, 1000)
+    late = row(1024, 1200.0, 0.9, 1.1)
+    assert not gpu.reached([late])[0]["met"]
 
 
 def test_the_bound_of_the_roofline_is_the_lower_ceiling(tiny_networks: Networks) -> None:

@@ -5,6 +5,8 @@ computes on this machine's CPU. Not rehearsed: bfloat16, and particles, which ne
 (``cupyx``).
 """
 
+import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -47,12 +49,13 @@ def test_parity(
     frames: NDArray[np.float32],  # noqa: F811
     reference: NetworkOutput,  # noqa: F811
     tmp_path: Path,
+    record_property: test_gpu.Note,
 ) -> None:
-    test_gpu.test_parity_with_onnxruntime(name, shipped, frames, reference, tmp_path)
+    test_gpu.test_parity_with_onnxruntime(name, shipped, frames, reference, tmp_path, record_property)
 
 
-def test_three_engines(tmp_path: Path) -> None:
-    test_gpu.test_tensorrt_torch_and_openvino_say_the_same(256, 2, 0.99, tmp_path)
+def test_three_engines(tmp_path: Path, record_property: test_gpu.Note) -> None:
+    test_gpu.test_tensorrt_torch_and_openvino_say_the_same(256, 2, 0.99, tmp_path, record_property)
 
 
 def test_graphs(
@@ -79,12 +82,18 @@ def test_arrays(test: Callable[..., None], values: list[Any], gpu: CudaDevice) -
     test(*values, gpu)
 
 
-def test_leaks_are_looked_for(tiny_networks: Networks, tmp_path: Path) -> None:
-    test_gpu.test_many_batches_leave_nothing_behind(100, tiny_networks, tmp_path)
+def test_leaks_are_looked_for(
+    tiny_networks: Networks, tmp_path: Path, record_property: test_gpu.Note
+) -> None:
+    test_gpu.test_many_batches_leave_nothing_behind(100, tiny_networks, tmp_path, record_property)
 
 
 def test_a_leak_is_found(
-    tiny_networks: Networks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cuda: CudaDouble
+    tiny_networks: Networks,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cuda: CudaDouble,
+    record_property: test_gpu.Note,
 ) -> None:
     kept: list[Any] = []
     collect = test_gpu.TensorRtBackend.collect
@@ -95,4 +104,18 @@ def test_a_leak_is_found(
 
     monkeypatch.setattr(test_gpu.TensorRtBackend, "collect", leaking)
     with pytest.raises(AssertionError, match="on the device"):
-        test_gpu.test_many_batches_leave_nothing_behind(100, tiny_networks, tmp_path)
+        test_gpu.test_many_batches_leave_nothing_behind(100, tiny_networks, tmp_path, record_property)
+
+
+def test_a_session_without_a_gpu_says_so_and_fails(tmp_path: Path) -> None:
+    """``make gpu-test`` is run to prove something: what is skipped is no proof."""
+    tests = "tests/pipeline/test_gpu.py::test_cupy_holds_frames_steady_as_numpy"
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--gpu-results", str(tmp_path), tests]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 of 1 tests were skipped: no proof" in done.stdout
+    results = json.loads((tmp_path / "gpu-test.json").read_text())
+    assert (results["passed"], results["failed"], results["skipped"]) == (0, 0, 1)
+    (test,) = results["tests"].values()
+    assert "NVIDIA driver" in test["why"]
+    assert results["machine"]["packages"]["torch"]

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from benchmarks.network_cost import network_cost
 from tests.pipeline.tiny_networks import MATERIAL, MAX_COUNT, write_networks
+from training.network_cost import network_cost
 
 
 def test_the_cost_of_known_networks(tmp_path: Path) -> None:
