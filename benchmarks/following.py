@@ -21,8 +21,8 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from benchmarks.common import describe_machine, median_of, write_results
-from benchmarks.reprocess import record
+from benchmarks.common import median_of
+from benchmarks.movie_runs import measure_movie, movie_arguments, record
 from pipeline.again import Stretch, analyse_stretch, networks_of
 from pipeline.archive import ArchivedRun, frames_of, open_frames
 from pipeline.cli import main as atomstream
@@ -112,21 +112,9 @@ def measure(folder: Path, chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    about = (__doc__ or "").splitlines()[0]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.following", description=about)
-    parser.add_argument("--frames", type=int, default=192)
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--dry", action="store_true", help="write no result file")
-    chosen = parser.parse_args(arguments)
-    machine = describe_machine()
-    with tempfile.TemporaryDirectory() as folder:
-        measured = measure(Path(folder), chosen)
-    shape = {"frames": chosen.frames, "size_px": chosen.size, "rounds": chosen.rounds}
-    if not chosen.dry:
-        print(write_results("following", {"machine": machine, **shape, **measured}), file=sys.stderr)
-    print(json.dumps(measured))
-    return 0
+    return measure_movie(
+        "following", measure, movie_arguments("following", __doc__ or "").parse_args(arguments)
+    )
 
 
 if __name__ == "__main__":

@@ -7,20 +7,18 @@ done where the file is written. Run it on a quiet machine: ``python -m benchmark
 """
 
 import argparse
-import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import describe_machine, median_of, write_results
+from benchmarks.common import median_of
+from benchmarks.movie_runs import measure_movie, movie_arguments, record
 from pipeline.again import Stretch, analyse_stretch, measure_drift, networks_of
-from pipeline.archive import ArchivedRun, read_run
-from pipeline.cli import main as atomstream
+from pipeline.archive import ArchivedRun
 from pipeline.cluster import open_pool
 from pipeline.following import Following
 from pipeline.reprocess import configured, new_path, reprocess
@@ -29,15 +27,6 @@ from streamer.config import RunConfig
 
 WARM_FRAMES = 32
 TIMEOUT_S = 60.0
-
-
-def record(folder: Path, frames: int, size: int) -> ArchivedRun:
-    """Record the simulated movie without analysing it."""
-    path = folder / f"movie-{frames}.nxs"
-    options = ["--headless", "--fps", "0", "--backend", "null", "--frames", str(frames), "--size", str(size)]
-    if atomstream(["demo", *options, "--out", str(path), "--json"]):
-        raise RuntimeError("the movie could not be recorded")
-    return read_run(path)
 
 
 def rate(workers: int, warm: ArchivedRun, run: ArchivedRun, config: RunConfig) -> float:
@@ -99,22 +88,9 @@ def measure(folder: Path, chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    about = (__doc__ or "").splitlines()[0]
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.reprocess", description=about)
-    parser.add_argument("--frames", type=int, default=192)
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = movie_arguments("reprocess", __doc__ or "")
     parser.add_argument("--most", type=int, default=os.cpu_count() or 1, help="workers, at most")
-    parser.add_argument("--dry", action="store_true", help="write no result file")
-    chosen = parser.parse_args(arguments)
-    machine = describe_machine()
-    with tempfile.TemporaryDirectory() as folder:
-        measured = measure(Path(folder), chosen)
-    shape = {"frames": chosen.frames, "size_px": chosen.size, "rounds": chosen.rounds}
-    if not chosen.dry:
-        print(write_results("reprocess", {"machine": machine, **shape, **measured}), file=sys.stderr)
-    print(json.dumps(measured))
-    return 0
+    return measure_movie("reprocess", measure, parser.parse_args(arguments))
 
 
 if __name__ == "__main__":

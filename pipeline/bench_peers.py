@@ -24,6 +24,7 @@ from streamer.errors import AtomstreamError, RunError
 __all__ = ["run_peers"]
 
 _SCRIPTS = Path(__file__).parent / "peers"
+_ENGINES = {"openvino": "OpenVINO", "torch": "PyTorch"}  # of the plain loop
 _LIMIT_S = 180.0
 _LOOP_SHARE = 15  # the networks get one of so many frames
 
@@ -92,10 +93,11 @@ class _Comparison:
         n_frames = self._base.n_frames // _LOOP_SHARE
         case = replace(self._base, backend="openvino", batch_frames=1, n_frames=n_frames)
         networks = find_networks(None, "ceria")
-        given = [str(case.size_px), str(case.n_frames)]
-        given += [str(network.path) for network in (networks.denoise, networks.heights)]
-        yield self._foreign("plain pyzmq + OpenVINO loop", "", "plain_loop.py", given, case,
-                            "peaks and counts; nothing is recorded, checked or followed")  # fmt: skip
+        paths = [str(network.path) for network in (networks.denoise, networks.heights)]
+        also = "peaks and counts; nothing is recorded, checked or followed"
+        for engine, name in _ENGINES.items():
+            given = [str(case.size_px), str(case.n_frames), engine, *paths]
+            yield self._foreign(f"plain pyzmq + {name} loop", "", "plain_loop.py", given, case, also)
         for one, also in (
             (replace(case, record=False), "counts, drift, tracks, unfamiliarity; not recorded"),
             (case, "the same, frames and results recorded, with ledger"),

@@ -9,6 +9,9 @@ from streamer.latency import DISPLAYED
 __all__ = ["compare", "draw", "markdown"]
 
 _QUIET_LOAD = 0.3
+_SHARE_OF_LIMIT = 0.7  # of the slowest stage's rate: less is not that stage's doing alone
+_PARTS = {"analyser": ("decoding", "columns")}  # stages that one thread does
+_MACHINE = ("cpu", "vector_unit", "cores")
 _NOTABLE = 0.1  # a change smaller than this is not called one
 
 
@@ -22,7 +25,7 @@ def _page(results: Mapping[str, Any], figures: Sequence[str], changes: Sequence[
     yield "# Benchmark"
     yield ""
     yield (
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_GiB']} GiB; {machine['system']},"
+        f"{_processor(machine)}, {machine['memory_GiB']} GiB; {machine['system']},"
         f" Python {machine['python']}; {machine['when']}. "
         + ", ".join(f"{name} {found}" for name, found in machine["packages"].items())
         + "."
@@ -41,13 +44,23 @@ def _page(results: Mapping[str, Any], figures: Sequence[str], changes: Sequence[
         yield from ("", "## Against the earlier results", "", *(f"- {line}" for line in changes))
 
 
+def _processor(machine: Mapping[str, Any]) -> str:
+    """Return what decides how fast networks are on a CPU, in words."""
+    unit = f" ({machine['vector_unit']})" if machine.get("vector_unit") else ""
+    return f"{machine['cpu']}{unit}, {machine['cores']} cores"
+
+
 def _backend(name: str, backend: Mapping[str, Any]) -> Iterator[str]:
     yield from ("", f"## {backend['capacity']['backend'] or name}", "")
-    yield f"The whole: {backend['capacity']['fps']:,.1f} frames/s. {limit_line(backend['limit'])}"
+    whole_fps = backend["capacity"]["fps"]
+    yield f"The whole: {whole_fps:,.1f} frames/s. {limit_line(backend['limit'], whole_fps)}"
     yield from ("", "| stage by itself | frames/s |", "|---|---|")
     for stage, fps in backend["stages_fps"].items():
         yield f"| {stage} | {fps:,.1f} |"
-    yield from ("", "Latency from when a frame was due to its result (open loop), in ms:", "")
+    yield ""
+    yield "Latency from when a frame was due to its result (open loop), in ms. b4 w20: batches of 4, each"
+    yield "closed after 20 ms at the latest."
+    yield ""
     yield "| | offered [frames/s] | finished [frames/s] | skipped | p50 | p99 | p99.9 | longest |"
     yield "|---|---|---|---|---|---|---|---|"
     for part in ("load", "batch", "size"):
@@ -74,10 +87,17 @@ def _peers(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield "| " + " | ".join(cells) + " |"
 
 
-def limit_line(limit: Mapping[str, Any]) -> str:
-    """Say what limits the whole, and what to change."""
+def limit_line(limit: Mapping[str, Any], whole_fps: float) -> str:
+    """Say what limits the whole, and what to change; and if the stages' common cores limit it more."""
     alone = f"{limit['fps']:,.1f} frames/s by itself"
-    return f"What limits it: {limit['stage']} ({alone}). Change: {limit['advice']}."
+    line = f"What limits it: {limit['stage']} ({alone}). Change: {limit['advice']}."
+    share = whole_fps / limit["fps"]
+    if share < _SHARE_OF_LIMIT:
+        line += (
+            f" The whole does {share:.0%} of what this stage does by itself: all stages, the sender included,"
+            " share this machine's cores. More of them, or a machine without other work, help first."
+        )
+    return line
 
 
 def _row(measured: Mapping[str, Any]) -> str:
@@ -96,10 +116,12 @@ def _row(measured: Mapping[str, Any]) -> str:
 def compare(results: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]:
     """Name every rate that differs from an earlier benchmark's by more than a tenth.
 
-    Runs as fast as they go are compared, by the name of their case; of several of one name, the best.
+    Runs as fast as they go are compared, by the name of their case; of several of one name, the best. Another
+    machine is named first: differences are then its own.
     """
     now, then = _capacities(results), _capacities(earlier)
-    lines = []
+    lines = _machines(results["machine"], earlier["machine"])
+    n_before = len(lines)
     for key in now:
         if key in then and then[key] > 0 and abs(now[key] / then[key] - 1) > _NOTABLE:
             word = "faster" if now[key] > then[key] else "SLOWER"
@@ -107,8 +129,18 @@ def compare(results: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]
             lines.append(f"{key}: {then[key]:,.1f} → {now[key]:,.1f} frames/s, {times:.2f} times, {word}")
     common = len(now.keys() & then.keys())
     if not common:
-        return ["none of the cases is in both"]
-    return lines or [f"all {common} common cases are within {_NOTABLE:.0%}"]
+        return [*lines, "none of the cases is in both"]
+    return lines if lines[n_before:] else [*lines, f"all {common} common cases are within {_NOTABLE:.0%}"]
+
+
+def _machines(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+    """Name what keeps two machines' figures from being compared: another processor, or other work."""
+    lines = []
+    if any(now.get(name, "") != then.get(name, "") for name in _MACHINE):
+        lines.append(f"ANOTHER MACHINE: then {_processor(then)}, now {_processor(now)}")
+    if busy := [word for word, m in (("then", then), ("now", now)) if m["load"] > _QUIET_LOAD]:
+        lines.append(f"busy with other work {' and '.join(busy)}: differences may be that work's")
+    return lines
 
 
 def _capacities(results: Mapping[str, Any]) -> dict[str, float]:
@@ -123,7 +155,9 @@ def _capacities(results: Mapping[str, Any]) -> dict[str, float]:
 
 
 def draw(results: Mapping[str, Any], folder: Path) -> list[str]:
-    """Draw latency against load, and rates against batch and frame size; return the figures' names.
+    """Draw latency against load, the stages by themselves, and rates against batch and frame size.
+
+    Returns the figures' names, one for each backend.
 
     Raises
     ------
@@ -137,13 +171,13 @@ def draw(results: Mapping[str, Any], folder: Path) -> list[str]:
 
     names = []
     for name, backend in results["backends"].items():
-        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+        figure, (left, limit, middle, right) = plt.subplots(1, 4, figsize=(16, 4), layout="constrained")
         for policy in ("wait", "latest"):
-            runs = [m for m in backend["load"] if m["case"]["policy"] == policy and m["case"]["record"]]
-            _draw_load(left, [m for m in runs if m["latency_ms"]], policy)
+            _draw_load(left, _load_runs(backend, policy), policy)
         left.set(xlabel="offered [frames/s]", ylabel="due → result [ms]", yscale="log")
         left.axvline(backend["capacity"]["fps"], color="0.7", label="as fast as it goes")
         left.legend(fontsize=8)
+        _draw_limit(limit, backend)
         _draw_rates(middle, backend["batch"], lambda c: f"{c['batch_frames']}\n{c['max_wait_ms']:g} ms")
         middle.set(xlabel="frames in a batch, longest wait")
         _draw_rates(right, backend["size"], lambda c: f"{c['size_px']}")
@@ -153,6 +187,27 @@ def draw(results: Mapping[str, Any], folder: Path) -> list[str]:
         figure.savefig(folder / names[-1], dpi=110)
         plt.close(figure)
     return names
+
+
+def _load_runs(backend: Mapping[str, Any], policy: str) -> list[Mapping[str, Any]]:
+    """Return the runs that differ in nothing but what was offered, those with a latency."""
+    return [
+        m
+        for m in backend["load"]
+        if m["latency_ms"]
+        and (m["case"]["policy"], m["case"]["record"], m["case"]["window"]) == (policy, True, False)
+    ]
+
+
+def _draw_limit(axes: Any, backend: Mapping[str, Any]) -> None:
+    """Draw what each stage does by itself, those of the one that limits in another colour, and the whole."""
+    stages, slowest = backend["stages_fps"], backend["limit"]["stage"]
+    limiting = _PARTS.get(slowest, (slowest,))
+    axes.barh([*stages], [*stages.values()], color=["C3" if name in limiting else "C0" for name in stages])
+    axes.axvline(backend["capacity"]["fps"], color="0.4", ls="--", label="the whole")
+    axes.set(xlabel="by itself [frames/s]", xscale="log", title=f"what limits it: {slowest}")
+    axes.invert_yaxis()
+    axes.legend(fontsize=8)
 
 
 def _draw_load(axes: Any, runs: Sequence[Mapping[str, Any]], policy: str) -> None:

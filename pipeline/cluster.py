@@ -66,15 +66,21 @@ def open_pool(scheduler: str, workers: int, timeout_s: float) -> Iterator[Pool]:
         raise RunError(
             f"this needs {error.name}, which is not installed: pip install 'atomstream[cluster]'"
         ) from error
-    for name in ("distributed", "distributed.worker", "distributed.scheduler", "distributed.nanny"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters is raised here
+    _be_quiet()
     if scheduler:
         with _connected(distributed, scheduler, timeout_s) as client:
             yield _Dask(distributed, client)
         return
     settings = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
     with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
+        client.run(_be_quiet)
         yield _Dask(distributed, client)
+
+
+def _be_quiet() -> None:
+    """Switch off Dask's log in this process: what matters is raised where the work was asked for."""
+    for name in ("distributed", "distributed.worker", "distributed.scheduler", "distributed.nanny"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager

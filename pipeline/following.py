@@ -9,13 +9,10 @@ from pipeline.calibration import calibration_for
 from pipeline.follower import Follower
 from pipeline.particle_networks import AnyNetworks, ParticleNetworks
 from streamer.config import AnalysisConfig
-from streamer.records import FrameResult, SeriesKey
+from streamer.records import TRACKS_OF_AN_ANALYSER, FrameResult, SeriesKey
 from streamer.unfollowed import Seen
 
-__all__ = ["TRACKS_OF_AN_ANALYSER", "Following"]
-
-TRACKS_OF_AN_ANALYSER = 1_000_000_000
-"""What replaces another begins anew, with ids from here on: no id of a run means two columns."""
+__all__ = ["Following"]
 
 
 class Following:

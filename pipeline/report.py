@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.plan import RunOutcome
 from pipeline.tee_report import output_line, tee_problems
 from streamer.counters import OutputCounts, SeriesSummary, series_line
-from streamer.latency import DISPLAYED
+from streamer.latency import DISPLAYED, TRIGGERED
 from streamer.records import Policy
 
 __all__ = ["format_summary", "problems_of", "summarise"]
@@ -106,7 +106,8 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         "rate": _rate_line(summary),
         "latency": _latency_line(summary),
         "of that": _stages_line(summary),
-        "window": _window_line(summary),
+        "window": _delay_line(summary, DISPLAYED, "from received to drawn"),
+        "triggers": _delay_line(summary, TRIGGERED, "from received to acted on"),
         "analysis": _analysis_line(summary),
         "particles": _particles_line(summary),
         **_truth_lines(summary.get("truth")),
@@ -181,12 +182,10 @@ def _stages_line(summary: Mapping[str, Any]) -> str:
     return "   ".join(shown) + " ms   (p50 / p99)" if shown else ""
 
 
-def _window_line(summary: Mapping[str, Any]) -> str:
-    """Say how late windows of this machine showed what they drew, if there were any."""
-    drawn = (summary.get("stages_ms") or {}).get(DISPLAYED)
-    if not drawn:
-        return ""
-    return f"p50 {drawn['p50']:,.1f} ms   p99 {drawn['p99']:,.1f} ms   from received to drawn"
+def _delay_line(summary: Mapping[str, Any], stage: str, meaning: str) -> str:
+    """Say how long something took that happened to some frames only, if to any."""
+    times = (summary.get("stages_ms") or {}).get(stage)
+    return f"p50 {times['p50']:,.1f} ms   p99 {times['p99']:,.1f} ms   {meaning}" if times else ""
 
 
 def _analysis_line(summary: Mapping[str, Any]) -> str:

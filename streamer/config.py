@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from streamer.config_errors import explain
 from streamer.errors import UsageError
 from streamer.records import Policy
 
@@ -201,6 +202,9 @@ class ChannelConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     max_rate_hz: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 100.0  # more are counted and dropped
 
 
+_COUNT_ATOMS = ("total_atoms", "region_atoms", "column_count")
+
+
 class TriggerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A rule that fires when what it watches leaves its bounds or changes; see docs/triggers.md."""
 
@@ -215,6 +219,7 @@ class TriggerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     at: tuple[float, float] | None = None  # y, x [px], for column_count
     radius_px: Annotated[float, msgspec.Meta(gt=0)] = 6.0
     channel: str = ""  # for channel
+    fused: bool = False  # atoms by all frames so far, not by the newest alone; for what counts atoms
     for_frames: Positive = 1  # values in a row for which it must hold
     hysteresis: Annotated[float, msgspec.Meta(ge=0)] = 0.0  # how far inside again before it can fire anew
     rearm_s: Seconds = 1.0
@@ -229,6 +234,10 @@ class TriggerConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
                 raise ValueError(
                     f"trigger {self.name!r}: '{field}' belongs to when = \"{when}\", and to no other"
                 )
+        if self.fused and self.when not in _COUNT_ATOMS:
+            raise ValueError(
+                f"trigger {self.name!r}: 'fused' belongs to {', '.join(_COUNT_ATOMS)}, and to no other"
+            )
         if self.above is None and self.below is None and self.change is None:
             raise ValueError(f"trigger {self.name!r} can never fire: give above, below or change")
         if self.above is not None and self.below is not None and self.below > self.above:
@@ -274,10 +283,11 @@ def expect_channels(config: RunConfig) -> None:
     Raises
     ------
     UsageError
-        If a trigger watches a channel that is not declared, control.bind, which both need, is empty, or a
-        trigger is to keep frames that nothing holds or takes.
+        If a trigger watches a channel that is not declared, control.bind, which both need, is empty, a
+        trigger is to keep frames that nothing holds or takes, or one watches fused counts that nobody makes.
     """
     _expect_something_to_keep(config)
+    _expect_columns_followed(config)
     names = {channel.name for channel in config.channel}
     if not config.control.bind and (names or any(trigger.webhook for trigger in config.trigger)):
         raise UsageError("stimulus channels and webhooks need a control address, but control.bind is empty")
@@ -300,6 +310,16 @@ def _expect_something_to_keep(config: RunConfig) -> None:
         )
 
 
+def _expect_columns_followed(config: RunConfig) -> None:
+    fused = [trigger.name for trigger in config.trigger if trigger.fused]
+    analysis = config.analysis
+    if fused and analysis.enabled and not (analysis.follow and analysis.backend != "null"):
+        raise UsageError(
+            f"trigger {fused[0]!r} watches fused counts, but columns are not followed in this run: they need"
+            " analysis.follow = true and another backend than 'null'; or leave out 'fused'"
+        )
+
+
 def load_config(path: Path) -> RunConfig:
     """Read a TOML configuration.
 
@@ -315,11 +335,15 @@ def load_config(path: Path) -> RunConfig:
         names the key.
     """
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=RunConfig)
+        values = msgspec.toml.decode(path.read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read configuration {path}: {error.strerror}") from error
     except msgspec.MsgspecError as error:
         raise UsageError(f"configuration {path}: {error}") from error
+    try:
+        return msgspec.convert(values, RunConfig)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"configuration {path}: {explain(error, values, RunConfig)}") from error
 
 
 def to_toml(config: RunConfig) -> str:

@@ -43,6 +43,7 @@ _KEY_BYTES = 32
 _STOP_CHECK_MS = 50
 _MOST_NAMED = 100  # refused keys
 _TCP_WITH_PORT = re.compile(r"tcp://.+:(\d+|\*)")
+_LAST_PORT = 65535
 
 _log = logging.getLogger("atomstream.keys")
 
@@ -217,7 +218,9 @@ class Guard(Closing):
 
 
 def _expect_address(address: str) -> None:
-    if address.startswith("tcp://") and not _TCP_WITH_PORT.fullmatch(address):
+    found = _TCP_WITH_PORT.fullmatch(address)
+    wrong = found is None or (found[1] != "*" and int(found[1]) > _LAST_PORT)  # libzmq takes it modulo 65536
+    if address.startswith("tcp://") and wrong:
         raise UsageError(
             f"{address} is no address to bind: expected tcp://HOST:PORT, as in tcp://127.0.0.1:31001"
         )

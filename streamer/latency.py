@@ -11,13 +11,14 @@ from streamer.records import FrameResult
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DISPLAYED", "PERCENTILES", "STAGES", "WHOLE", "Latencies", "LatencyHistogram"]
+__all__ = ["DISPLAYED", "PERCENTILES", "STAGES", "TRIGGERED", "WHOLE", "Latencies", "LatencyHistogram"]
 
 PERCENTILES = (50.0, 99.0, 99.9, 100.0)
 """What is printed, shown and stored of each stage [%]; the last is the longest."""
 
 WHOLE = "received_to_published"
 DISPLAYED = "received_to_displayed"
+TRIGGERED = "received_to_triggered"
 
 STAGES = {
     "detector_to_received": "start of the exposure, by the detector's clock → taken from the receive queue",
@@ -29,7 +30,7 @@ STAGES = {
     WHOLE: "the sum: taken from the receive queue → result sent",
     "published_to_stored": "result on its way back into the file",
     DISPLAYED: "taken from the receive queue → drawn, by each window of this machine, of the frames it drew",
-    "received_to_triggered": "frame or sample taken in → its trigger was acted on, webhooks excepted",
+    TRIGGERED: "frame or sample taken in → its trigger was acted on, webhooks excepted",
 }
 """What is timed, in the order of a frame's way; each has its place under ``/entry/process/latency``."""
 

@@ -170,11 +170,13 @@ class Ledger:
 
     def keep(self, frame_id: int, t_recorded: float, stack_row: int, reason: str) -> None:
         """Note that a frame that was left out is in the file after all; what became of it else stays."""
-        row = {"t_recorded": t_recorded, "stack_row": stack_row}
-        if self.status(frame_id) is FrameStatus.UNRECORDED:
-            self._set(frame_id, **row, status=int(_RECORDED), reason=_reason(reason))
-        else:
-            self._set(frame_id, **row)
+        row: dict[str, Any] = {"t_recorded": t_recorded, "stack_row": stack_row}
+        status = self.status(frame_id)
+        if status is FrameStatus.UNRECORDED:
+            row["status"] = int(_RECORDED)
+        if status in (FrameStatus.UNRECORDED, FrameStatus.ANALYSED):  # it said why it was left out
+            row["reason"] = _reason(reason)
+        self._set(frame_id, **row)
 
     def damage(self, frame_id: int, reason: str, t_received: float = nan) -> None:
         """Note that nothing usable came under a placed id, or that a recorded frame cannot be analysed."""

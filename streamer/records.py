@@ -22,6 +22,7 @@ __all__ = [
     "NO_PARTICLES",
     "OUTLINE_POINTS",
     "PARTICLE_DTYPE",
+    "TRACKS_OF_AN_ANALYSER",
     "UNSURE",
     "AnalyserInfo",
     "AnalyserLost",
@@ -172,6 +173,10 @@ COLUMN_DTYPE = np.dtype(
     ]
 )
 """One atomic column of one frame."""
+
+TRACKS_OF_AN_ANALYSER = 1_000_000_000
+"""What replaces another analyser, or follower, begins anew, with ids from here on: no id of a run means two
+columns."""
 
 CHANGE_DTYPE = np.dtype(
     [

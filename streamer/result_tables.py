@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isnan
+from os import strerror
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def open_result(path: Path) -> Iterator[h5py.File]:
     except OSError as error:
         if path.is_file() and not h5py.is_hdf5(path):
             raise UsageError(f"{path} is no result file of this program (.nxs): it is not HDF5") from error
-        raise UsageError(f"cannot open {path}: {error}") from error
+        why = strerror(error.errno) if error.errno else str(error)
+        raise UsageError(f"cannot open {path}: {why}") from error
     with file:
         if f"{PROCESS}/state" not in file or "/entry/ledger/frame_id" not in file:
             raise UsageError(f"{path} is HDF5, but not a result file of this program")

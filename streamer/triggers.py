@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from streamer.config import TriggerConfig
+from streamer.fused_counts import Decided, FusedCounts
 from streamer.records import FrameResult
 
 __all__ = ["EVENT", "EVENT_TOPIC", "Event", "Rule", "Rules", "encode_event", "decode_event"]
@@ -68,10 +69,15 @@ class Rule:
         self._armed_at = nan  # the value it was armed at
         self._fired_at = nan
 
-    def take(self, value: float, now: float) -> str:
-        """Take a value in, NaN excepted; return in words why the rule fires now, empty if it does not."""
+    def take(self, value: float, now: float, known_late: float = 0.0) -> str:
+        """Take a value in, NaN excepted; return in words why the rule fires now, empty if it does not.
+
+        So much of its change as is `known_late` is none: it only was not known before. NaN: nothing of what
+        was before can be compared with it.
+        """
         if isnan(value):
             return ""
+        self._armed_at += known_late
         if isnan(self._armed_at):
             self._armed_at = value
         if not self._armed:
@@ -86,12 +92,13 @@ class Rule:
 
     def _why(self, value: float) -> str:
         c = self.config
+        what = f"fused {c.when}" if c.fused else c.when
         if c.above is not None and value > c.above:
-            return f"{c.when} {value:g} is above {c.above:g}"
+            return f"{what} {value:g} is above {c.above:g}"
         if c.below is not None and value < c.below:
-            return f"{c.when} {value:g} is below {c.below:g}"
+            return f"{what} {value:g} is below {c.below:g}"
         if c.change is not None and abs(value - self._armed_at) >= c.change:
-            return f"{c.when} went from {self._armed_at:g} to {value:g}"
+            return f"{what} went from {self._armed_at:g} to {value:g}"
         return ""
 
     def _rearm(self, value: float, now: float) -> None:
@@ -113,6 +120,8 @@ class Rules:
 
     def __init__(self, configs: Iterable[TriggerConfig]) -> None:
         self._of_results: list[tuple[Rule, Callable[[FrameResult], float]]] = []
+        self._of_decisions: list[tuple[Rule, Callable[[Decided], float]]] = []
+        self._fused = FusedCounts()
         self._of_losses: list[Rule] = []
         self._of_channels: list[Rule] = []
         for config in configs:
@@ -120,6 +129,8 @@ class Rules:
                 self._of_losses.append(Rule(config))
             elif config.when == "channel":
                 self._of_channels.append(Rule(config))
+            elif config.fused and config.when != "total_atoms":
+                self._of_decisions.append((Rule(config), _fused_quantity(config)))
             else:
                 self._of_results.append((Rule(config), _quantity(config)))
 
@@ -129,6 +140,19 @@ class Rules:
         for rule, quantity in self._of_results:
             value = quantity(result)
             if why := rule.take(value, now):
+                fired.append(_event(rule, value, why, result.frame_id, result.t_received, now))
+        return fired + self._of_fused(result, now)
+
+    def _of_fused(self, result: FrameResult, now: float) -> list[Event]:
+        """Return what the decisions of following set off; nothing where columns were not followed."""
+        if not self._of_decisions or isnan(result.fused_atoms):
+            return []
+        fired, fused = [], self._fused
+        fused.take(result)
+        for rule, quantity in self._of_decisions:
+            value = quantity(fused.now)
+            known_late = nan if fused.anew else quantity(fused.supposed) - quantity(fused.before)
+            if why := rule.take(value, now, known_late):
                 fired.append(_event(rule, value, why, result.frame_id, result.t_received, now))
         return fired
 
@@ -154,7 +178,7 @@ def _quantity(config: TriggerConfig) -> Callable[[FrameResult], float]:
     """Return what a rule looks at in a result; places are those of the first frame, drift is taken off."""
     match config.when:
         case "total_atoms":
-            return lambda result: result.total_atoms
+            return lambda result: result.fused_atoms if config.fused else result.total_atoms
         case "n_columns":
             return lambda result: float(len(result.columns))
         case "ood_score":
@@ -165,6 +189,13 @@ def _quantity(config: TriggerConfig) -> Callable[[FrameResult], float]:
             return lambda result: _region_atoms(result, config.region or (0.0, 0.0, 0.0, 0.0))
         case _:
             return lambda result: _count_at(result, config.at or (0.0, 0.0), config.radius_px)
+
+
+def _fused_quantity(config: TriggerConfig) -> Callable[[Decided], float]:
+    """Return what a rule looks at in all that was decided."""
+    if config.when == "region_atoms":
+        return lambda decided: decided.within(config.region or (0.0, 0.0, 0.0, 0.0))
+    return lambda decided: decided.nearest(config.at or (0.0, 0.0), config.radius_px)
 
 
 def _places(result: FrameResult) -> tuple["np.ndarray[tuple[int, ...], np.dtype[np.float64]]", ...]:

@@ -276,6 +276,7 @@ def run_config(args: argparse.Namespace, **more: Any) -> "RunConfig":
     import msgspec
 
     from streamer.config import RunConfig, load_config
+    from streamer.config_errors import explain
     from streamer.curve import expect_secure
 
     config = load_config(args.config) if getattr(args, "config", None) else RunConfig()
@@ -290,7 +291,7 @@ def run_config(args: argparse.Namespace, **more: Any) -> "RunConfig":
     try:
         merged = msgspec.convert(values, RunConfig)
     except msgspec.ValidationError as error:
-        raise UsageError(f"wrong option: {error}") from error
+        raise UsageError(f"wrong option: {explain(error, values, RunConfig)}") from error
     _expect_analysers(merged.analysis)
     expect_secure(merged)
     return merged

@@ -44,18 +44,20 @@ def run(args: argparse.Namespace) -> int:
     """Report."""
     from pipeline.reporting.run import make_report
     from pipeline.reporting.tables import write_tables
+    from streamer.channel_files import read_channels
     from streamer.result_tables import open_result, read_tables
 
     page = load("pipeline.reporting.page", "report") if args.out else None
     out = new_file(args.out) if args.out else None
     with open_result(args.file) as file:
-        tables, said = read_tables(file), _said(file)
+        tables, said, fired = read_tables(file), _said(file), _fired(file)
     if not len(tables.summary["frame_id"]):
         raise UsageError(f"{args.file} was recorded without analysis: there is nothing to report")
     report = make_report(tables)
     written = [str(path) for path in write_tables(report, args.csv)] if args.csv else []
     if page is not None and out is not None:
-        out.write_text(page.make_page(args.file, tables, report, said), encoding="utf-8")
+        made = page.make_page(args.file, tables, report, said, read_channels(args.file), fired)
+        out.write_text(made, encoding="utf-8")
         written.append(str(out))
     print(_summary(args.file, report), file=sys.stderr if args.json else sys.stdout)
     for path in written:
@@ -68,6 +70,12 @@ def run(args: argparse.Namespace) -> int:
 def _said(file: "h5py.File") -> dict[str, str]:
     values = {name: file[f"/entry/process/{path}"][()] for path, name in _SAID.items()}
     return {name: v.decode() if isinstance(v, bytes) else f"{v:g}" for name, v in values.items()}
+
+
+def _fired(file: "h5py.File") -> list[float]:
+    """Return when triggers have fired, by their notes [Unix s]."""
+    notes = file["/entry/process/notes"]
+    return [float(t) for t in notes["time"][:][notes["source"][:] == b"trigger"]]
 
 
 def _numbers(report: "RunReport") -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """The loop that most laboratories write: receive, decompress, normalise, run both networks, find peaks.
 
-One thread, one frame after the other; nothing is recorded, nothing checked, nothing shown. It imports only
-packages, as such a script would. The networks run in OpenVINO.
+One thread, one frame after the other; nothing is recorded, nothing checked, nothing shown. The networks run
+in OpenVINO, or in PyTorch, on a GPU where it finds one. It imports only packages, as such a script would; but
+for what reads ONNX files into PyTorch, which can only write them.
 """
 
 import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import cbor2
@@ -47,6 +49,28 @@ def in_openvino(paths: list[str], side: int) -> Networks:
     return run
 
 
+def in_torch(paths: list[str], side: int) -> Networks:
+    """Read the networks into PyTorch: eager, float32."""
+    import onnx
+    import torch
+
+    from pipeline.backends.torch_operators import read_graph
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    names = [tuple(output.name for output in onnx.load(path).graph.output) for path in paths]
+    graphs = [read_graph(Path(path), device, outputs) for path, outputs in zip(paths, names, strict=True)]
+
+    def run(frame: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        with torch.inference_mode():
+            tensor = torch.from_numpy(frame).to(device)
+            return tuple(output.cpu().numpy() for graph in graphs for output in graph(tensor))
+
+    return run
+
+
+ENGINES = {"openvino": in_openvino, "torch": in_torch}
+
+
 def columns_of(outputs: tuple[NDArray[np.float32], ...]) -> int:
     """Return how many columns there are: local maxima of the column map with their most probable counts."""
     _, probability, logits = outputs
@@ -57,9 +81,9 @@ def columns_of(outputs: tuple[NDArray[np.float32], ...]) -> int:
     return len(counts)
 
 
-def main(address: str, side: int, n_frames: int, paths: list[str]) -> None:
+def main(address: str, side: int, n_frames: int, engine: str, paths: list[str]) -> None:
     """Receive a series and print how fast it went, from the second quarter on."""
-    networks = in_openvino(paths, side)
+    networks = ENGINES[engine](paths, side)
     networks(np.zeros((1, 2, side, side), np.float32))
     socket = zmq.Context().socket(zmq.PULL)
     socket.connect(address)
@@ -81,4 +105,5 @@ def main(address: str, side: int, n_frames: int, paths: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1].replace("dectris2://", "tcp://"), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+    where, side_px, frames, *rest = sys.argv[1:]
+    main(where.replace("dectris2://", "tcp://"), int(side_px), int(frames), rest[0], rest[1:])

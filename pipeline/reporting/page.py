@@ -5,12 +5,14 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from pipeline.reporting.run import RunReport
+from streamer.channel_files import Series
 from streamer.latency import PERCENTILES
 from streamer.result_tables import Tables, count
 
@@ -30,7 +32,14 @@ img { max-width: 100% } h2 { margin-top: 2.2rem } .note { color: #666 }
 """
 
 
-def make_page(path: Path, tables: Tables, report: RunReport, process: Mapping[str, str]) -> str:
+def make_page(
+    path: Path,
+    tables: Tables,
+    report: RunReport,
+    process: Mapping[str, str],
+    channels: Mapping[str, Series] = MappingProxyType({}),
+    fired: Sequence[float] = (),
+) -> str:
     """Return the page.
 
     Parameters
@@ -41,10 +50,15 @@ def make_page(path: Path, tables: Tables, report: RunReport, process: Mapping[st
     report : RunReport
     process : mapping of str to str
         What else is said of the run, by name.
+    channels : mapping of str to Series
+        Stimulus channels, by name.
+    fired : sequence of float
+        When triggers have fired [Unix s].
     """
     parts = [
         ("Run", _table(("", ""), process.items())),
         ("Atoms against time", _image(_total_figure(report))),
+        *([("Stimuli", _image(_stimuli_figure(tables, channels, fired)))] if channels else []),
         ("Atoms gained and lost", _rates_table(report) + _image(_gains_figure(report))),
         ("Residence times", _stay_note(report) + _image(_stays_figure(report))),
         ("Counts in the first and the last frame", _image(_maps_figure(tables))),
@@ -69,6 +83,23 @@ def _total_figure(report: RunReport) -> Figure:
         axes.fill_between(t, fused - std, fused + std, color="C0", alpha=0.25, lw=0)
         axes.plot(t, fused, color="C0", label="all frames so far, ± one standard deviation")
     axes.legend(frameon=False)
+    return figure
+
+
+def _stimuli_figure(tables: Tables, channels: Mapping[str, Series], fired: Sequence[float]) -> Figure:
+    """Draw each channel against the time of the frames, and a dotted line where a trigger has fired."""
+    received = tables.ledger["t_received"]
+    t_first, t_last = np.nanmin(received), np.nanmax(received)
+    figure = Figure((_WIDE[0], 1.6 * len(channels) + 0.6), layout="constrained")
+    rows = figure.subplots(len(channels), sharex=True, squeeze=False)[:, 0]
+    for axes, (name, series) in zip(rows, channels.items(), strict=True):
+        t, value = [*series.t, max(t_last, *series.t[-1:], t_first)], [*series.value, *series.value[-1:]]
+        axes.step(np.array(t[: len(value)]) - t_first, value, where="post", color="C3")
+        axes.set_ylabel(f"{name} [{series.unit}]" if series.unit else name)
+        axes.spines[["top", "right"]].set_visible(False)
+        for t_fired in fired:
+            axes.axvline(t_fired - t_first, color="0.4", lw=0.7, ls=":")
+    rows[-1].set(xlabel="time [s], dotted: triggers", xlim=(0.0, max(t_last - t_first, 1e-3)))
     return figure
 
 

@@ -124,10 +124,26 @@ def _totals(tables: Tables) -> NDArray[np.void]:
     for name in ("fused_atoms", "fused_atoms_std"):
         rows[name] = summary.get(name, np.full(n, np.nan))
     rows["drift_y_px"], rows["drift_x_px"] = summary["drift"].T
-    order = np.argsort(tables.stack["indices_image"], kind="stable")
-    at = np.searchsorted(tables.stack["indices_image"][order], rows["frame_id"])
-    rows["time_s"] = tables.stack["time"][order[np.minimum(at, len(order) - 1)]]
+    at = _rows_of(rows["frame_id"], tables.ledger["frame_id"])
+    rows["time_s"] = np.where(at >= 0, _times_s(tables)[at], np.nan)
     return rows
+
+
+def _times_s(tables: Tables) -> NDArray[np.float64]:
+    """Return when each frame of the ledger was taken, since the first one [s].
+
+    The stack says it of the frames that are in it; of others the ledger does, by the detector's clock where
+    there is one.
+    """
+    ledger, stack = tables.ledger, tables.stack
+    received = ledger["t_received"]
+    detector = ledger.get("t_detector", np.full(len(received), np.nan))
+    first = int(np.nanargmin(received))
+    since = detector - detector[first]
+    times = np.where(np.isnan(since), received - received[first], since)
+    at = _rows_of(stack["indices_image"], ledger["frame_id"])
+    times[at[at >= 0]] = stack["time"][at >= 0]
+    return times
 
 
 def _changes(tables: Tables, totals: NDArray[np.void]) -> NDArray[np.void]:

@@ -45,6 +45,7 @@ def test_a_trigger_of_a_real_run_keeps_the_frames_before_it(tmp_path: Path) -> N
     summary = json.loads(done.stdout.splitlines()[-1])
     assert (summary["received"], summary["analysed"], summary["lost"]) == (N, N, 0)
     assert "received_to_triggered" in summary["stages_ms"]
+    assert "from received to acted on" in done.stderr
     images = [frame.image for frame in islice(Movie(MovieSettings(size_px=SIZE), load_states()), N)]
     with h5py.File(out) as file:
         notes = file["entry/process/notes"]

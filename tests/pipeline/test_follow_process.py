@@ -13,7 +13,6 @@ import zmq
 
 from pipeline import follow_process
 from pipeline.follow_process import ResultFollower
-from pipeline.following import TRACKS_OF_AN_ANALYSER
 from pipeline.particle_networks import networks_for
 from pipeline.plan import Companion
 from pipeline.report import summarise
@@ -22,12 +21,19 @@ from streamer.check import check_file
 from streamer.clock import RunClock
 from streamer.config import AnalysisConfig
 from streamer.link import decode_result
-from streamer.records import COLUMN_DTYPE, FrameFailure, FrameResult, FrameStatus, SeriesKey
+from streamer.records import (
+    COLUMN_DTYPE,
+    TRACKS_OF_AN_ANALYSER,
+    FrameFailure,
+    FrameResult,
+    FrameStatus,
+    SeriesKey,
+)
 from streamer.unfollowed import Seen, Unfollowed, encode_unfollowed
 from streamer.window_link import VIEW_TOPIC, View, decode_view
 from tests.pipeline.run_parts import send_images
 from tests.pipeline.test_remote_analysers import LOCAL, Said
-from tests.pipeline.test_supervisor import meanwhile, plan_of, processes, wait_until
+from tests.pipeline.test_supervisor import meanwhile, plan_of, process, wait_until
 from tests.pipeline.tiny_networks import (
     MATERIAL,
     PARTICLES,
@@ -86,7 +92,7 @@ def test_a_killed_follower_is_replaced_and_costs_no_result(tmp_path: Path) -> No
             window.subscribe(VIEW_TOPIC)
             window.connect(said.address("live view"))
             seen.append(_next_followed(window))
-            processes()[2].kill()
+            process("follower-1").kill()
             seen.append(_next_followed(window, TRACKS_OF_AN_ANALYSER))
         os.kill(os.getpid(), signal.SIGINT)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,9 +20,10 @@ import numpy as np
 import psutil
 import pytest
 import zmq
+from numpy.typing import NDArray
 
 from pipeline.cli import main
-from pipeline.plan import RunPlan
+from pipeline.plan import Companion, RunPlan
 from pipeline.report import summarise
 from pipeline.supervisor import supervise
 from streamer.check import check_file
@@ -31,8 +33,9 @@ from streamer.errors import WorkerError
 from streamer.keys import make_key_files
 from streamer.records import FrameStatus
 from streamer.window_link import VIEW_TOPIC, decode_view
+from tests.pipeline.run_parts import send_images
 from tests.pipeline.test_supervisor import frames, meanwhile, plan_of, recorded, wait_until
-from tests.pipeline.tiny_networks import MATERIAL, write_networks
+from tests.pipeline.tiny_networks import MATERIAL, frame_with_columns, write_networks
 
 ROOT = Path(__file__).parents[2]
 LOCAL = "tcp://127.0.0.1:0"
@@ -126,6 +129,60 @@ def test_one_of_three_is_killed_and_every_frame_is_analysed_once(tmp_path: Path)
     assert [status for status, _ in ends] == [0, 0]
     assert all(done["analysed"] > 20 and done["ended_by"] == "end message" for _, done in ends)
     assert check_file(out).ok
+
+
+def test_columns_are_followed_for_analysers_elsewhere_one_of_which_is_killed(tmp_path: Path) -> None:
+    """What the follower makes of a local and two remote analysers' frames is what one process alone makes."""
+    out, said = tmp_path / "run.nxs", Said()
+    np.save(tmp_path / "images.npy", _walk(1500))
+    models = write_networks(tmp_path / "models")
+    own: dict[str, Any] = {"material": MATERIAL, "models": str(models), "precision": "f32", "threads": 1}
+    analysis = AnalysisConfig(backend="openvino", remote=LOCAL, **own)
+    done: list[int] = []
+
+    def help_it() -> None:
+        with analysing(said.address("analysers"), "--models", str(models), n=2) as (victim, helper):
+            for other in (victim, helper):
+                other.wait_ready()
+            n_before = recorded(out)
+            wait_until(lambda: recorded(out) > n_before + 50)
+            psutil.Process(victim.process.pid).suspend()  # so that it certainly has frames
+            time.sleep(0.3)
+            victim.process.kill()
+            wait_until(lambda: any("frames it had are given to another" in line for line in _log(out)))
+            n_before = recorded(out)
+            wait_until(lambda: recorded(out) > n_before + 50)
+            os.kill(os.getpid(), signal.SIGINT)
+            status, summary = helper.wait()
+            done.extend((status, summary["analysed"]))
+
+    sender = Companion(send_images, (str(tmp_path / "images.npy"),))
+    with meanwhile(help_it):
+        outcome = supervise(plan_of(out, sender, analysis=analysis, say=said.append))
+    summary = summarise("live", outcome)
+    assert (summary["lost"], summary["problems"]) == (0, [])
+    assert done[0] == 0
+    assert 20 < done[1] < summary["analysed"] - 20, "it did some of them"
+    assert main(["reprocess", str(out), "--workers", "0"]) == 0
+    with h5py.File(out) as run, h5py.File(tmp_path / "run-again.nxs") as alone:
+        n = len(run["entry/summary/frame_id"])
+        assert run["entry/summary/frame_id"][:].tolist() == list(range(n))
+        assert np.isfinite(run["entry/summary/drift"][:]).all()
+        assert set(run["entry/columns/track_id"][:].tolist()) >= {0, 1, 2}
+        for table, n_rows in (("summary", n), ("columns", len(run["entry/columns/y"]))):
+            for name, column in run[f"entry/{table}"].items():
+                there = alone[f"entry/{table}/{name}"][: n if name == "first_row" else n_rows]
+                np.testing.assert_array_equal(column[:], there, err_msg=f"{table}/{name}")
+    assert check_file(out).ok
+
+
+def _walk(n_frames: int) -> NDArray[np.uint16]:
+    """Three columns that drift, with counting noise."""
+    rng = np.random.default_rng(1)
+    walk = np.clip(np.cumsum(rng.normal(0, 0.1, (n_frames, 2)), axis=0), -6, 6)
+    columns = [(20, 20, 3), (20, 44, 4), (44, 32, 5)]
+    moved = ([(y + dy, x + dx, count) for y, x, count in columns] for dy, dx in walk)
+    return np.array([rng.poisson(frame_with_columns((64, 64), there)) for there in moved], np.uint16)
 
 
 def _log(path: Path) -> list[str]:

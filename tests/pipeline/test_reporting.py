@@ -1,14 +1,16 @@
 """A run of known changes, reduced to totals, rates by region and residence times, and written out."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.reporting.page import make_page
+from pipeline.reporting.page import _stimuli_figure, make_page
 from pipeline.reporting.run import make_report, region_of
 from pipeline.reporting.tables import write_tables
+from streamer.channel_files import Series
 from streamer.errors import UsageError
 from streamer.result_tables import Asked, Tables
 
@@ -110,6 +112,18 @@ def test_a_run_without_changes_has_no_rates() -> None:
     assert report.duration_s == 10.0
 
 
+def test_frames_that_are_not_in_the_stack_have_their_own_times() -> None:
+    """A run that keeps every fifth frame, and one that was analysed again without its frames."""
+    tables = run_tables(CHANGES)
+    for kept in ([0, 5, 10], []):
+        stack = {name: values[kept] for name, values in tables.stack.items()}
+        totals = make_report(replace(tables, stack=stack)).totals
+        np.testing.assert_array_equal(totals["time_s"], np.arange(FRAMES))
+    late = {**tables.ledger, "t_detector": 5.0 + 0.9 * np.arange(FRAMES)}
+    totals = make_report(replace(tables, stack=stack, ledger=late)).totals
+    np.testing.assert_allclose(totals["time_s"], 0.9 * np.arange(FRAMES))
+
+
 def test_tables_are_written_once(tmp_path: Path) -> None:
     report = make_report(run_tables(CHANGES))
     paths = write_tables(report, tmp_path / "tables")
@@ -135,6 +149,22 @@ def test_the_page_is_whole_in_itself() -> None:
     page = make_page(Path("<run>.nxs"), tables, make_report(tables), {"source": "a & b"})
     assert page.count("data:image/png;base64,") == 4
     assert "http" not in page
+    assert "Stimuli" not in page
     assert "&lt;run&gt;.nxs" in page
     assert "a &amp; b" in page
     assert "20.0" in page  # ms, the latency
+
+
+def test_the_page_shows_stimuli_and_when_triggers_have_fired() -> None:
+    tables = run_tables(CHANGES)
+    t0 = float(tables.ledger["t_received"][0])
+    channels = {"temperature": Series("K", [t0 - 1.0, t0 + 4.0], [300.0, 500.0]), "bias": Series()}
+    figure = _stimuli_figure(tables, channels, [t0 + 7.0])
+    above, below = figure.axes
+    assert (above.get_ylabel(), below.get_ylabel()) == ("temperature [K]", "bias")
+    drawn, fired = above.lines
+    np.testing.assert_array_equal(drawn.get_xdata(), [-1.0, 4.0, 10.0])
+    np.testing.assert_array_equal(drawn.get_ydata(), [300.0, 500.0, 500.0])
+    np.testing.assert_array_equal(fired.get_xdata(), [7.0, 7.0])
+    page = make_page(Path("run.nxs"), tables, make_report(tables), {}, channels, [t0 + 7.0])
+    assert page.count("data:image/png;base64,") == 5

@@ -237,6 +237,9 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(lab: Path) -> None:
     status, answer, errors = reprocess(run, "--scheduler", "nonsense")
     assert (status, errors.count("\n")) == (2, 1), errors
     assert "expected tcp://HOST:PORT" in answer["error"]
+    status, answer, errors = reprocess(run, "--workers", "1", "--models", str(lab))
+    assert (status, errors.count("\n")) == (1, 1), errors
+    assert "no network tiny_denoise.onnx in" in answer["error"], "what a worker of this machine has raised"
     with cluster(0) as address:
         status, answer, errors = reprocess(run, "--scheduler", address, "--timeout-s", "1")
     assert (status, errors.count("\n")) == (1, 1), errors

@@ -1,5 +1,6 @@
 """Whole runs with real processes: sender, ingest, analyser (null backend), and what goes wrong among them."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -70,9 +71,14 @@ def meanwhile(action: Callable[[], None]) -> Iterator[None]:
 
 
 def processes() -> list[psutil.Process]:
-    """The run's processes in the order of their start: sender, ingest, analysers."""
-    children = [child for child in psutil.Process().children() if is_worker(child)]
-    return sorted(children, key=lambda child: (child.create_time(), child.pid))
+    """All processes of the run."""
+    return [child for child in psutil.Process().children() if is_worker(child)]
+
+
+def process(name: str) -> psutil.Process:
+    """One of the run's processes: sender, ingest, analyser-1, follower-1, …"""
+    started = {child.name: child.pid for child in multiprocessing.active_children()}
+    return psutil.Process(started[f"atomstream-{name}"])
 
 
 def is_worker(child: psutil.Process) -> bool:
@@ -174,7 +180,7 @@ def test_a_killed_analyser_is_named_and_replaced(tmp_path: Path) -> None:
 
     def kill_the_analyser() -> None:
         wait_until(lambda: recorded(out) > 10)
-        processes()[2].kill()
+        process("analyser-1").kill()
 
     with meanwhile(kill_the_analyser):
         outcome = supervise(plan_of(out, frames(600), say=said.append))
@@ -193,7 +199,7 @@ def test_an_analyser_that_was_told_to_go_is_replaced_too(tmp_path: Path) -> None
 
     def terminate_the_analyser() -> None:
         wait_until(lambda: recorded(out) > 10)
-        processes()[2].terminate()
+        process("analyser-1").terminate()
 
     with meanwhile(terminate_the_analyser):
         outcome = supervise(plan_of(out, frames(600)))
@@ -207,10 +213,10 @@ def test_the_recording_outlives_all_analysers(tmp_path: Path) -> None:
 
     def kill_every_analyser() -> None:
         wait_until(lambda: recorded(out) > 10)
-        processes()[2].kill()
+        process("analyser-1").kill()
         n_before = recorded(out)
         wait_until(lambda: recorded(out) > n_before + 100)  # so another one answers
-        processes()[2].kill()
+        process("analyser-2").kill()
 
     with meanwhile(kill_every_analyser):
         outcome = supervise(plan_of(out, frames(600)))
@@ -228,7 +234,7 @@ def test_a_killed_ingest_is_an_error_and_its_file_can_be_mended(tmp_path: Path) 
 
     def kill_ingest() -> None:
         wait_until(lambda: recorded(out) > 10)
-        processes()[1].kill()
+        process("ingest").kill()
 
     with meanwhile(kill_ingest), pytest.raises(WorkerError, match="ingest: the process ended unexpectedly"):
         supervise(plan_of(out, frames(ENDLESS)))

@@ -8,6 +8,8 @@ from streamer.config import AnalysisConfig, RecordConfig, RunConfig, SourceConfi
 from streamer.errors import UsageError
 from streamer.records import Policy
 
+LOSS = "name = 'loss'\nwhen = 'lost'\nabove = 0.0"
+
 
 def _write(folder: Path, text: str) -> Path:
     path = folder / "run.toml"
@@ -41,6 +43,28 @@ def test_defaults_need_no_file_content(tmp_path: Path) -> None:
 )
 def test_wrong_configuration_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(UsageError, match=named):
+        load_config(_write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            f"[[trigger]]\n{LOSS}\n[[trigger]]\nname = 'watch'\nwhen = 'total_atom'",
+            r"'total_atom' - at `\$\.trigger\[1\]\.when` \(name = 'watch'\); expected one of .*total_atoms",
+        ),
+        (
+            "[[trigger]]\nname = 'watch'\nwhenn = 'lost'",
+            r"'watch'\); expected one of name, when, above, below,",
+        ),
+        ("[analysis]\npolicy = 'newest'", r"policy`; expected one of wait, latest$"),
+        ("[analysis]\nbatch_frame = 4", r"analysis`; expected one of enabled, backend, policy,"),
+        ("[recording]\npath = 'x'", r"`recording`; expected one of source, ingest, record,"),
+        ("[analysis]\nbatch_frames = 0", r"Expected `int` >= 1 - at `\$\.analysis\.batch_frames`$"),
+    ],
+)
+def test_what_could_stand_there_instead_is_said(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
         load_config(_write(tmp_path, text))
 
 

@@ -134,9 +134,10 @@ def test_an_open_door_must_be_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["tcp://127.0.0.1", "tcp://127.0.0.1:", "tcp://*", "tcp://:5555", "tcp://a:b"]
+    "address",
+    ["tcp://127.0.0.1", "tcp://127.0.0.1:", "tcp://*", "tcp://:5555", "tcp://a:b", "tcp://127.0.0.1:99999"],
 )
-def test_an_address_without_a_port_is_called_so(address: str) -> None:
+def test_an_address_without_a_port_that_there_is_is_called_so(address: str) -> None:
     config = RunConfig(tee=TeeConfig(lossless=(address,)))
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket, Guard(context, LOCAL_ONLY) as guard:
         with pytest.raises(UsageError, match="expected tcp://HOST:PORT"):

@@ -122,6 +122,10 @@ def test_a_trigger_keeps_every_frame_before_and_after_it_bit_for_bit(tmp_path: P
         np.testing.assert_allclose(np.diff(times), 0.01, atol=1e-5)  # the detector's clock, in order
         assert (ledger["status"] == FrameStatus.ANALYSED).all()
         assert (ledger["t_recorded"][around] > 0).all()
+        reasons = ledger["reason"].astype(str)
+        left_out = ~kept_otherwise & (t <= t[event])  # at first, whether it was analysed by then or not
+        assert set(reasons[around & left_out]) == {"kept for trigger many"}
+        assert set(reasons[rows < 0]) == {"not one of those to be kept"}
         assert file["entry/process/notes/text"][0].startswith(b"many: total_atoms 600 is above 595")
     assert summary["paused"] == n - (around | kept_otherwise).sum()
     assert check_file(path).ok

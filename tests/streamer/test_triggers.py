@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import nan
 from pathlib import Path
@@ -30,11 +31,27 @@ from streamer.config import (
 from streamer.control import Remote
 from streamer.errors import UsageError
 from streamer.ingest import run_ingest
-from streamer.records import COLUMN_DTYPE, FrameResult, SeriesEnd, SeriesKey
+from streamer.records import (
+    CHANGE_DTYPE,
+    COLUMN_DTYPE,
+    TRACKS_OF_AN_ANALYSER,
+    FrameResult,
+    SeriesEnd,
+    SeriesKey,
+)
 from streamer.triggers import EVENT_TOPIC, Event, Rule, Rules, decode_event
 from streamer.window_link import STATUS_TOPIC
 from streamer.worker import Control
-from tests.streamer.ingest_run import KEY, TIMEOUT_S, Analyser, Detector, frame_of, result_of, start_of
+from tests.streamer.ingest_run import (
+    KEY,
+    RECORD_ONLY,
+    TIMEOUT_S,
+    Analyser,
+    Detector,
+    frame_of,
+    result_of,
+    start_of,
+)
 
 HIGH = TriggerConfig(name="high", when="total_atoms", above=100.0, hysteresis=10.0, rearm_s=0.0)
 
@@ -86,6 +103,77 @@ def test_a_region_sums_the_columns_inside() -> None:
     assert Rules([region]).of_result(result([(5, 5, 4), (15, 15, 5)]), 0.0)[0].value == 9.0
 
 
+def decided(
+    *rows: tuple[int, float, float, int, int], drift: tuple[float, float] = (0.0, 0.0)
+) -> FrameResult:
+    """A result whose following has decided on: track, y, x, before, after."""
+    changes = np.zeros(len(rows), CHANGE_DTYPE)
+    for row, (track, y, x, before, after) in zip(changes, rows, strict=True):
+        row["track_id"], row["y"], row["x"], row["before"], row["after"] = track, y, x, before, after
+    return replace(result([], drift), fused_atoms=50.0, changes=changes)
+
+
+CORNER = TriggerConfig(name="c", when="column_count", at=(10.0, 20.0), change=1.0, rearm_s=0.0, fused=True)
+PART = TriggerConfig(
+    name="r", when="region_atoms", region=(0, 0, 20, 20), change=1.0, rearm_s=0.0, fused=True
+)
+
+
+def texts(rules: Rules, *results: FrameResult) -> list[str]:
+    """What a rule says to each of the results; empty: nothing."""
+    events = [rules.of_result(one, float(i)) for i, one in enumerate(results)]
+    return [fired[0].text if fired else "" for fired in events]
+
+
+def test_a_fused_count_changes_when_following_decides_and_not_when_a_frame_misses_the_column() -> None:
+    said = texts(
+        Rules([CORNER]),
+        decided((0, 10, 20, -1, 4), (1, 30, 20, -1, 7)),
+        decided(),  # nor is the column found in this frame
+        decided((0, 42, 21, 4, 5), (1, 62, 21, 7, 6), drift=(32.0, 1.0)),
+        decided((0, 10, 20, 5, 0)),
+        decided((0, 10, 20, 0, 3)),
+    )
+    count = "fused column_count went from"
+    assert said == ["", "", f"{count} 4 to 5", "", f"{count} 0 to 3"]  # it is armed anew in the frame between
+
+
+def test_what_is_counted_late_and_may_always_have_been_there_is_no_change() -> None:
+    assert texts(Rules([CORNER]), decided(), decided((0, 10, 20, -1, 4))) == ["", ""]
+    assert texts(Rules([CORNER]), decided(), decided((0, 10, 20, 0, 4))) == [
+        "",
+        "fused column_count went from 0 to 4",
+    ]
+    first, late = (0, 5, 5, -1, 4), (1, 15, 15, -1, 6)
+    assert texts(Rules([PART]), decided(first), decided(late), decided((0, 5, 5, 4, 3))) == [
+        "", "", "fused region_atoms went from 10 to 9",
+    ]  # fmt: skip
+
+
+def test_another_series_and_another_follower_begin_anew() -> None:
+    again = TRACKS_OF_AN_ANALYSER
+    other = replace(decided((0, 10, 20, -1, 2)), key=SeriesKey(2))
+    rules = Rules([CORNER, PART])
+    assert texts(rules, decided((0, 10, 20, -1, 4)), decided((again, 10, 20, -1, 6)), other) == ["", "", ""]
+    lost = replace(decided((0, 10, 20, 2, 1)), key=SeriesKey(2))
+    assert texts(rules, lost) == ["fused column_count went from 2 to 1"]
+
+
+def test_a_fused_total_is_the_one_of_the_file_and_without_following_nothing_is_known() -> None:
+    total = TriggerConfig(name="t", when="total_atoms", below=60.0, fused=True)
+    assert texts(Rules([total]), result([(5, 5, 4)])) == [""], "its fused total is NaN"
+    assert texts(Rules([total]), decided()) == ["fused total_atoms 50 is below 60"]
+    assert texts(Rules([CORNER]), decided((0, 10, 20, -1, 4)), result([])) == ["", ""]
+
+
+def test_a_rule_on_fused_counts_that_nobody_makes_is_refused() -> None:
+    for analysis in (AnalysisConfig(follow=False), AnalysisConfig(backend="null")):
+        with pytest.raises(UsageError, match="columns are not followed"):
+            expect_channels(RunConfig(trigger=(CORNER,), analysis=analysis))
+    for analysis in (AnalysisConfig(), RECORD_ONLY):  # where nothing is analysed, no rule on results fires
+        expect_channels(RunConfig(trigger=(CORNER,), analysis=analysis))
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -96,6 +184,10 @@ def test_a_region_sums_the_columns_inside() -> None:
         ("when = 'n_columns'\nabove = 1.0\nat = [1.0, 2.0]", "column_count"),
         ("when = 'lost'\nabove = 0.0\nwebhook = 'file:///etc/passwd'", "http"),
         ("when = 'lost'\nabove = 'many'", "above"),
+        (
+            "when = 'n_columns'\nabove = 1.0\nfused = true",
+            "belongs to total_atoms, region_atoms, column_count",
+        ),
     ],
 )
 def test_a_broken_rule_is_one_clear_error_at_the_start(tmp_path: Path, text: str, named: str) -> None:
