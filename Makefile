@@ -11,7 +11,7 @@ PACKAGES := streamer pipeline gui simulator training
 FAST := $(if $(shell command -v cc),fast,)
 comma := ,
 
-.PHONY: demo test foreign check format bench gpu-bench gpu-test clean screenshots
+.PHONY: demo test foreign check format bench fuzz soak gpu-bench gpu-test clean screenshots
 
 demo: $(VENV)/.runtime
 	$(BIN)/atomstream demo $(DEMO)
@@ -40,6 +40,13 @@ bench: $(VENV)/.develop
 	$(BIN)/python -m benchmarks.tee
 	$(BIN)/python -m benchmarks.replay
 	$(BIN)/python -m benchmarks.display
+
+# Ten minutes each, and no benchmarks: they say yes or no. FUZZ='--seconds 60', SOAK='--minutes 1': shorter.
+fuzz: $(VENV)/.develop
+	$(BIN)/python -m benchmarks.fuzz --seconds 600 $(FUZZ)
+
+soak: $(VENV)/.develop
+	$(BIN)/python -m benchmarks.soak --minutes 10 --dry $(SOAK)
 
 # A part of it: make gpu-bench GPU_BENCH='--sizes 1024 --batches 16'
 gpu-bench: $(VENV)/.gpu

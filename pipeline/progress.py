@@ -1,6 +1,7 @@
 """A progress bar for a run, fed like a window: from the status messages of the view hub."""
 
 import sys
+import time
 
 import zmq
 from tqdm import tqdm
@@ -24,6 +25,11 @@ class RunProgress:
         Whether frames are done when analysed, or already when recorded.
     keys : ClientKeys or None
         Where the hub is encrypted.
+
+    Attributes
+    ----------
+    advanced_at : float
+        When a frame was last heard of to have been received or analysed, by `time.monotonic` [s].
     """
 
     def __init__(self, address: str, analysing: bool, keys: ClientKeys | None = None) -> None:
@@ -37,6 +43,8 @@ class RunProgress:
         self._socket.connect(address)
         self._on_terminal = sys.stderr.isatty()
         self._bar: Bar | None = None
+        self._n_done = 0
+        self.advanced_at = time.monotonic()
 
     def close(self) -> None:
         """Remove the bar and the socket."""
@@ -50,8 +58,16 @@ class RunProgress:
         newest = None
         while self._socket.poll(0):
             newest = self._socket.recv_multipart(copy=False)
-        if newest is not None and self._on_terminal:
-            self._show(decode_status([part.buffer for part in newest]))
+        if newest is not None:
+            status = decode_status([part.buffer for part in newest])
+            self._notice(status)
+            if self._on_terminal:
+                self._show(status)
+
+    def _notice(self, status: RunStatus) -> None:
+        n_done = status.received + status.analysed + status.skipped
+        if n_done != self._n_done:
+            self._n_done, self.advanced_at = n_done, time.monotonic()
 
     def _show(self, status: RunStatus) -> None:
         if self._bar is None and status.received:  # not before, or the time of loading would count

@@ -420,7 +420,8 @@ class SeriesRecorder:
 
     def _given_up(self, error: str) -> None:
         self.account.ledger.detach()
-        self._context.notes.add("recording", f"RECORDING HAS STOPPED, {self.path}: {error}")
+        where = f", {self.path}" if self.path else ""
+        self._context.notes.add("recording", f"RECORDING HAS STOPPED{where}: {error}")
 
 
 def _header_of(start: SeriesStart) -> FrameHeader:

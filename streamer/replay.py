@@ -148,7 +148,7 @@ def stream_file(
     UsageError
         If the file or the settings do not fit; see `expect_replayable`.
     FileReadError
-        If the file is damaged; the frames before that have been sent.
+        If the file is damaged; the frames before that have been sent, and the end.
     RunError
         If the address cannot be bound.
     """
@@ -240,16 +240,18 @@ def _send_all(
     n_frames = n_as_stored = n_bytes = 0
     if not _send(socket, encoder, start, stop):
         return ReplayCounts(0, 0, 0, 0, 0.0)
-    with closing(_payloads(file, settings)) as payloads:
-        for payload in payloads:
-            if not pacer.wait_for(n_frames):
-                break
-            if not _send(socket, encoder, _frame(n_frames, payload, start, clock), stop):
-                break
-            n_frames, n_bytes = n_frames + 1, n_bytes + len(payload.data)
-            n_as_stored += payload.as_stored
-            on_frame()
-    _send(socket, encoder, SeriesEnd(start.key), stop)
+    try:
+        with closing(_payloads(file, settings)) as payloads:
+            for payload in payloads:
+                if not pacer.wait_for(n_frames):
+                    break
+                if not _send(socket, encoder, _frame(n_frames, payload, start, clock), stop):
+                    break
+                n_frames, n_bytes = n_frames + 1, n_bytes + len(payload.data)
+                n_as_stored += payload.as_stored
+                on_frame()
+    finally:  # also after damage in the file: whoever receives need not wait in vain
+        _send(socket, encoder, SeriesEnd(start.key), stop)
     return ReplayCounts(n_frames, n_as_stored, n_bytes, pacer.late, pacer.elapsed_s)
 
 

@@ -1,7 +1,7 @@
 """Names for result files: nothing that exists is ever overwritten."""
 
-import os
 from pathlib import Path
+from uuid import uuid4
 
 from streamer.errors import RecordingError, UsageError
 from streamer.file_layout import FileSpec
@@ -29,8 +29,19 @@ def expect_new_file(path: Path) -> None:
         raise UsageError(f"{path} exists and is not overwritten: choose another name, or move it away")
     if not path.parent.is_dir():
         raise RecordingError(f"the folder {path.parent} does not exist: make it first")
-    if not os.access(path.parent, os.W_OK):
-        raise RecordingError(f"the folder {path.parent} cannot be written to")
+    _expect_room_for(path)
+
+
+def _expect_room_for(path: Path) -> None:
+    """Make an empty file beside it for a moment: permissions alone say too little, on Windows nothing."""
+    probe = path.with_name(f".{path.name}-{uuid4().hex}")
+    try:
+        probe.open("xb").close()
+        probe.unlink()
+    except OSError as error:
+        raise RecordingError(
+            f"the folder {path.parent} cannot be written to ({error.strerror}): choose another with --out"
+        ) from error
 
 
 class ResultFiles:

@@ -7,12 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import psutil
 import pytest
 
 from pipeline.backends.cuda_device import why_no_device
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+# How long an example takes tells how busy the machine is, and nothing else; what hangs is ended all the same.
+hypothesis.settings.register_profile("atomstream", deadline=None)
+hypothesis.settings.load_profile("atomstream")
 
 _SETTLE_S = 3.0
 _HELPERS = ("resource_tracker", "forkserver")

@@ -29,6 +29,7 @@ from streamer.plain import positive
 __all__ = ["DectrisMaster", "is_dectris_master"]
 
 _DATA = "/entry/data"
+_STACK = f"{_DATA}/data"
 _DETECTOR = "/entry/instrument/detector"
 _LINK_NAME = re.compile(r"data_[0-9]+")
 
@@ -108,24 +109,23 @@ class DectrisMaster:
 
 def is_dectris_master(file: h5py.File) -> bool:
     """Whether the file is laid out as a master: linked data files, or a stack under an NXmx entry."""
+    if _link_names(file):
+        return True
+    return scalar(file, "/entry/definition") == "NXmx" and isinstance(file.get(_STACK), h5py.Dataset)
+
+
+def _link_names(file: h5py.File) -> list[str]:
     data = file.get(_DATA)
     if not isinstance(data, h5py.Group):
-        return False
-    return bool(_link_names(data)) or (
-        scalar(file, "/entry/definition") == "NXmx" and isinstance(data.get("data"), h5py.Dataset)
-    )
-
-
-def _link_names(data: h5py.Group) -> list[str]:
+        return []
     return sorted(name for name in data if _LINK_NAME.fullmatch(name))
 
 
 def _linked_parts(master: h5py.File, path: Path) -> list[_Part]:
     """Return the parts of the legacy format; the missing ones have no frames."""
-    data = master[_DATA]
     parts = []
-    for name in _link_names(data):
-        link = data.get(name, getlink=True)
+    for name in _link_names(master):
+        link = master.get(f"{_DATA}/{name}", getlink=True)
         if isinstance(link, h5py.ExternalLink):
             where, dataset = path.parent / link.filename, link.path
         else:
@@ -146,9 +146,9 @@ def _count_frames(path: Path, dataset: str) -> int:
 
 def _dataset_parts(master: h5py.File, path: Path) -> list[_Part]:
     """Return the parts of the v2024.2 format."""
-    dataset = master.get(f"{_DATA}/data")
+    dataset = master.get(_STACK)
     if not isinstance(dataset, h5py.Dataset):
-        raise UsageError(f"{path} has neither {_DATA}/data_000001 nor {_DATA}/data: it is no DECTRIS master")
+        raise UsageError(f"{path} has neither {_DATA}/data_000001 nor {_STACK}: it is no DECTRIS master")
     if not dataset.is_virtual:
         return [_Part(path, dataset.name, dataset.shape[0])]
     return [_source_part(source, dataset, path) for source in sorted(dataset.virtual_sources(), key=_first)]

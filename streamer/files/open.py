@@ -96,7 +96,10 @@ def _by_content(path: Path) -> str:
             return "HSPY"
     if path.suffix.lower() == ".nxs":
         return "NeXus"
-    raise UsageError(f"{path} is HDF5, but neither an atomstream nor a DECTRIS file; {_SUPPORTED}")
+    raise UsageError(
+        f"{path} is HDF5, but neither an atomstream nor a DECTRIS master file"
+        f" (--format dectris reads what any file has at /entry/data/data); {_SUPPORTED}"
+    )
 
 
 def _only_stack(opener: Callable[[Path], FrameFile], path: Path, dataset: str) -> FrameFile:

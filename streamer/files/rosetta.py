@@ -7,7 +7,8 @@ runs without it, and what it returns is data.
 import importlib
 import logging
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ Signal = Mapping[str, Any]
 _SLAB_BYTES = 16 * 2**20
 _READ_WHOLE = ("PantaRhei",)  # its lazy reader maps the archive's member, which is compressed
 _DETECTOR_PIXELS = ("Blockfile", "TVIPS")  # their headers give the camera's own pixels
-_LIBRARY_LOG = logging.getLogger("rsciio")  # what it logs, an error or the line about the file says too
+_LIBRARY_LOG = logging.getLogger("rsciio")
 
 
 class RosettaFile:
@@ -64,9 +65,9 @@ class RosettaFile:
 
     def __init__(self, path: Path, reader: str, dataset: str = "") -> None:
         name, read = _reader(reader)
-        _LIBRARY_LOG.setLevel(logging.CRITICAL)
         try:
-            signals: Sequence[Signal] = read(str(path), lazy=name not in _READ_WHOLE)
+            with _quiet_library():
+                signals: Sequence[Signal] = read(str(path), lazy=name not in _READ_WHOLE)
         except Exception as error:  # readers of damaged files raise whatever they stumble over
             raise UsageError(f"cannot read {path} as {name}: {_reason(error)}") from error
         signal = _chosen(path, _image_stacks([_frames_first(signal) for signal in signals]), dataset)
@@ -94,7 +95,8 @@ class RosettaFile:
         for n_frames in (self._at_once, 1):
             try:
                 frames = self._frames[index : index + n_frames]
-                return np.asarray(frames.compute(scheduler="synchronous") if _is_lazy(frames) else frames)
+                with _quiet_library():
+                    return np.asarray(frames.compute(scheduler="synchronous") if _is_lazy(frames) else frames)
             except Exception as error:  # see __init__
                 reason = error
         raise FileReadError(f"frame {index} of {self._info.path} cannot be read: {reason}") from reason
@@ -107,6 +109,17 @@ class RosettaFile:
         """Let go of the data, and with it of the file."""
         self._frames = np.empty((0, 0, 0))
         self._slab = (0, self._frames)
+
+
+@contextmanager
+def _quiet_library() -> Iterator[None]:
+    """Keep back what the library logs: an error or the line about the file says it too."""
+    level = _LIBRARY_LOG.level
+    _LIBRARY_LOG.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        _LIBRARY_LOG.setLevel(level)
 
 
 def _reason(error: Exception) -> str:

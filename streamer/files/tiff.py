@@ -47,20 +47,20 @@ class TiffStack:
             raise UsageError(
                 "TIFF files need the package tifffile: pip install 'atomstream[formats]'"
             ) from error
-        try:
-            self._file = tifffile.TiffFile(path)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read {path} as TIFF: {error}") from error
-        try:
-            with _complaints() as complaints:
+        with _complaints() as complaints:
+            try:
+                self._file = tifffile.TiffFile(path)
+            except (OSError, ValueError) as error:
+                raise UsageError(f"cannot read {path} as TIFF: {error}") from error
+            try:
                 self._series = _first_series(path, self._file)
                 _expect_stack(path, self._series)
                 self._mapped = _mapped(path, self._series, self._file.byteorder)
                 self._info = _describe(path, self._file, self._series)
-            _expect_undamaged(path, complaints)
-        except BaseException:
-            self._file.close()
-            raise
+                _expect_undamaged(path, complaints)
+            except BaseException:
+                self._file.close()
+                raise
 
     @property
     def info(self) -> FileInfo:
@@ -93,27 +93,24 @@ class TiffStack:
         self._file.close()
 
 
-class _Collector(logging.Handler):
-    def __init__(self, messages: list[str]) -> None:
-        super().__init__(logging.ERROR)
-        self._messages = messages
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._messages.append(record.getMessage())
-
-
 @contextmanager
 def _complaints() -> Iterator[list[str]]:
-    """Collect what ``tifffile`` logs as errors, after which it goes on with the pages it has found."""
+    """Collect what ``tifffile`` logs as errors, after which it goes on with the pages it has found.
+
+    Nothing of it reaches other handlers meanwhile; afterwards the library's log is as it was.
+    """
     messages: list[str] = []
-    collector = _Collector(messages)
-    _LIBRARY_LOG.setLevel(logging.ERROR)
-    _LIBRARY_LOG.addHandler(collector)
+
+    def collect(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.ERROR:
+            messages.append(record.getMessage())
+        return False
+
+    _LIBRARY_LOG.addFilter(collect)
     try:
         yield messages
     finally:
-        _LIBRARY_LOG.removeHandler(collector)
-        _LIBRARY_LOG.setLevel(logging.CRITICAL)
+        _LIBRARY_LOG.removeFilter(collect)
 
 
 def _expect_undamaged(path: Path, complaints: list[str]) -> None:

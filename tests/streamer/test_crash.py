@@ -1,5 +1,6 @@
 """The recording process is killed, the disk fills up: what was kept can be read, and the rest is named."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -198,7 +199,7 @@ def test_another_process_reads_the_frames_while_they_are_written(tmp_path: Path)
         detector.send(*(frame_of(i) for i in range(5, 30)), SeriesEnd(KEY))
         seen = reader.communicate(timeout=30)[0]
         assert run.finish()["lost"] == 0
-    assert eval(seen) == [(i, int(image_of(i).sum())) for i in range(30)]
+    assert ast.literal_eval(seen) == [(i, int(image_of(i).sum())) for i in range(30)]
 
 
 _ROOM_MIB = 24  # for about 80 frames of 275 kB; the tests send 120

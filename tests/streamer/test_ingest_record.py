@@ -13,6 +13,7 @@ from streamer.check import check_file
 from streamer.config import RecordConfig, RunConfig
 from streamer.errors import RecordingError, UsageError
 from streamer.records import Compression, Frame, FrameStatus, SeriesEnd, SeriesKey, SeriesStart
+from streamer.result_paths import expect_new_file
 from streamer.sources import Scheme
 from tests.streamer.ingest_run import (
     KEY,
@@ -350,6 +351,17 @@ def test_a_name_taken_in_the_meantime_is_passed_over(tmp_path: Path) -> None:
 def test_a_folder_that_does_not_exist_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(RecordingError, match="does not exist"):
         record(tmp_path / "no" / "run.nxs")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is Linux's: no file can be made in it")
+def test_a_folder_that_cannot_be_written_to_is_one_clear_line_before_anything_is_received() -> None:
+    with pytest.raises(RecordingError, match=r"^the folder /proc cannot be written to \(.+\)"):
+        record(Path("/proc/run.nxs"))
+
+
+def test_looking_whether_a_file_can_be_made_leaves_nothing_behind(tmp_path: Path) -> None:
+    expect_new_file(tmp_path / "run.nxs")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_file_tells_how_it_came_about(tmp_path: Path) -> None:

@@ -273,6 +273,7 @@ def test_damage_ends_the_stream_at_the_frame_and_names_it(receiver, tmp_path):
         next(stream)
         for index in range(4):
             np.testing.assert_array_equal(decode(next(stream)), frames[index])
+        assert isinstance(next(stream), SeriesEnd), "nobody waits for more in vain"
         with pytest.raises(FileReadError, match="frame 4"):
             replay.end()
         stream.close()
@@ -286,6 +287,7 @@ def test_a_later_frame_that_is_no_count_ends_the_stream(receiver, tmp_path):
         stream = receiver.messages(replay.address)
         next(stream)
         assert [next(stream).header.frame_id for _ in range(5)] == [0, 1, 2, 3, 4]
+        assert isinstance(next(stream), SeriesEnd)
         with pytest.raises(FileReadError, match="frame 5 has a pixel of -2 counts"):
             replay.end()
         stream.close()

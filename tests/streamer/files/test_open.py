@@ -1,5 +1,6 @@
 """Which reader a file gets, and what is said where there is none."""
 
+import logging
 import sys
 from contextlib import closing
 
@@ -70,3 +71,24 @@ def test_what_a_reader_itself_needs_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage", None)
     with pytest.raises(UsageError, match="skimage"):
         open_file(path)
+
+
+@pytest.mark.parametrize("log", ["tifffile", "rsciio"])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_another_library_s_log_is_left_as_it_was(log, damaged, tmp_path):
+    frames = w.counted()
+    if log == "tifffile":
+        path = w.write_tiff(tmp_path / "a.tif", frames, compression="zlib")
+    else:
+        path = w.write_rosetta(tmp_path / "a.hspy", "hspy", frames)
+    if damaged:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    logger = logging.getLogger(log)
+    before = (logger.level, list(logger.filters), list(logger.handlers), logger.disabled)
+    if damaged:
+        with pytest.raises(UsageError):
+            open_file(path)
+    else:
+        with closing(open_file(path)) as file:
+            file.frame(3)
+    assert (logger.level, logger.filters, logger.handlers, logger.disabled) == before
