@@ -51,8 +51,8 @@ def replayed(run: ArchivedRun, analysers: int, follow: bool) -> dict[str, Any]:
         with redirect_stdout(StringIO()) as said:
             status = atomstream(["replay", str(run.path), *options, *files])
     summary: dict[str, Any] = json.loads(said.getvalue().splitlines()[-1])
-    if status or summary["analysed"] != len(run.frames):
-        raise RuntimeError(f"the run has failed: {summary['problems']}")
+    if status or summary.get("analysed") != len(run.frames):
+        raise RuntimeError(f"the run has failed: {summary.get('problems') or summary}")
     return summary
 
 
