@@ -32,6 +32,12 @@ def _crash(control: Control) -> None:
     os._exit(7)
 
 
+def _waited_for(worker: Worker) -> None:
+    worker.wait_ready(20)
+    worker.join(10)
+    worker.raise_error()
+
+
 def _never_ready(control: Control) -> None:
     while not control.stopping():
         time.sleep(0.01)
@@ -73,10 +79,8 @@ def test_an_error_in_the_child_is_raised_in_the_parent() -> None:
 
 def test_a_crash_is_noticed() -> None:
     worker = Worker("crasher", _crash)
-    worker.wait_ready(20)
-    worker.join(10)
-    with pytest.raises(WorkerError, match="exit code 7"):
-        worker.raise_error()
+    with pytest.raises(WorkerError, match="exit code 7"):  # while it is waited for, if it is as fast as that
+        _waited_for(worker)
     worker.close()
 
 
