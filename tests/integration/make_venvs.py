@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,7 +159,9 @@ NEXUS = ForeignVenv("nexus", ("nexgen==0.11.2", "fabio==2026.6.0"))
 """Writers of DECTRIS master files: Diamond Light Source's and the ESRF's."""
 
 if __name__ == "__main__":
-    for environment in (
-        TICKIT, LIBERTEM, MERLIN, DIRECT_ELECTRON, NEXUS, FORMATS, MICROSCOPE_FILES, MERLIN_HEADERS
-    ):  # fmt: skip
-        environment.make()
+    with ThreadPoolExecutor(2) as pool:  # half of the time is waiting for the network
+        everything = (
+            TICKIT, LIBERTEM, MERLIN, DIRECT_ELECTRON, NEXUS, FORMATS, MICROSCOPE_FILES, MERLIN_HEADERS
+        )  # fmt: skip
+        for made in [pool.submit(environment.make) for environment in everything]:
+            made.result()
