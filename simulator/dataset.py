@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from pipeline.cluster import Pool
 from simulator import wave_file
-from simulator.films import film_wave, split_of_films
+from simulator.films import create_films, film_wave
 from simulator.multislice import MultisliceSettings, exit_waves
 from simulator.structures import (
     COLUMN_DTYPE,
@@ -103,19 +103,12 @@ def create(file: h5py.File, config: DatasetConfig) -> None:
     describe(file, config, ms.pixel_size_A)
 
 
-def create_films(file: h5py.File, count: int, grid: MultisliceSettings) -> None:
-    """Create the empty datasets of carbon films."""
-    carbon = file.create_group("carbon")
-    create_waves(carbon, count, (grid.pixels, grid.pixels, 2))
-    carbon.create_dataset("thickness_A", (count,), np.float32)
-    carbon.create_dataset("split", data=split_of_films(count))
-
-
 def compute_film(index: int, config: DatasetConfig) -> Row:
     """Build one carbon film that fills the field, and compute its exit wave."""
-    harder = config.harder or TiltsAndFilms()
+    if config.harder is None:
+        raise ValueError("this data set has no films")
     rng = np.random.default_rng([config.seed, index, _FILM])
-    thickness_A, seed = float(rng.uniform(*harder.film_A)), int(rng.integers(2**31))
+    thickness_A, seed = float(rng.uniform(*config.harder.film_A)), int(rng.integers(2**31))
     return {
         "index": index,
         "waves": pack(film_wave(thickness_A, seed, config.multislice)),

@@ -35,8 +35,7 @@ from scipy.ndimage import gaussian_filter
 
 from pipeline.cluster import Pool
 from simulator import wave_file
-from simulator.carbon import CarbonSettings, build_carbon
-from simulator.films import split_of_films
+from simulator.films import create_films, film_wave
 from simulator.gold import LATTICE_CONSTANT_A, SHAPES, build_gold, draw_gold
 from simulator.multislice import MultisliceSettings, exit_waves
 from simulator.wave_file import Kind, Row, WaveFileConfig, create_waves, describe, split_of
@@ -85,11 +84,9 @@ def generate(config: GoldDatasetConfig, pool: Pool | None = None) -> Path:
 def create(file: h5py.File, config: GoldDatasetConfig) -> None:
     """Create the empty datasets and fix both splits."""
     n, pixels = config.particles, config.gold.pixels
-    indices, carbon = np.arange(n), file.create_group("carbon")
+    indices = np.arange(n)
     create_waves(file, n, (1, pixels, pixels, 2))
-    create_waves(carbon, config.membranes, (config.carbon.pixels, config.carbon.pixels, 2))
-    carbon.create_dataset("thickness_A", (config.membranes,), np.float32)
-    carbon.create_dataset("split", data=split_of_films(config.membranes))
+    create_films(file, config.membranes, config.carbon)
     coarse = (pixels // COARSE, pixels // COARSE)
     file.create_dataset("thickness_A", (n, *coarse), np.float16, chunks=(1, *coarse))
     file.create_dataset("height_A", (n,), np.float32)
@@ -104,10 +101,8 @@ def compute_membrane(index: int, config: GoldDatasetConfig) -> Row:
     """Build one membrane and compute its exit wave."""
     drawn = seed_of(config.seed, 1, index)
     thickness_A = float(np.random.default_rng(drawn).uniform(*CARBON_THICKNESS_A))
-    atoms = build_carbon(CarbonSettings(config.carbon.field_A, thickness_A, seed=drawn))
-    atoms.positions[:, :2] -= config.carbon.field_A / 2.0
-    waves = exit_waves(atoms, config.carbon, drawn)
-    return {"index": index, "waves": pack(waves)[0], "thickness_A": thickness_A}
+    wave = film_wave(thickness_A, drawn, config.carbon)
+    return {"index": index, "waves": pack(wave), "thickness_A": thickness_A}
 
 
 def compute_particle(index: int, config: GoldDatasetConfig) -> Row:
