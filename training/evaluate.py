@@ -78,18 +78,21 @@ class EvaluateConfig:
 
 
 def summary(columns: NDArray[np.void]) -> dict[str, float]:
-    """Return the shares that describe a set of rows; counts are judged on the matched columns."""
+    """Return the shares that describe a set of rows; counts are judged on the matched columns.
+
+    Where nothing was matched, nothing was exact.
+    """
     true, found = columns["true_count"], columns["found_count"]
     matched = matched_rows(columns)
     off = np.abs(matched["true_count"] - matched["found_count"])
-    n_true = max(int((true > 0).sum()), 1)
+    n_true, n_matched = max(int((true > 0).sum()), 1), max(len(matched), 1)
     return {
         "columns": int((true > 0).sum()),
-        "exact": float((off == 0).mean()),
-        "within_one": float((off <= 1).mean()),
+        "exact": float((off == 0).sum() / n_matched),
+        "within_one": float((off <= 1).sum() / n_matched),
         "missed": float(((true > 0) & (found == 0)).sum() / n_true),
         "false": float(((true == 0) & (found > 0)).sum() / n_true),
-        "position_rms_pm": float(100 * np.sqrt((matched["distance_A"] ** 2).mean())),
+        "position_rms_pm": float(100 * np.sqrt((matched["distance_A"] ** 2).sum() / n_matched)),
         "calibration_error": calibration(matched)[0],
     }
 
@@ -111,7 +114,7 @@ def calibration(matched: NDArray[np.void]) -> tuple[float, NDArray[np.float64]]:
         for b in range(BINS)
         if (bins == b).any()
     ]
-    table = np.array(rows, dtype=float)
+    table = np.array(rows, dtype=float).reshape(-1, 3)
     return float((table[:, 2] * np.abs(table[:, 1] - table[:, 0])).sum()), table
 
 

@@ -25,7 +25,7 @@ from pipeline.machine import describe_machine
 from pipeline.preprocess import normalise
 from streamer.errors import UsageError
 from training.data import DrawConfig, Store, draw_optics, fixed_dose, load
-from training.evaluate import matched_rows
+from training.evaluate import summary
 from training.network_cost import network_cost
 from training.score import MIN_DISTANCE_PX, Particles, compare, psnr, taken
 
@@ -156,21 +156,7 @@ def judged(candidate: Candidate, frames: Frames) -> dict[str, float]:
         probability, logits = answer.values()
         found = find_columns(probability[0, 0], logits[0], THRESHOLD, MIN_DISTANCE_PX)
         rows.append(compare(found, true, index))
-    return shares(np.concatenate(rows))
-
-
-def shares(columns: NDArray[np.void]) -> dict[str, float]:
-    """Return exact and within-one shares of the columns found, and what was missed and false, of all true."""
-    true, found = columns["true_count"], columns["found_count"]
-    matched = matched_rows(columns)
-    off = np.abs(matched["true_count"] - matched["found_count"])
-    n_true, n_matched = max(int((true > 0).sum()), 1), max(len(matched), 1)
-    return {
-        "exact": float((off == 0).sum() / n_matched),
-        "within_one": float((off <= 1).sum() / n_matched),
-        "missed": float(((true > 0) & (found == 0)).sum() / n_true),
-        "false": float(((true == 0) & (found > 0)).sum() / n_true),
-    }
+    return summary(np.concatenate(rows))
 
 
 def about(particles: Particles, split: str, machine: dict[str, Any]) -> str:

@@ -36,6 +36,13 @@ def test_pairs_misses_and_false_columns_are_told_apart() -> None:
     assert result["position_rms_pm"] == pytest.approx(100 * np.sqrt(0.2**2 / 2), rel=1e-3)
 
 
+def test_where_nothing_was_found_nothing_was_exact_and_everything_missed() -> None:
+    rows = np.zeros(1, ROW_DTYPE)
+    rows["true_count"] = 6
+    result = summary(rows)
+    assert (result["exact"], result["missed"], result["calibration_error"]) == (0.0, 1.0, 0.0)
+
+
 def test_calibration_error_is_the_gap_between_claimed_and_true() -> None:
     rows = np.zeros(100, ROW_DTYPE)
     rows["true_count"], rows["found_count"], rows["probability"] = 5, 5, 0.9

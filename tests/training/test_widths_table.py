@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tqdm import tqdm
@@ -14,7 +13,6 @@ from training import widths_table
 from training.export import export
 from training.model import ModelConfig, make_model
 from training.network_cost import network_cost
-from training.score import ROW_DTYPE
 
 
 @pytest.fixture(autouse=True)
@@ -54,18 +52,6 @@ def test_every_network_has_its_row(data: Path, tmp_path: Path) -> None:  # noqa:
 
 def cells_of(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("| ") else []
-
-
-def test_shares_of_known_rows() -> None:
-    """Of four columns that are there one is missed; of the three found one is right, one is off by two."""
-    rows = np.zeros(5, ROW_DTYPE)
-    rows["true_count"] = [3, 4, 5, 6, 0]
-    rows["found_count"] = [3, 5, 7, 0, 2]
-    assert widths_table.shares(rows) == pytest.approx(
-        {"exact": 1 / 3, "within_one": 2 / 3, "missed": 1 / 4, "false": 1 / 4}
-    )
-    nothing = widths_table.shares(rows[3:4])
-    assert (nothing["exact"], nothing["missed"]) == (0.0, 1.0)
 
 
 def test_what_it_cannot_judge_is_refused(tmp_path: Path) -> None:
