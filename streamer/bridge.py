@@ -17,9 +17,9 @@ __all__ = ["Bridge", "Pump"]
 
 _POLL_MS = 50
 _COPIED_BYTES = 300_000
-"""Smaller messages are copied into the queue. That takes a third less processor time than lending them: a
-lent one has to be released by another thread, which waits for the interpreter's lock. It fits a Merlin frame
-of 256 x 256 px and 32 bits; from half a MiB on a copy is no cheaper."""
+"""Smaller messages are copied into the queue: a lent one has to be released by another thread of Python,
+which wakes up for it and waits for the interpreter's lock. A Merlin frame of 256 x 256 px and 32 bits is
+smaller."""
 
 Parts = Sequence[bytes | bytearray | memoryview]
 

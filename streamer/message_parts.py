@@ -3,9 +3,9 @@
 Headers are MessagePack arrays (`msgspec`), typed and validated on arrival; the first element names the type.
 Tables and images are their bytes, little-endian, without padding. Nothing is ever unpickled.
 
-What was received is passed on as the ZeroMQ message that it came in, which costs a reference. A view of it
-would cost more: ZeroMQ tells pyzmq when it has sent it, and a thread of Python wakes up, takes
-the interpreter's lock from whoever has it, and releases the view.
+What was received is passed on as the ZeroMQ message that it came in, which costs a reference. For a view of
+it pyzmq has a thread of Python that wakes up when ZeroMQ has sent it, takes the interpreter's lock from whoever
+has it, and releases the view.
 """
 
 from collections.abc import Sequence
