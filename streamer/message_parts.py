@@ -4,8 +4,8 @@ Headers are MessagePack arrays (`msgspec`), typed and validated on arrival; the 
 Tables and images are their bytes, little-endian, without padding. Nothing is ever unpickled.
 
 What was received is passed on as the ZeroMQ message that it came in, which costs a reference. For a view of
-it pyzmq has a thread of Python that wakes up when ZeroMQ has sent it, takes the interpreter's lock from whoever
-has it, and releases the view.
+it pyzmq has a thread of Python that wakes up when ZeroMQ has sent it, takes the interpreter's lock from
+whoever holds it, and releases the view.
 """
 
 from collections.abc import Sequence
