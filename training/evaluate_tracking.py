@@ -269,7 +269,7 @@ def _plot_changes(changes: dict[Conditions, list[ChangeScore]]) -> Figure:
             [c.false_per_1000 for c in scores], [100 * c.found for c in scores], "o-", color=f"C{k}",
             label=_name(case),
         )  # fmt: skip
-    axes.legend(frameon=False, title="decision odds 1.5 to 30")
+    figure.legend(frameon=False, title="decision odds\n1.5 to 30", loc="outside right upper")
     return figure
 
 
