@@ -86,6 +86,26 @@ def normalise(counts: Array, valid: Array | None = None, xp: ModuleType = np) ->
     return NetworkInput(stacked, level, noise)
 
 
+def with_older(newest: Array, older: Array, xp: ModuleType = np) -> Array:
+    """Put frames that came before behind the newest ones, for a denoiser of several.
+
+    Parameters
+    ----------
+    newest
+        (N, 2, H, W), as `normalise` returns them.
+    older
+        (N, K, H, W), contrasts counts / level - 1 of the frames before, the last one first, laid over the
+        newest.
+
+    Returns
+    -------
+    (N, K + 2, H, W) float32: the newest frames' channels, and the older contrasts divided and cut as theirs.
+    """
+    noise = xp.exp(newest[:, 1:, :1, :1])  # (N, 1, 1, 1)
+    behind = xp.clip(older / xp.sqrt(noise**2 + CONTRAST_UNIT**2), -CLIP, CLIP)
+    return xp.concatenate([newest, behind.astype(xp.float32)], axis=1)
+
+
 def usable_pixels(counts: Array, valid: Array | None, xp: ModuleType) -> Array | None:
     """Return the pixels (N, H, W) that carry data, or None when all do (cheap for integers)."""
     finite = None if counts.dtype.kind in "uib" else xp.isfinite(counts)

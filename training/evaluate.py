@@ -270,7 +270,7 @@ def ways_tables(report: dict[str, Any]) -> list[str]:
         for dose, rows in report["counting"].items()
     ]
     names = list(next(iter(report["denoising"].values()))["still"])
-    lines = ["| PSNR [dB] of the middle frame | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
+    lines = ["| PSNR [dB] of the newest frame | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
     for dose, kinds in report["denoising"].items():
         for kind, row in kinds.items():
             lines.append(f"| {kind}, {dose} e/Å² | " + " | ".join(f"{row[n]:.1f}" for n in names) + " |")

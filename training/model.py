@@ -1,16 +1,16 @@
 """The networks: a U-Net that finds columns and counts their atoms, one that denoises, a classifier of shapes.
 
 The U-Nets take the output of ``pipeline.preprocess.normalise``, (N, 2, H, W) float32 with H and W multiples
-of 16; a denoiser of movies takes T frames and their noise level, (N, T + 1, H, W)
-(``training/movie_data.py``). The frame is first folded to a quarter of its size (sixteen pixels become
-sixteen channels), which costs no information and makes everything behind it cheaper: 0.8 Å is less than the
-distance of neighbouring columns.
+of 16; a denoiser of T frames that of ``with_older``, (N, T + 1, H, W). Frames are first folded to a quarter
+of their size (sixteen pixels become sixteen channels), which costs no information and makes everything behind
+it cheaper: 0.8 Å is less than the distance of neighbouring columns.
 
 Each residual branch begins with a normalisation of the channels at each pixel by their root mean square
 (Zhang & Sennrich, NeurIPS 2019). It learns as fast as group normalisation, but a pixel's answer depends on
 its surroundings alone, not on how much vacuum the frame holds: a frame and its tiles give the same.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
@@ -18,6 +18,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from pipeline.preprocess import CONTRAST_UNIT
 
 CLASSES = 12
 """Classes of the column-height network: class k stands for k + 1 atoms."""
@@ -33,7 +35,7 @@ SHAPE_CLASSES = 6
 class ModelConfig:
     """Task ("heights", "denoise" or "shapes"), channels at 1/4, 1/8 and 1/16 of the frame's size.
 
-    ``frames`` is how many frames of a movie a U-Net sees at once.
+    ``frames`` is how many frames of a movie a U-Net sees at once: the newest and those before it.
     """
 
     task: str = "heights"
@@ -42,8 +44,20 @@ class ModelConfig:
 
 
 def folded(frames: Tensor) -> Tensor:
-    """Fold the frames (N, T + 1, H, W) to (N, 16 T + 1, H / 4, W / 4); the last is the noise level."""
-    return torch.cat([F.pixel_unshuffle(frames[:, :-1], FOLD), frames[:, -1:, ::FOLD, ::FOLD]], dim=1)
+    """Fold single frames (N, 2, H, W) to (N, 17, H / 4, W / 4); the last channel is the noise level."""
+    return torch.cat([F.pixel_unshuffle(frames[:, :1], FOLD), frames[:, 1:, ::FOLD, ::FOLD]], dim=1)
+
+
+def folded_several(frames: Tensor, n_frames: int) -> Tensor:
+    """Fold T frames (N, T + 1, H, W) to (N, 16 T + 1, H / 4, W / 4), in unit and noise level of their mean.
+
+    Their mean then is what ``normalise`` would make of the mean frame.
+    """
+    noise = frames[:, 1:2, ::FOLD, ::FOLD]
+    images = F.pixel_unshuffle(torch.cat([frames[:, :1], frames[:, 2:]], 1), FOLD)
+    variance = torch.exp(2.0 * noise)
+    unit = torch.sqrt((variance + CONTRAST_UNIT**2) / (variance / n_frames + CONTRAST_UNIT**2))
+    return torch.cat([images * unit, noise - 0.5 * math.log(n_frames)], dim=1)
 
 
 class ChannelNorm(nn.Module):
@@ -87,6 +101,7 @@ class UNet(nn.Module):
     def __init__(self, widths: tuple[int, int, int], frames: int = 1) -> None:
         super().__init__()
         pairs = list(pairwise(widths))
+        self.frames = frames
         self.stem = nn.Conv2d(frames * FOLD**2 + 1, widths[0], 3, padding=1)
         self.encoders = nn.ModuleList(Residual(width) for width in widths[:-1])
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
@@ -97,7 +112,7 @@ class UNet(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Compute the features."""
-        x = self.stem(folded(frames))
+        x = self.stem(folded(frames) if self.frames == 1 else folded_several(frames, self.frames))
         skips = []
         for encode, down in zip(self.encoders, self.downs, strict=True):
             skips.append(encode(x))
@@ -133,7 +148,7 @@ class HeightNet(nn.Module):
 
 
 class DenoiseNet(nn.Module):
-    """Denoiser: the noise-free frame (N, 1, H, W), of several the middle, in units of the vacuum level."""
+    """Denoiser: the noise-free frame (N, 1, H, W), of several the newest, in units of the vacuum level."""
 
     def __init__(self, widths: tuple[int, int, int], frames: int = 1) -> None:
         super().__init__()

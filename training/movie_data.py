@@ -1,15 +1,12 @@
-"""Five consecutive frames of a movie, laid over one another, and the middle one without noise: drawn afresh.
+"""Five consecutive frames of a movie, laid over one another, and the newest one without noise: drawn afresh.
 
-The live program lays frames over one another by whole pixels (``pipeline/steady.py``), so what is left of the
-drift is up to half a pixel and the drift's own error. All five are in units of their mean's vacuum level, and
-the noise level beside them is that of their mean: the mean of the five channels is what
-``pipeline.preprocess.normalise`` makes of the mean frame. A network for one frame can therefore be the start
-of one for five.
+The live program lays frames over the newest one by whole pixels (``pipeline/recent.py``), so what is left of
+the drift is up to half a pixel and the drift's own error. At the beginning of a series it has fewer than
+five, and the oldest one stands for those that are missing; so it does in some of the movies here.
 
-The specimen changes in some of the movies, between the middle frame and those before or after: places of
-those frames show the vacuum, another particle, or the same one moved. The middle frame, which is what is to
-be learned, is always a true picture. In that way a network learns not to carry into the middle frame what
-only its neighbours show.
+The specimen changes in some of the movies: places of the frames before a change show the vacuum, another
+particle, or the same one moved. The newest frame, which is what is to be learned, is always a true picture.
+In that way a network learns not to carry into it what only those before it show.
 """
 
 from dataclasses import dataclass, field, replace
@@ -19,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.preprocess import CLIP, CONTRAST_UNIT, normalise
+from pipeline.preprocess import CONTRAST_UNIT, normalise, with_older
 from training.data import (
     Detectors,
     DrawConfig,
@@ -34,8 +31,7 @@ from training.data import (
 )
 
 FRAMES = 5
-"""Frames that a network sees; the middle one is denoised."""
-MIDDLE = FRAMES // 2
+"""Frames that a network sees, the newest last; that one is denoised."""
 MARGIN_PX = 8
 """Cut off around a moved picture, whose edges are not known."""
 
@@ -45,8 +41,9 @@ class MovieDraw:
     """Ranges from which movies are drawn, beside those of single frames.
 
     ``residual_px`` is how far a frame may lie off after its drift has been taken away, ``lost_px`` how far in
-    ``lost_share`` of the movies, whose drift was measured badly. ``lag`` is the share of a frame's signal
-    that stays for the next one, of integrating detectors.
+    ``lost_share`` of the movies, whose drift was measured badly. ``changed_share`` of the movies hold a
+    change, ``short_share`` fewer than five frames. ``lag`` is the share of a frame's signal that stays for
+    the next one, of integrating detectors.
     """
 
     lens: DrawConfig = field(default_factory=lambda: replace(DrawConfig(), dose_e_per_A2=(8.0, 4000.0)))
@@ -54,28 +51,25 @@ class MovieDraw:
     lost_px: float = 3.0
     lost_share: float = 0.1
     changed_share: float = 0.4
+    short_share: float = 0.1
     lag: tuple[float, float] = (0.0, 0.4)
 
 
 @dataclass(frozen=True, slots=True)
 class MovieBatch:
-    """Network input (N, 6, H, W) and the middle frame without noise (N, 1, H, W)."""
+    """Network input (N, 6, H, W) and the newest frame without noise (N, 1, H, W)."""
 
     frames: Tensor
     clean: Tensor
 
 
 def movie_input(frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Prepare movies (N, 5, H, W) [counts], frames laid over one another: (N, 6, H, W).
-
-    Channels 0 to 4 are the frames' contrasts in one unit, √(σ² + 0.3²) of their mean; channel 5 is ln σ of
-    their mean.
-    """
-    mean = normalise(frames.mean(1))
-    level = np.where(mean.level_counts > 0, mean.level_counts, 1.0)[:, None, None, None]
-    scale = np.sqrt(mean.noise**2 + CONTRAST_UNIT**2)[:, None, None, None]
-    contrasts = np.clip((frames / level - 1.0) / scale, -CLIP, CLIP)
-    return np.asarray(np.concatenate([contrasts, mean.frames[:, 1:]], axis=1), dtype=np.float32)
+    """Prepare movies (N, 5, H, W) [counts], frames laid over one another: (N, 6, H, W), the newest first."""
+    prepared = normalise(frames.reshape(-1, *frames.shape[-2:]))
+    scale = np.sqrt(prepared.noise**2 + CONTRAST_UNIT**2)[:, None, None]
+    contrasts = (prepared.frames[:, 0] * scale).reshape(frames.shape)
+    newest = prepared.frames[FRAMES - 1 :: FRAMES]
+    return np.asarray(with_older(newest, contrasts[:, -2::-1]), np.float32)
 
 
 def shifted(images: Tensor, y_px: Tensor, x_px: Tensor) -> Tensor:
@@ -117,9 +111,8 @@ class MoviePool:
         return frames
 
     def changed_frames(self) -> slice:
-        """Choose the frames before or after a change, without the middle one."""
-        first = int(self.rng.integers(1, FRAMES))
-        return slice(0, first) if first <= MIDDLE else slice(first, FRAMES)
+        """Choose the frames before a change: not the newest one."""
+        return slice(0, int(self.rng.integers(1, FRAMES)))
 
     def other(self, still: Tensor, window: tuple[slice, slice]) -> Tensor:
         """Return what the changed places show: vacuum, another picture, or the same one moved by 1 to 3 Å."""
@@ -143,7 +136,7 @@ class MoviePool:
         return turned(self.images.scene.intensity[row][window], turns, mirror)
 
     def drifting(self, movies: Tensor) -> Tensor:
-        """Move all but the middle frames by what aligning by whole pixels leaves."""
+        """Move all but the newest frames by what aligning by whole pixels leaves."""
         n = len(movies)
         lost = torch.from_numpy(self.rng.random((n, 1, 1, 1)) < self.draw.lost_share)
         reach = torch.where(lost, self.draw.lost_px, self.draw.residual_px)
@@ -151,7 +144,7 @@ class MoviePool:
             reach * torch.from_numpy(self.rng.uniform(-1, 1, (n, FRAMES, 1, 1)).astype(np.float32))
             for _ in range(2)
         )
-        y[:, MIDDLE], x[:, MIDDLE] = 0.0, 0.0
+        y[:, -1], x[:, -1] = 0.0, 0.0
         return shifted(movies, y, x)
 
 
@@ -169,9 +162,16 @@ def blobs(size: int, rng: np.random.Generator) -> Tensor:
 def filmed(clean: Tensor, draw: MovieDraw, rng: np.random.Generator) -> MovieBatch:
     """Film noise-free movies (n, 5, h, w), each with one dose and detector, on which signal lingers."""
     detectors = draw_detectors(len(clean), draw.lens, rng)
-    frames = film(clean, detectors, draw_lag(detectors, draw.lag, rng))
-    middle = spread(clean[:, MIDDLE], detectors.point_spread)
-    return MovieBatch(torch.from_numpy(movie_input(frames.numpy())), middle[:, None])
+    frames = film(clean, detectors, draw_lag(detectors, draw.lag, rng)).numpy()
+    for index in np.flatnonzero(rng.random(len(frames)) < draw.short_share):
+        shorten(frames[index], int(rng.integers(1, FRAMES)))
+    newest = spread(clean[:, -1], detectors.point_spread)
+    return MovieBatch(torch.from_numpy(movie_input(frames)), newest[:, None])
+
+
+def shorten(movie: NDArray[np.float32], n_missing: int) -> None:
+    """Put the oldest frame that is there in the place of those missing before it; movie (T, h, w)."""
+    movie[:n_missing] = movie[n_missing]
 
 
 def draw_lag(detectors: Detectors, lag: tuple[float, float], rng: np.random.Generator) -> Tensor:

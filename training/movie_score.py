@@ -1,8 +1,8 @@
-"""The middle of five frames denoised in several ways: of still movies, drifting ones, and ones that change.
+"""The newest of five frames denoised in several ways: of still movies, drifting ones, and ones that change.
 
 Drifting movies were laid over one another by whole pixels, as the live program does it; half a pixel remains.
-In changing ones the columns within a disc are gone from the two frames after the middle one, and the score is
-that of the disc: a way that smears loses there.
+In changing ones the columns within a disc are there, or gone, in the two newest frames alone, and the score
+is that of the disc: a way that smears loses there.
 """
 
 from dataclasses import dataclass
@@ -17,19 +17,21 @@ from torch import Tensor
 from pipeline.backends.quiet_openvino import shared_core
 from pipeline.preprocess import normalise
 from training.data import DrawConfig, draw_detectors, spread
-from training.movie_data import FRAMES, MIDDLE, MovieDraw, draw_lag, film, movie_input, shifted, soft_disc
+from training.movie_data import FRAMES, MovieDraw, draw_lag, film, movie_input, shifted, soft_disc
 from training.score import Networks, psnr
 
 KINDS = ("still", "drifting", "changing")
 RESIDUAL_PX = 0.5
 RADIUS_PX = (5.0, 15.0)
+SINCE = FRAMES - 2
+"""First frame after the change."""
 
 Frames = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Movie:
-    """Five pictures without noise (5, H, W) and where the middle one is judged (H, W)."""
+    """Five pictures without noise (5, H, W) and where the newest one is judged (H, W)."""
 
     clean: Tensor
     judged: NDArray[np.bool_]
@@ -46,11 +48,12 @@ def make_movie(image: Tensor, count: Tensor, kind: str, rng: np.random.Generator
     judged = np.ones(image.shape, bool)
     if kind == "changing":
         disc = disc_about(count, rng)
-        clean[MIDDLE + 1 :] = torch.lerp(image, torch.ones_like(image), disc)
+        without = slice(SINCE, None) if rng.random() < 0.5 else slice(0, SINCE)
+        clean[without] = torch.lerp(image, torch.ones_like(image), disc)
         judged = disc.numpy() > 0.5
     if kind != "still":
         y, x = (torch.from_numpy(rng.uniform(-1, 1, (FRAMES, 1, 1)).astype(np.float32)) for _ in range(2))
-        y[MIDDLE], x[MIDDLE] = 0.0, 0.0
+        y[-1], x[-1] = 0.0, 0.0
         clean = shifted(clean, RESIDUAL_PX * y, RESIDUAL_PX * x)
     return Movie(clean, judged)
 
@@ -65,13 +68,13 @@ def disc_about(count: Tensor, rng: np.random.Generator) -> Tensor:
 def scored_ways(
     networks: Networks, five: Any | None, movie: Movie, config: DrawConfig, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Film a movie, and return the PSNR [dB] of its denoised middle frame in each way."""
+    """Film a movie, and return the PSNR [dB] of its denoised newest frame in each way."""
     detectors = draw_detectors(1, config, rng)
     frames = film(movie.clean[None], detectors, draw_lag(detectors, MovieDraw().lag, rng))[0].numpy()
-    target = spread(movie.clean[MIDDLE : MIDDLE + 1], detectors.point_spread)[0].numpy()
+    target = spread(movie.clean[-1:], detectors.point_spread)[0].numpy()
     mean = frames.mean(0)
     pictures = {
-        "one frame, denoised": denoised(networks.denoise, frames[MIDDLE]),
+        "one frame, denoised": denoised(networks.denoise, frames[-1]),
         "mean of five": mean / np.median(mean.mean(1)),
         "mean of five, denoised": denoised(networks.denoise, mean),
     }

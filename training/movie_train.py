@@ -36,13 +36,11 @@ class MovieTrainConfig(TrainConfig):
     renewed_per_step: int = 1
     learning_rate: float = 1e-3
     decay_fraction: float = 0.8
-    threads: int = 1
-    precision: str = "bf16"
     initial: str = "pipeline/models/ceria_denoise.onnx"
 
 
 class MovieCourse:
-    """The middle of five frames of ceria, without noise."""
+    """The newest of five frames of ceria, without noise."""
 
     material = "ceria"
 
@@ -85,8 +83,10 @@ def command(arguments: Sequence[str] | None = None) -> Path:
     parser.add_argument("--data", default=MovieTrainConfig().data)
     parser.add_argument("--out", default=MovieTrainConfig().out)
     parser.add_argument("--steps", type=int, default=MovieTrainConfig().steps)
+    parser.add_argument("--initial", default=MovieTrainConfig().initial, help="the denoiser it begins as")
+    parser.add_argument("--threads", type=int, default=MovieTrainConfig().threads)
     args = parser.parse_args(arguments)
-    config = MovieTrainConfig(data=args.data, out=args.out, steps=args.steps)
+    config = MovieTrainConfig(**vars(args))
     return main(config, MovieCourse(config))
 
 

@@ -8,15 +8,8 @@ from pipeline.preprocess import normalise
 from training.data import DrawConfig, draw_detectors
 from training.initial import of_several_frames
 from training.model import ModelConfig, make_model
-from training.movie_data import FRAMES, MIDDLE, film, movie_input, shifted
-from training.movie_score import make_movie
-
-
-def test_the_mean_of_the_channels_is_the_prepared_mean_frame() -> None:
-    frames = np.random.default_rng(0).poisson(20.0, (2, FRAMES, 64, 64)).astype(np.float32)
-    prepared, mean = movie_input(frames), normalise(frames.mean(1)).frames
-    assert prepared[:, :FRAMES].mean(1) == pytest.approx(mean[:, 0], abs=1e-5)
-    assert np.array_equal(prepared[:, FRAMES], mean[:, 1])
+from training.movie_data import FRAMES, film, movie_input, shifted, shorten
+from training.movie_score import SINCE, make_movie
 
 
 def test_a_network_of_five_frames_begins_as_that_of_one_on_their_mean() -> None:
@@ -24,10 +17,26 @@ def test_a_network_of_five_frames_begins_as_that_of_one_on_their_mean() -> None:
     one = make_model(ModelConfig("denoise", (8, 8, 8))).eval()
     five = make_model(ModelConfig("denoise", (8, 8, 8), FRAMES)).eval()
     five.load_state_dict(of_several_frames(one.state_dict(), FRAMES))
-    frames = torch.randn(2, FRAMES + 1, 32, 48)
-    mean = torch.cat([frames[:, :FRAMES].mean(1, keepdim=True), frames[:, FRAMES:]], dim=1)
+    counts = np.random.default_rng(0).poisson(20.0, (2, FRAMES, 96, 96)).astype(np.float32)
     with torch.no_grad():
-        assert torch.allclose(five(frames), one(mean), atol=1e-5)
+        of_five = five(torch.from_numpy(movie_input(counts)))
+        of_mean = one(torch.from_numpy(normalise(counts.mean(1)).frames))
+    # What differs is the error of noise levels measured in one frame, a few per cent of the contrast.
+    assert torch.corrcoef(torch.stack([of_five.flatten(), of_mean.flatten()]))[0, 1] > 0.99
+
+
+def test_the_newest_frame_is_what_a_network_of_one_gets_and_the_others_follow_it() -> None:
+    frames = np.random.default_rng(1).poisson(20.0, (2, FRAMES, 64, 64)).astype(np.float32)
+    prepared = movie_input(frames)
+    assert np.array_equal(prepared[:, :2], normalise(frames[:, -1]).frames)
+    for channel, frame in ((2, FRAMES - 2), (FRAMES, 0)):
+        assert np.corrcoef(prepared[0, channel].ravel(), frames[0, frame].ravel())[0, 1] > 0.999
+
+
+def test_a_short_movie_repeats_its_oldest_frame() -> None:
+    movie = np.arange(FRAMES, dtype=np.float32)[:, None, None] * np.ones((1, 2, 2), np.float32)
+    shorten(movie, 3)
+    assert movie[:, 0, 0].tolist() == [3.0, 3.0, 3.0, 3.0, 4.0]
 
 
 def test_a_move_by_a_part_of_a_pixel_moves_the_centre_of_mass_by_as_much() -> None:
@@ -49,11 +58,15 @@ def test_signal_that_lingers_correlates_a_frame_with_the_one_before_and_no_other
     assert torch.diagonal(matrix, 2).numpy() == pytest.approx(np.zeros(3), abs=0.02)
 
 
-def test_a_change_leaves_the_middle_frame_alone() -> None:
-    image, count = 1.0 + torch.rand(96, 96), torch.zeros(96, 96, dtype=torch.uint8)
+def test_what_changes_is_judged_in_the_newest_frame() -> None:
+    image, count = torch.full((96, 96), 2.0), torch.zeros(96, 96, dtype=torch.uint8)
     count[48, 48] = 3
-    movie = make_movie(image, count, "changing", np.random.default_rng(0))
-    assert torch.allclose(movie.clean[MIDDLE], image, atol=1e-5)
-    assert movie.clean[MIDDLE + 1, 48, 48].item() == pytest.approx(1.0, abs=0.5)
-    assert movie.judged[48, 48]
-    assert not movie.judged[5, 5]
+    seen = set()
+    for seed in range(8):
+        movie = make_movie(image, count, "changing", np.random.default_rng(seed))
+        assert movie.judged[48, 48]
+        assert not movie.judged[5, 5]
+        at_column = movie.clean[:, 48, 48].round(decimals=1).tolist()
+        assert at_column[:SINCE] == [at_column[0]] * SINCE
+        seen.add((at_column[0], at_column[-1]))
+    assert seen == {(2.0, 1.0), (1.0, 2.0)}
