@@ -37,7 +37,7 @@ from streamer.unfollowed import Seen
 __all__ = [
     "Answer",
     "Stretch",
-    "analyse_averaged",
+    "analyse_looking_back",
     "analyse_stretch",
     "engine_of",
     "measure_drift",
@@ -71,7 +71,7 @@ def networks_of(config: RunConfig) -> AnyNetworks:
         If one is missing or unfit.
     """
     folder = Path(config.analysis.models) if config.analysis.models else None
-    return networks_for(folder, config.analysis.material)
+    return networks_for(folder, config.analysis.material, config.analysis.denoise_frames)
 
 
 def engine_of(config: RunConfig) -> AnalyserInfo:
@@ -103,8 +103,8 @@ def analyse_stretch(stretch: Stretch) -> list[Answer]:
         return list(_analysed(_loaded(stretch.config), stretch, None))
 
 
-def analyse_averaged(stretch: Stretch, steadier: Steadier) -> tuple[Steadier, list[Answer]]:
-    """Do the same with averages of frames; return also what the next stretch must know."""
+def analyse_looking_back(stretch: Stretch, steadier: Steadier) -> tuple[Steadier, list[Answer]]:
+    """Do the same where frames depend on those before them; return also what the next stretch must know."""
     steadier = deepcopy(steadier)  # a call that is made twice must do the same twice
     with _lock, threadpool_limits(1, "blas"):
         return steadier, list(_analysed(_loaded(stretch.config), stretch, steadier))

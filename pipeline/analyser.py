@@ -141,7 +141,7 @@ def analyse(
         If neither the stream nor the configuration says what a pixel's size is.
     """
     folder = Path(config.analysis.models) if config.analysis.models else None
-    networks = networks_for(folder, config.analysis.material)
+    networks = networks_for(folder, config.analysis.material, config.analysis.denoise_frames)
     engines: list[Engine] = []  # the one of the backend that was tried last
 
     def load(backend: Backend) -> AnalyserInfo:
@@ -197,7 +197,7 @@ class _Analyser:
         self._queue: BatchQueue[Slot] = BatchQueue(analysis.batch_frames, analysis.max_wait_ms / 1000)
         self._answers = answers
         # Of several analysers each would measure against another first frame: the follower does.
-        self._steadier = Steadier(analysis.average_frames) if analysis.alone else None
+        self._steadier = Steadier.of(analysis) if analysis.alone else None
         self._publish_frame = self._send_unfollowed if analysis.followed_apart else self._send_result
         self._windows = windows
         self._failed_batches = 0

@@ -2,14 +2,16 @@
 
 A folder holds ``MATERIAL_denoise.onnx`` and ``MATERIAL_heights.onnx``: one input ``frames`` (N, C, H, W)
 float32, the outputs named below, and metadata that says what they were trained for (``training/export.py``
-writes them). Where there are ``MATERIAL_restore.onnx`` and ``MATERIAL_shapes.onnx`` instead, particles are
-classified: `pipeline.particle_networks`.
+writes them). A denoiser of five frames is ``MATERIAL_denoise5.onnx``. All networks of a run are given the
+same batch; one that needs fewer channels than another looks at the first of them. Where there are
+``MATERIAL_restore.onnx`` and ``MATERIAL_shapes.onnx`` instead, particles are classified:
+`pipeline.particle_networks`.
 """
 
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -39,11 +41,18 @@ OUTPUT_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class NetworkFile:
-    """One ONNX network, checked."""
+    """One ONNX network, checked.
+
+    Attributes
+    ----------
+    extra_channels : int
+        Channels of a batch behind its own, which it does not look at.
+    """
 
     path: Path
     sha256: str
     header: OnnxHeader
+    extra_channels: int = 0
 
     @property
     def input_name(self) -> str:
@@ -56,9 +65,14 @@ class NetworkFile:
         return OUTPUT_NAMES[self.header.metadata["task"]]
 
     @property
-    def channels(self) -> int:
-        """Channels of the input."""
+    def own_channels(self) -> int:
+        """Channels that it looks at: the first of a batch's."""
         return self.header.inputs[0].shape[1] or 0
+
+    @property
+    def channels(self) -> int:
+        """Channels of a batch."""
+        return self.own_channels + self.extra_channels
 
     @property
     def pixel_size_A(self) -> float:
@@ -75,7 +89,7 @@ class Networks:
 
     @property
     def channels(self) -> int:
-        """Channels of both networks' input."""
+        """Channels of a batch."""
         return self.heights.channels
 
     @property
@@ -114,7 +128,7 @@ class Networks:
         return {network.path.name: network.sha256 for network in (self.denoise, self.heights)}
 
 
-def find_networks(folder: Path | None, material: str) -> Networks:
+def find_networks(folder: Path | None, material: str, denoise_frames: int = 1) -> Networks:
     """Find and check both networks.
 
     Parameters
@@ -123,6 +137,8 @@ def find_networks(folder: Path | None, material: str) -> Networks:
         Where to look; None for the networks that are shipped.
     material : str
         First part of the files' names.
+    denoise_frames : int
+        How many frames the denoiser is to see at once.
 
     Raises
     ------
@@ -130,10 +146,23 @@ def find_networks(folder: Path | None, material: str) -> Networks:
         If one is missing or does not fit this program.
     """
     folder = folder or shipped_folder()
-    denoise, heights = (read_network(folder, material, task) for task in ("denoise", "heights"))
+    denoise, heights = _denoiser(folder, material, denoise_frames), read_network(folder, material, "heights")
     for key in ("material", "pixel_size_A"):
         expect_together(denoise.path, denoise.header, heights.path, heights.header, key)
-    return Networks(denoise, heights)
+    return Networks(*_on_one_batch(denoise, heights))
+
+
+def _denoiser(folder: Path, material: str, frames: int) -> NetworkFile:
+    """Read and check the denoiser of so many frames."""
+    network = read_network(folder, material, "denoise" if frames == 1 else f"denoise{frames}", "denoise")
+    _expect(network.path, "channels", network.own_channels, frames + 1)
+    return network
+
+
+def _on_one_batch(*networks: NetworkFile) -> list[NetworkFile]:
+    """Let all take batches of as many channels as the one with the most."""
+    most = max(network.own_channels for network in networks)
+    return [replace(network, extra_channels=most - network.own_channels) for network in networks]
 
 
 def shipped_folder() -> Path:

@@ -82,6 +82,11 @@ class ShapeFile:
         return 1
 
     @property
+    def extra_channels(self) -> int:
+        """No others."""
+        return 0
+
+    @property
     def pixel_size_A(self) -> float:
         """Pixel size of its patches [Å]."""
         return float(self.header.metadata["pixel_size_A"])
@@ -144,21 +149,26 @@ AnyNetworks = Networks | ParticleNetworks
 AnyFile = NetworkFile | ShapeFile
 
 
-def networks_for(folder: Path | None, material: str) -> AnyNetworks:
+def networks_for(folder: Path | None, material: str, denoise_frames: int = 1) -> AnyNetworks:
     """Find and check a material's networks, of whichever kind there are.
 
     Raises
     ------
     BackendError
-        If one is missing or does not fit this program, or there are networks of both kinds.
+        If one is missing or does not fit this program, there are networks of both kinds, or those of
+        particles are to see several frames at once.
     """
     folder = folder or shipped_folder()
     if not any((folder / f"{material}_{task}.onnx").exists() for task in ("restore", "shapes")):
-        return find_networks(folder, material)
+        return find_networks(folder, material, denoise_frames)
     if any((folder / f"{material}_{task}.onnx").exists() for task in ("denoise", "heights")):
         raise BackendError(
             f"{folder} has networks of both kinds for {material}: leave there denoise and heights (columns"
             " are counted), or restore and shapes (particles are classified)"
+        )
+    if denoise_frames > 1:
+        raise BackendError(
+            f"the networks for {material} restore single frames: leave out --denoise-frames (denoise_frames)"
         )
     return find_particle_networks(folder, material)
 

@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.again import (
     Answer,
     Stretch,
-    analyse_averaged,
+    analyse_looking_back,
     analyse_stretch,
     engine_of,
     measure_drift,
@@ -146,12 +146,11 @@ def _answered(
     pool: Pool, run: ArchivedRun, config: RunConfig
 ) -> Iterator[tuple[Stretch, Sequence[Answer], Sequence[tuple[float, float]]]]:
     """Have all stretches worked on, some ahead, and give their answers back in order."""
-    averaged = config.analysis.average_frames > 1
-    state: Any = Steadier(config.analysis.average_frames)
+    state: Any = Steadier.of(config.analysis)
     waiting: deque[tuple[Stretch, Any, Any]] = deque()
     for stretch in _stretches(run, config):
-        if averaged:  # what a frame is averaged with has come before it: one stretch after the other
-            both = pool.submit(analyse_averaged, stretch, state)
+        if config.analysis.looks_back:  # one stretch after the other
+            both = pool.submit(analyse_looking_back, stretch, state)
             state = pool.submit(_first, both)
             waiting.append((stretch, pool.submit(_second, both), None))
         else:

@@ -1,9 +1,12 @@
-"""Frames held steady: how far each has moved, and, if asked for, the mean of the last ones laid over it.
+"""Frames held steady: how far each has moved, and, if asked for, the last ones laid over it.
 
 At 10 e/Å² a frame no network counts atoms from one frame. With `AnalysisConfig.average_frames` above 1, what
 the networks get is the mean of about so many frames, each moved by its drift (to whole pixels: the blur is
 0.06 Å rms) to where the newest one is: as many times the dose, for as many frames' delay. A replaced frame
 has the noise level of the mean, so everything after it works as with frames of that dose.
+
+With `AnalysisConfig.denoise_frames` above 1 the frame stays as it is, and those before it come along for the
+denoiser.
 """
 
 from dataclasses import replace
@@ -15,8 +18,10 @@ import numpy as np
 from pipeline.drift import DriftMeter, binned
 from pipeline.prepare import PreparedFrame
 from pipeline.preprocess import CONTRAST_UNIT, Array, normalise, to_host
+from pipeline.recent import RecentFrames, laid_over
 
 if TYPE_CHECKING:
+    from streamer.config import AnalysisConfig
     from streamer.records import SeriesKey
 
 __all__ = ["Drifts", "Steadier", "binned_frame"]
@@ -59,33 +64,59 @@ class Steadier:
     ----------
     average_frames : int
         1: frames stay as they are.
+    denoise_frames : int
+        1: frames come alone. One of both must be 1.
     """
 
-    def __init__(self, average_frames: int) -> None:
-        self._average_frames = average_frames
+    def __init__(self, average_frames: int = 1, denoise_frames: int = 1) -> None:
+        self._average_frames, self._denoise_frames = average_frames, denoise_frames
         self._series: SeriesKey | None = None
         self._drifts = Drifts()
-        self._average = _MovingAverage(average_frames)
+        self._begin()
+
+    @classmethod
+    def of(cls, analysis: "AnalysisConfig") -> "Steadier":
+        """Return one as a run's configuration wants it."""
+        return cls(analysis.average_frames, analysis.denoise_frames)
 
     def steady(self, prepared: PreparedFrame) -> PreparedFrame:
-        """Return the frame with its drift, or the average in its place."""
+        """Return the frame with its drift, and with those before it, or the average in its place."""
         if prepared.header.key != self._series:
             self._series = prepared.header.key
-            self._average = _MovingAverage(self._average_frames)
+            self._begin()
         xp = prepared.xp
         shift, drift = self._drifts.of(self._series, binned_frame(prepared), prepared.scale, xp)
         steady = replace(prepared, drift=drift)
-        if self._average_frames == 1:
+        if self._average_frames == self._denoise_frames == 1:
             return steady
         y, x = to_host(shift, xp).tolist()  # of a frame on a device this waits for it
-        if not np.isfinite([y, x]).all():
+        place = (round(y), round(x)) if np.isfinite([y, x]).all() else None
+        return self._with_older(steady, place) if self._denoise_frames > 1 else self._averaged(steady, place)
+
+    def _begin(self) -> None:
+        self._average = _MovingAverage(self._average_frames)
+        self._recent = RecentFrames(self._denoise_frames)
+
+    def _with_older(self, steady: PreparedFrame, place: tuple[int, int] | None) -> PreparedFrame:
+        frame, contrast, xp = steady.frame, _contrast(steady), steady.xp
+        if place is None:
+            return replace(steady, frame=self._recent.alone(frame, contrast, xp))
+        return replace(steady, frame=self._recent.with_next(frame, contrast, place, xp))
+
+    def _averaged(self, steady: PreparedFrame, place: tuple[int, int] | None) -> PreparedFrame:
+        if place is None:
             return steady
-        scale = np.sqrt(prepared.noise**2 + CONTRAST_UNIT**2)
-        contrast = prepared.frame[0] * np.float32(scale)
-        mean = self._average.with_next(contrast, (round(y), round(x)), xp)
+        xp = steady.xp
+        mean = self._average.with_next(_contrast(steady), place, xp)
         normalised = normalise(1.0 + mean[None], xp=xp)
-        levels = xp.stack([prepared.levels[0], normalised.noise[0]])
+        levels = xp.stack([steady.levels[0], normalised.noise[0]])
         return replace(steady, frame=normalised.frames[0], levels=levels)
+
+
+def _contrast(prepared: PreparedFrame) -> Array:
+    """Return a frame (h, w) in units of its vacuum level, vacuum 0."""
+    scale = np.sqrt(prepared.noise**2 + CONTRAST_UNIT**2)
+    return prepared.frame[0] * np.float32(scale)
 
 
 def binned_frame(prepared: PreparedFrame) -> Array:
@@ -114,7 +145,7 @@ class _MovingAverage:
         else:
             step = (shift[0] - self._shift[0], shift[1] - self._shift[1])
             self._mean, variance = (
-                _moved(values, step, fill, xp)
+                laid_over(xp.full_like(values, fill), values, step, xp)
                 for values, fill in ((self._mean, 0.0), (self._variance, _UNSEEN))
             )
             share = xp.maximum(variance / (variance + 1.0), self._share)
@@ -122,15 +153,3 @@ class _MovingAverage:
             self._variance = (1.0 - share) ** 2 * variance + share**2
         self._shift = shift
         return self._mean * xp.sqrt(self._variance.min() / self._variance)
-
-
-def _moved(image: Array, step: tuple[int, int], fill: float, xp: ModuleType) -> Array:
-    """Return an image (h, w) moved by `step` (y, x); what comes into view is `fill`."""
-    if step == (0, 0):
-        return image
-    steps = [max(-side, min(side, d)) for d, side in zip(step, image.shape, strict=True)]
-    there = tuple(slice(max(0, d), side - max(0, -d)) for d, side in zip(steps, image.shape, strict=True))
-    here = tuple(slice(max(0, -d), side - max(0, d)) for d, side in zip(steps, image.shape, strict=True))
-    moved = xp.full_like(image, fill)
-    moved[there] = image[here]
-    return moved

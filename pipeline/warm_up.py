@@ -96,7 +96,7 @@ def _prepared(device: Device, config: RunConfig, networks: AnyNetworks) -> Itera
     for dtype in _OTHER_TYPES:
         for dead in (True, False):
             yield prepare(_task(_SMALL_PX, dtype, dead), target_A, target_A, device)
-    steadier = Steadier(config.analysis.average_frames) if config.analysis.alone else None
+    steadier = Steadier.of(config.analysis) if config.analysis.alone else None
     for dead in (True, False):
         prepared = prepare(_task(shape, np.uint16, dead), pixel_size_A, target_A, device)
         yield prepared if steadier is None else steadier.steady(prepared)

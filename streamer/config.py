@@ -112,6 +112,7 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     remote_limit: NonNegative = 0  # how many of them at a time; 0: any number
     join_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0  # how long frames wait for one of them
     average_frames: Positive = 1  # the networks get the drift-corrected mean of so many (with one analyser)
+    denoise_frames: Positive = 1  # the denoiser sees so many (with one analyser): as many as it was made for
     follow: bool = True  # give columns an identity, and fuse their counts over frames
 
     @property
@@ -120,15 +121,22 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         return self.analysers + (self.remote_limit or _MANY if self.remote else 0) == 1
 
     @property
+    def looks_back(self) -> bool:
+        """Whether what the networks get of a frame depends on the frames before it."""
+        return max(self.average_frames, self.denoise_frames) > 1
+
+    @property
     def followed_apart(self) -> bool:
         """Whether a process of its own measures drift and follows columns, as several analysers may share."""
-        averaged = self.average_frames > 1
-        return self.enabled and self.follow and self.backend != "null" and not (self.alone or averaged)
+        unseen = self.backend == "null" or self.alone or self.looks_back
+        return self.enabled and self.follow and not unseen
 
     def __post_init__(self) -> None:
         low, high = self.particle_size_nm
         if low >= high:
             raise ValueError(f"particle_size_nm is {low:g} to {high:g} nm: the first must be the smaller")
+        if min(self.average_frames, self.denoise_frames) > 1:
+            raise ValueError("average_frames and denoise_frames exclude one another: one of them must be 1")
 
 
 class ViewConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -136,7 +136,9 @@ class OpenVinoBackend:
 
     def _compile(self, network: NetworkFile, shape: BatchShape) -> Any:
         model = self._core.read_model(network.path)
-        model.reshape({INPUT_NAME: [shape.frames, network.channels, shape.height, shape.width]})
+        model.reshape({INPUT_NAME: [shape.frames, network.own_channels, shape.height, shape.width]})
+        if network.extra_channels:
+            _look_at_first(model, network.channels)
         return self._core.compile_model(model, _DEVICE, self._options(_STREAMS))
 
     def _shape_request(self) -> Any:
@@ -150,6 +152,22 @@ class OpenVinoBackend:
     def _options(self, streams: int) -> dict[str, str]:
         options = {"NUM_STREAMS": str(streams), "INFERENCE_PRECISION_HINT": self._precision}
         return options | ({"INFERENCE_NUM_THREADS": str(self._threads)} if self._threads else {})
+
+
+def _look_at_first(model: Any, channels: int) -> None:
+    """Let a model take batches of so many channels, and use the first of them."""
+    op = ov.opset13
+    (own,) = model.get_parameters()
+    frames, own_channels, height, width = own.get_output_shape(0)
+    batch = op.parameter([frames, channels, height, width], np.float32)
+    batch.output(0).set_names({INPUT_NAME})
+    first, stop, step, axis = (np.array([n]) for n in (0, own_channels, 1, 1))
+    sliced = op.slice(batch, first, stop, step, axis)
+    for user in own.output(0).get_target_inputs():
+        user.replace_source_output(sliced.output(0))
+    model.add_parameters([batch])
+    model.remove_parameter(own)
+    model.validate_nodes_and_infer_types()
 
 
 def _requests(denoise: Any, heights: Any = None) -> _Requests:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pipeline.backends.onnx_channels import looking_at_first
 from pipeline.backends.onnx_precision import in_precision
 from pipeline.backends.protocol import BatchShape
 from pipeline.backends.tensorrt_api import (
@@ -59,7 +60,8 @@ def build_engine(
     builder = made(lambda: trt.Builder(log), log, f"TensorRT cannot build engines here ({name})")
     definition = made(lambda: builder.create_network(network_flags(trt)), log, f"no network for {name}")
     parser = trt.OnnxParser(definition, log)
-    if not parser.parse(in_precision(network.path.read_bytes(), precision)):
+    model = looking_at_first(network.path.read_bytes(), network.extra_channels)
+    if not parser.parse(in_precision(model, precision)):
         reasons = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
         raise BackendError(f"TensorRT {trt.__version__} cannot read {name}: {reasons}")
     config = builder.create_builder_config()

@@ -160,7 +160,8 @@ class TorchBackend:
 
         if self._device.type == "cuda":
             batch = batch.contiguous(memory_format=torch.channels_last)
-        (denoised,), *columns = (run(batch) for run in self._runs)
+        own = (batch[:, : network.own_channels] for network in self._networks.per_frame)
+        (denoised,), *columns = (run(frames) for run, frames in zip(self._runs, own, strict=True))
         images = [denoised, *(probability for probability, _ in columns)]
         return *(i[:, 0].contiguous() for i in images), *(logits.contiguous() for _, logits in columns)
 

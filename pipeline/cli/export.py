@@ -55,7 +55,8 @@ def _build_engines(args: argparse.Namespace) -> int:
     from pipeline.tiling import tile_shape
 
     analysis = run_config(args).analysis
-    networks = networks_for(Path(analysis.models) if analysis.models else None, analysis.material)
+    folder = Path(analysis.models) if analysis.models else None
+    networks = networks_for(folder, analysis.material, analysis.denoise_frames)
     engines = Path(analysis.engines) if analysis.engines else None
     shape = BatchShape(analysis.batch_frames, *tile_shape(args.size))
     with closing(make_backend("tensorrt", networks, 0, analysis.precision, engines)) as backend:

@@ -61,6 +61,7 @@ _PLACES = {
     "remote_limit": ("analysis", "remote_limit"),
     "join_timeout_s": ("analysis", "join_timeout_s"),
     "average": ("analysis", "average_frames"),
+    "denoise_frames": ("analysis", "denoise_frames"),
     "view": ("view", "bind"),
     "key": ("security", "key"),
     "client_key": ("security", "clients"),
@@ -236,6 +237,9 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--average", type=int, metavar="N", help="give the networks the drift-corrected mean of N frames"
     )
+    group.add_argument(
+        "--denoise-frames", type=int, metavar="N", help="denoise each frame from the last N (1 or 5)"
+    )
     group.add_argument("--maps", type=_every, metavar="every=N", help="store maps of every n-th frame")
 
 
@@ -304,6 +308,10 @@ def _expect_analysers(analysis: "AnalysisConfig") -> None:
         )
     if analysis.average_frames > 1 and not analysis.alone:
         raise UsageError("several analysers see every other frame and cannot average: leave out --average")
+    if analysis.denoise_frames > 1 and not analysis.alone:
+        raise UsageError(
+            "several analysers see every other frame, not several in a row: leave out --denoise-frames"
+        )
 
 
 def run_file(verb: str, given: Path | None, configured: str = "") -> Path:

@@ -23,6 +23,7 @@ _OWN = {
     "batch": "batch_frames",
     "threads": "threads",
     "average": "average_frames",
+    "denoise_frames": "denoise_frames",
 }
 """Options, and the fields of the configuration that they replace."""
 
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--batch", type=int, metavar="N", help="frames that the networks take at once")
     group.add_argument("--threads", type=int, metavar="N", help="of each worker's networks (default: 1)")
     group.add_argument("--average", type=int, metavar="N", help="drift-corrected mean of N frames")
+    group.add_argument("--denoise-frames", type=int, metavar="N", help="denoise from N frames")
     group.add_argument(
         "--pixel-size-A", "--pixel-size", dest="pixel_size", type=float, metavar="Å",
         help="pixel size at the specimen [Å] (default: the file's)",

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.backends import IN_FLIGHT, Backend, BatchShape, NetworkOutput
-from pipeline.networks import Networks
+from pipeline.networks import Networks, find_networks
 from pipeline.particle_networks import PATCH_PX, AnyNetworks, ParticleNetworks
 from streamer.errors import BackendError
 from tests.pipeline.tiny_networks import (
+    MATERIAL,
     MAX_COUNT,
     SHAPE_PIXEL_A,
     VACUUM_COUNTS,
@@ -93,6 +95,22 @@ class BackendSuite:
             assert output.column_probability[place, y, x] == pytest.approx(contrast / 2, abs=VALUE_TOLERANCE)
             assert output.count_logits[place, :, y, x].argmax() == count - 1
             assert output.column_probability[place, 1, 1] == pytest.approx(0.0, abs=VALUE_TOLERANCE)
+
+    def test_networks_of_several_frames_and_of_one_share_a_batch(self, tiny_folder: Path) -> None:
+        """The height network looks at the newest frame alone, the denoiser gives the mean of three."""
+        with closing(self.make(find_networks(tiny_folder, MATERIAL, 3))) as backend:
+            backend.load(SHAPE)
+            columns = [batch((20, 30, count), (40, 60, count)) for count in (3, 6, 9)]
+            give(backend, np.concatenate([columns[0], *(older[:, :1] for older in columns[1:])], axis=1))
+            output = take(backend)
+            if not self.answers:
+                return
+            for place, (y, x) in enumerate([(20, 30), (40, 60)]):
+                assert output.denoised[place, y, x] == pytest.approx(1 + 1.6, abs=VALUE_TOLERANCE)
+                assert output.column_probability[place, y, x] == pytest.approx(1.3 / 2, abs=VALUE_TOLERANCE)
+                assert output.count_logits[place, :, y, x].argmax() == 2
+            with pytest.raises(BackendError, match="expected C-contiguous float32"):
+                give(backend, columns[0])
 
     def test_an_answer_can_be_read_while_the_next_batches_are_computed(self, backend: Backend) -> None:
         """Answers come in order, and stay while as many batches as may be are in flight."""

@@ -9,6 +9,7 @@ from pipeline.particle_networks import ParticleNetworks, find_particle_networks
 from tests.pipeline.tiny_networks import (
     MATERIAL,
     PARTICLES,
+    write_denoiser,
     write_networks,
     write_particle_networks,
 )
@@ -16,7 +17,7 @@ from tests.pipeline.tiny_networks import (
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_networks(tmp_path_factory.mktemp("tiny_networks"))
+    return write_denoiser(write_networks(tmp_path_factory.mktemp("tiny_networks")), 3)
 
 
 @pytest.fixture(scope="session")

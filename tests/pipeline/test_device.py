@@ -141,8 +141,8 @@ def test_the_whole_analysis(
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"batch_frames": 3, "average_frames": 3}, {"analysers": 2}],
-    ids=["alone", "averaged", "one of several"],
+    [{}, {"batch_frames": 3, "average_frames": 3}, {"denoise_frames": 3}, {"analysers": 2}],
+    ids=["alone", "averaged", "denoised from three", "one of several"],
 )
 @pytest.mark.parametrize(("pixel_size_A", "dtype"), [(0.2, np.uint16), (0.15, np.uint16), (0.2, np.uint32)])
 def test_the_first_frames_compile_nothing(

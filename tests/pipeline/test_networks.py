@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.networks import find_networks
 from pipeline.onnx_header import read_onnx_header
 from streamer.errors import BackendError
-from tests.pipeline.tiny_networks import MATERIAL, MAX_COUNT, write_networks
+from tests.pipeline.tiny_networks import MATERIAL, MAX_COUNT, write_denoiser, write_networks
 
 HEIGHTS = f"{MATERIAL}_heights.onnx"
 DENOISE = f"{MATERIAL}_denoise.onnx"
@@ -40,6 +40,22 @@ def test_properties_come_from_the_file(tmp_path: Path) -> None:
     assert networks.max_count == MAX_COUNT
     assert networks.dose_range_e_per_A2 == (30.0, 3000.0)
     assert all(len(digest) == 64 for digest in networks.sha256.values())
+
+
+def test_a_denoiser_of_several_frames_widens_the_batch(tiny_folder: Path) -> None:
+    networks = find_networks(tiny_folder, MATERIAL, 3)
+    assert networks.channels == networks.denoise.channels == networks.heights.channels == 4
+    assert (networks.denoise.own_channels, networks.heights.own_channels) == (4, 2)
+    assert set(networks.sha256) == {f"{MATERIAL}_denoise3.onnx", HEIGHTS}
+    with pytest.raises(BackendError, match=rf"no network {MATERIAL}_denoise7\.onnx in .*denoise3\.onnx"):
+        find_networks(tiny_folder, MATERIAL, 7)
+
+
+def test_a_denoiser_of_another_number_of_frames_is_refused(tmp_path: Path) -> None:
+    write_denoiser(write_networks(tmp_path), 3)
+    (tmp_path / f"{MATERIAL}_denoise3.onnx").rename(tmp_path / f"{MATERIAL}_denoise5.onnx")
+    with pytest.raises(BackendError, match="channels 4, expected 6"):
+        find_networks(tmp_path, MATERIAL, 5)
 
 
 def test_a_missing_network_is_named_with_those_that_are_there(tmp_path: Path) -> None:

@@ -308,6 +308,11 @@ def test_a_run_that_nobody_joins_says_so_before_it_begins(tmp_path: Path) -> Non
             2,
             "several analysers see every other frame",
         ),
+        (
+            ["live", "dectris2://127.0.0.1:9", "--analysers", "2", "--denoise-frames", "5"],
+            2,
+            "not several in a row: leave out --denoise-frames",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(

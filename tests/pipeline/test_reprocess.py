@@ -24,7 +24,7 @@ from streamer.config import AnalysisConfig
 from streamer.records import FrameStatus
 from tests.pipeline.run_parts import send_images
 from tests.pipeline.test_supervisor import plan_of
-from tests.pipeline.tiny_networks import MATERIAL, frame_with_columns, write_networks
+from tests.pipeline.tiny_networks import MATERIAL, frame_with_columns, write_denoiser, write_networks
 from tests.streamer.ingest_run import record, series_of
 
 ROOT = Path(__file__).parents[2]
@@ -150,6 +150,18 @@ def test_new_networks_averages_and_batches_are_named_in_the_new_file(lab: Path, 
     status, answer, _ = reprocess(str(run), "--workers", "2", *options)
     assert status == 0
     assert tables_of(answer["files"][0]["out"]) == tables_of(tmp_path / "run-again.nxs")
+
+
+def test_a_run_is_denoised_again_from_several_frames(lab: Path, tmp_path: Path) -> None:
+    run, models = tmp_path / "run.nxs", write_denoiser(write_networks(tmp_path / "models"), 3)
+    shutil.copy(lab / "run.nxs", run)
+    options = ["--models", str(models), "--denoise-frames", "3"]
+    assert main(["reprocess", str(run), "--workers", "0", *options]) == 0
+    status, answer, _ = reprocess(str(run), "--workers", "2", *options)
+    assert status == 0
+    again = tables_of(tmp_path / "run-again.nxs")
+    assert tables_of(answer["files"][0]["out"]) == again
+    assert again["columns/count"] == tables_of(run)["columns/count"], "columns are counted in single frames"
 
 
 def test_a_damaged_frame_is_named_and_the_others_are_analysed(lab: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.prepare import PreparedFrame, prepare
+from pipeline.recent import laid_over
 from pipeline.steady import Steadier
 from streamer.link import Task
 from streamer.records import Compression, Frame, FrameHeader, SeriesKey
@@ -23,7 +24,7 @@ def frame(rng: np.random.Generator, dy: float, dx: float, series: int = 1) -> Pr
 
 
 def test_without_averaging_a_frame_only_gets_its_drift() -> None:
-    rng, steadier = np.random.default_rng(1), Steadier(1)
+    rng, steadier = np.random.default_rng(1), Steadier()
     assert all(isnan(shift) for shift in frame(rng, 0, 0).drift_px)
     steadier.steady(frame(rng, 0, 0))
     moved = frame(rng, 2.5, -1.5)
@@ -64,3 +65,43 @@ def test_every_series_begins_anew() -> None:
     steady = steadier.steady(fresh)
     assert steady.drift_px == (0.0, 0.0)
     np.testing.assert_allclose(steady.frame[0], fresh.frame[0], atol=0.05)
+
+
+def test_older_frames_come_along_laid_over_the_newest() -> None:
+    rng, steadier = np.random.default_rng(7), Steadier(denoise_frames=5)
+    for k in range(8):
+        single = frame(rng, 3.0 * k, -2.0 * k)
+        steady = steadier.steady(single)
+    assert steady.frame.shape == (6, *single.frame.shape[1:])
+    np.testing.assert_array_equal(steady.frame[:2], single.frame)
+    assert steady.noise == single.noise
+    clean = particle(3.0 * 7, -2.0 * 7)[20:-20, 20:-20]
+
+    def likeness(image: np.ndarray) -> float:  # type: ignore[type-arg]
+        inner = image[: clean.shape[0] + 40, : clean.shape[1] + 40][20:-20, 20:-20]
+        return float(np.corrcoef(inner.ravel(), clean.ravel())[0, 1])
+
+    alone = likeness(steady.frame[0])
+    assert [likeness(older) for older in steady.frame[2:]] == pytest.approx([alone] * 4, abs=0.1)
+    assert likeness(steady.frame[[0, 2, 3, 4, 5]].mean(0)) > 1.4 * alone
+
+
+def test_at_the_start_the_oldest_frame_stands_for_the_missing_ones() -> None:
+    rng, steadier = np.random.default_rng(8), Steadier(denoise_frames=5)
+    first = steadier.steady(frame(rng, 0, 0)).frame
+    for older in first[2:]:
+        np.testing.assert_allclose(older, first[0], rtol=1e-5)
+    second = steadier.steady(frame(rng, 0, 0)).frame
+    assert not np.allclose(second[2], second[0])
+    for older in second[3:]:
+        np.testing.assert_array_equal(older, second[2])
+
+
+def test_what_comes_into_view_is_the_newest_frames() -> None:
+    beneath, image = np.zeros((4, 6)), np.arange(24.0).reshape(4, 6) + 1
+    moved = laid_over(beneath, image, (1, -2), np)
+    np.testing.assert_array_equal(moved[1:, :4], image[:3, 2:])
+    assert not moved[0].any()
+    assert not moved[:, 4:].any()
+    assert not laid_over(beneath, image, (9, 0), np).any()
+    assert not beneath.any()

@@ -46,6 +46,18 @@ def write_networks(folder: Path, coarse_logits: bool = False, fragile: bool = Fa
     return folder
 
 
+def write_denoiser(folder: Path, frames: int) -> Path:
+    """Write a denoiser that gives the mean of so many frames into `folder`, and return it."""
+    weights = np.full((1, frames + 1, 1, 1), _UNSCALE / frames)
+    weights[:, 1] = 0.0  # the noise level
+    nodes = [helper.make_node("Conv", ["frames", "unscale", "vacuum"], ["denoised"])]
+    model = _model(nodes, {"unscale": weights, "vacuum": np.ones(1)}, {"denoised": 1}, frames + 1)
+    properties = {"task": "denoise", "material": MATERIAL, "pixel_size_A": str(PIXEL_SIZE_A)}
+    helper.set_model_props(model, properties)
+    onnx.save(model, folder / f"{MATERIAL}_denoise{frames}.onnx")
+    return folder
+
+
 def write_particle_networks(folder: Path, patch_of: str = "restored", **of_shapes: str) -> Path:
     """Write networks that restore a particle and tell small ones from large ones; return `folder`.
 
@@ -165,7 +177,10 @@ def _weights(of_contrast: list[float]) -> NDArray[np.float64]:
 
 
 def _model(
-    nodes: list[onnx.NodeProto], weights: dict[str, NDArray[np.float64]], outputs: dict[str, int]
+    nodes: list[onnx.NodeProto],
+    weights: dict[str, NDArray[np.float64]],
+    outputs: dict[str, int],
+    channels: int = 2,
 ) -> onnx.ModelProto:
     def value(name: str, channels: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(
@@ -174,6 +189,6 @@ def _model(
 
     initialisers = [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()]
     graph = helper.make_graph(
-        nodes, "tiny", [value("frames", 2)], [value(*o) for o in outputs.items()], initialisers
+        nodes, "tiny", [value("frames", channels)], [value(*o) for o in outputs.items()], initialisers
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)

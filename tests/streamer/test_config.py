@@ -37,6 +37,7 @@ def test_defaults_need_no_file_content(tmp_path: Path) -> None:
         ("[analysis]\nbatch_frames = 0", "batch_frames"),
         ("[analysis]\npolicy = 'newest'", "policy"),
         ("[source]\npixel_size_A = -1.0", "pixel_size_A"),
+        ("[analysis]\naverage_frames = 4\ndenoise_frames = 5", "exclude one another"),
         ("[recording]\npath = 'x'", "recording"),
         ("[analysis", "run.toml"),
     ],
