@@ -53,6 +53,15 @@ class DrawConfig:
     film_share: float = 0.25
 
 
+DENOISED_E_PER_A2 = (8.0, 4000.0)
+"""Doses of the denoisers' frames: lower than columns can be counted at."""
+
+
+def draw_for(task: str) -> DrawConfig:
+    """Return the ranges for a network's task."""
+    return replace(DrawConfig(), dose_e_per_A2=DENOISED_E_PER_A2) if task == "denoise" else DrawConfig()
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """The particles of one split: waves (n, P, h, w, 2) float16, columns (n, M), pixel size [Å].

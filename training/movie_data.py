@@ -23,6 +23,7 @@ from training.data import (
     Pool,
     collected,
     draw_detectors,
+    draw_for,
     random_corner,
     read_out,
     spread,
@@ -46,7 +47,7 @@ class MovieDraw:
     the next one, of integrating detectors.
     """
 
-    lens: DrawConfig = field(default_factory=lambda: replace(DrawConfig(), dose_e_per_A2=(8.0, 4000.0)))
+    lens: DrawConfig = field(default_factory=lambda: draw_for("denoise"))
     residual_px: float = 0.7
     lost_px: float = 3.0
     lost_share: float = 0.1

@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
         course = gold.course_of(config)
     else:
         model = load("training.model", "train").ModelConfig(task=task)
-        config = train.TrainConfig(out=f"data/runs/{task}", model=model)
+        draw = load("training.data", "train").draw_for(task)
+        config = train.TrainConfig(out=f"data/runs/{task}", model=model, draw=draw)
         config = replace(_given(args, config), data=str(data))
     path = train.main(config, course)
     if os.environ.get("RANK", "0") != "0":  # one of several processes; the first one speaks
