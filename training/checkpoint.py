@@ -51,7 +51,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint to the host (tensors and plain values only; nothing in it is executed)."""
     values = torch.load(path, map_location="cpu", weights_only=True)
     model = values.pop("model")
-    model["widths"] = tuple(model["widths"])
+    model = {name: tuple(value) if isinstance(value, list) else value for name, value in model.items()}
     return Checkpoint(ModelConfig(**model), **values)
 
 

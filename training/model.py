@@ -27,6 +27,10 @@ FOLD = 4
 """The networks work on squares of this side [px]."""
 COUNT_STRIDE = 2
 """The counts are given on squares of this side [px]."""
+FEW_BLOCKS = (1, 1, 2, 1, 1)
+"""Residual blocks of a U-Net at 1/4, 1/8, 1/16, 1/8 and 1/4 of the frame's size, in the data's order."""
+MORE_BLOCKS = (1, 2, 3, 2, 2)
+"""Those of the height network. With fewer, particles it had learned from were counted no better than others."""
 SHAPE_CLASSES = 6
 """Classes of the shape network, in the order of ``simulator.gold.SHAPES``."""
 
@@ -35,12 +39,14 @@ SHAPE_CLASSES = 6
 class ModelConfig:
     """Task ("heights", "denoise" or "shapes"), channels at 1/4, 1/8 and 1/16 of the frame's size.
 
-    ``frames`` is how many frames of a movie a U-Net sees at once: the newest and those before it.
+    ``blocks`` are a U-Net's residual blocks, as in `FEW_BLOCKS`; ``frames`` is how many frames of a movie it
+    sees at once: the newest and those before it.
     """
 
     task: str = "heights"
     widths: tuple[int, int, int] = (64, 96, 160)
     frames: int = 1
+    blocks: tuple[int, int, int, int, int] = FEW_BLOCKS
 
 
 def folded(frames: Tensor) -> Tensor:
@@ -87,6 +93,11 @@ class Residual(nn.Module):
         return x + change
 
 
+def residuals(width: int, blocks: int) -> nn.Sequential:
+    """Return so many residual blocks, one behind the other."""
+    return nn.Sequential(*(Residual(width) for _ in range(blocks)))
+
+
 def he_convolution(width: int, gain: float) -> nn.Conv2d:
     """Return a 3 × 3 convolution that keeps a relu's variance (He et al., ICCV 2015), times a gain."""
     convolution = nn.Conv2d(width, width, 3, padding=1)
@@ -98,16 +109,18 @@ def he_convolution(width: int, gain: float) -> nn.Conv2d:
 class UNet(nn.Module):
     """Frames (N, T + 1, H, W) to features (N, widths[0], H / 4, W / 4)."""
 
-    def __init__(self, widths: tuple[int, int, int], frames: int = 1) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        widths, frames = config.widths, config.frames
         pairs = list(pairwise(widths))
+        down, bottom, up = config.blocks[:2], config.blocks[2], config.blocks[:2:-1]
         self.frames = frames
         self.stem = nn.Conv2d(frames * FOLD**2 + 1, widths[0], 3, padding=1)
-        self.encoders = nn.ModuleList(Residual(width) for width in widths[:-1])
+        self.encoders = nn.ModuleList(residuals(*each) for each in zip(widths[:-1], down, strict=True))
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
-        self.bottom = nn.Sequential(Residual(widths[-1]), Residual(widths[-1]))
+        self.bottom = residuals(widths[-1], bottom)
         self.ups = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairs)
-        self.decoders = nn.ModuleList(Residual(width) for width in widths[:-1])
+        self.decoders = nn.ModuleList(residuals(*each) for each in zip(widths[:-1], up, strict=True))
         self.norm = ChannelNorm(widths[0])
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -132,9 +145,10 @@ class HeightNet(nn.Module):
     (N, 12, H / 2, W / 2).
     """
 
-    def __init__(self, widths: tuple[int, int, int]) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.trunk = UNet(widths)
+        widths = config.widths
+        self.trunk = UNet(config)
         self.column = nn.Conv2d(widths[0], FOLD**2, 3, padding=1)
         self.column.bias = nn.Parameter(torch.full((FOLD**2,), -2.0))  # few pixels are columns
         self.hidden = nn.Conv2d(widths[0], widths[0], 3, padding=1)
@@ -150,10 +164,10 @@ class HeightNet(nn.Module):
 class DenoiseNet(nn.Module):
     """Denoiser: the noise-free frame (N, 1, H, W), of several the newest, in units of the vacuum level."""
 
-    def __init__(self, widths: tuple[int, int, int], frames: int = 1) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.trunk = UNet(widths, frames)
-        self.head = nn.Conv2d(widths[0], FOLD**2, 3, padding=1)
+        self.trunk = UNet(config)
+        self.head = nn.Conv2d(config.widths[0], FOLD**2, 3, padding=1)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Compute the frame."""
@@ -189,5 +203,10 @@ Network: TypeAlias = HeightNet | DenoiseNet | ShapeNet
 def make_model(config: ModelConfig) -> Network:
     """Build the network of a configuration."""
     if config.task == "denoise":
-        return DenoiseNet(config.widths, config.frames)
-    return HeightNet(config.widths) if config.task == "heights" else ShapeNet(config.widths)
+        return DenoiseNet(config)
+    return HeightNet(config) if config.task == "heights" else ShapeNet(config.widths)
+
+
+def config_for(task: str) -> ModelConfig:
+    """Return the network that is trained for a task, unless another is asked for."""
+    return ModelConfig(task, blocks=MORE_BLOCKS if task == "heights" else FEW_BLOCKS)

@@ -25,7 +25,7 @@ from simulator.dataset import content_hash
 from training.checkpoint import Checkpoint, current_commit, load_checkpoint, save_checkpoint
 from training.data import Batch, DrawConfig, Pool, load
 from training.initial import begin_with
-from training.model import DenoiseNet, HeightNet, ModelConfig, Network, make_model
+from training.model import DenoiseNet, HeightNet, ModelConfig, Network, config_for, make_model
 from training.place import Place, joined_run, on_device
 from training.validate import fit_temperature, make_validation, validate
 
@@ -41,7 +41,7 @@ class TrainConfig:
 
     data: str = "data/ceria.h5"
     out: str = "data/runs/heights"
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = field(default_factory=lambda: config_for("heights"))
     draw: DrawConfig = field(default_factory=DrawConfig)
     seed: int = 1
     steps: int = 11000

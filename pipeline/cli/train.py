@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         config = replace(_given(args, config), data=str(data))
         course = gold.course_of(config)
     else:
-        model = load("training.model", "train").ModelConfig(task=task)
+        model = load("training.model", "train").config_for(task)
         draw = load("training.data", "train").draw_for(task)
         config = train.TrainConfig(out=f"data/runs/{task}", model=model, draw=draw)
         config = replace(_given(args, config), data=str(data))

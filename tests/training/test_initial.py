@@ -1,5 +1,6 @@
 """A training that begins with weights from a file."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,18 @@ def test_an_exported_network_answers_as_before_when_a_run_begins_with_it(exporte
     frames = torch.randn(1, 2, 32, 32)
     for before, after in zip(trained()(frames), begun(frames), strict=True):
         torch.testing.assert_close(before, after)
+
+
+def test_further_blocks_change_nothing_at_first_and_learn(exported: Path) -> None:
+    begun = make_model(replace(SMALL, blocks=(1, 2, 3, 2, 2)))
+    begin_with(begun, exported)
+    frames = torch.randn(1, 2, 32, 32)
+    for before, after in zip(trained()(frames), begun(frames), strict=True):
+        torch.testing.assert_close(before, after)
+    begun(frames)[1].square().sum().backward()
+    further = dict(begun.named_parameters())["trunk.encoders.1.1.second.weight"]
+    assert further.grad is not None
+    assert further.grad.abs().max() > 0
 
 
 @pytest.mark.parametrize("other", [ModelConfig("heights", (8, 12, 24)), ModelConfig("denoise", (8, 12, 16))])
