@@ -30,7 +30,7 @@ COUNT_STRIDE = 2
 FEW_BLOCKS = (1, 1, 2, 1, 1)
 """Residual blocks of a U-Net at 1/4, 1/8, 1/16, 1/8 and 1/4 of the frame's size, in the data's order."""
 MORE_BLOCKS = (1, 2, 3, 2, 2)
-"""Those of the height network. With fewer, particles it had learned from were counted no better than others."""
+"""Those of the height network. With fewer, particles that it had learned from were counted no better."""
 SHAPE_CLASSES = 6
 """Classes of the shape network, in the order of ``simulator.gold.SHAPES``."""
 
