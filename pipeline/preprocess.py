@@ -10,6 +10,7 @@ of the frame it fills. Mean and noise are averaged along rows and the median ove
 hot pixels change nothing. A constant offset of the detector must have been subtracted before.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -86,7 +87,7 @@ def normalise(counts: Array, valid: Array | None = None, xp: ModuleType = np) ->
     return NetworkInput(stacked, level, noise)
 
 
-def with_older(newest: Array, older: Array, xp: ModuleType = np) -> Array:
+def with_older(newest: Array, older: Sequence[Array], xp: ModuleType = np) -> Array:
     """Put frames that came before behind the newest ones, for a denoiser of several.
 
     Parameters
@@ -94,16 +95,22 @@ def with_older(newest: Array, older: Array, xp: ModuleType = np) -> Array:
     newest
         (N, 2, H, W), as `normalise` returns them.
     older
-        (N, K, H, W), contrasts counts / level - 1 of the frames before, the last one first, laid over the
-        newest.
+        K arrays (N, H, W): contrasts counts / level - 1 of the frames before, the last one first, laid over
+        the newest.
 
     Returns
     -------
     (N, K + 2, H, W) float32: the newest frames' channels, and the older contrasts divided and cut as theirs.
     """
-    noise = xp.exp(newest[:, 1:, :1, :1])  # (N, 1, 1, 1)
-    behind = xp.clip(older / xp.sqrt(noise**2 + CONTRAST_UNIT**2), -CLIP, CLIP)
-    return xp.concatenate([newest, behind.astype(xp.float32)], axis=1)
+    n, _, height, width = newest.shape
+    stacked = xp.empty((n, len(older) + 2, height, width), dtype=xp.float32)
+    stacked[:, :2] = newest
+    noise = xp.exp(newest[:, 1, :1, :1])  # (N, 1, 1)
+    unit = 1.0 / xp.sqrt(noise**2 + CONTRAST_UNIT**2)
+    for k, contrast in enumerate(older):
+        xp.multiply(contrast, unit, out=stacked[:, k + 2])
+    xp.clip(stacked[:, 2:], -CLIP, CLIP, out=stacked[:, 2:])
+    return stacked
 
 
 def usable_pixels(counts: Array, valid: Array | None, xp: ModuleType) -> Array | None:

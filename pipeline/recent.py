@@ -46,11 +46,13 @@ class RecentFrames:
     def _stacked(self, frame: Array, older: list[Array], xp: ModuleType) -> Array:
         """Let the oldest frame there is stand for those missing before it."""
         missing = [older[-1]] * (self._n_older - len(older))
-        return with_older(frame[None], xp.stack([*older, *missing])[None], xp)[0]
+        return with_older(frame[None], [image[None] for image in (*older, *missing)], xp)[0]
 
 
 def laid_over(beneath: Array, image: Array, step: tuple[int, int], xp: ModuleType) -> Array:
     """Return an image (h, w) moved by `step` (y, x); where it does not reach, what is beneath shows."""
+    if step == (0, 0):
+        return image
     steps = [max(-side, min(side, d)) for d, side in zip(step, image.shape, strict=True)]
     there = tuple(slice(max(0, d), side - max(0, -d)) for d, side in zip(steps, image.shape, strict=True))
     here = tuple(slice(max(0, -d), side - max(0, d)) for d, side in zip(steps, image.shape, strict=True))

@@ -70,7 +70,7 @@ def movie_input(frames: NDArray[np.float32]) -> NDArray[np.float32]:
     scale = np.sqrt(prepared.noise**2 + CONTRAST_UNIT**2)[:, None, None]
     contrasts = (prepared.frames[:, 0] * scale).reshape(frames.shape)
     newest = prepared.frames[FRAMES - 1 :: FRAMES]
-    return np.asarray(with_older(newest, contrasts[:, -2::-1]), np.float32)
+    return np.asarray(with_older(newest, [contrasts[:, k] for k in reversed(range(FRAMES - 1))]))
 
 
 def shifted(images: Tensor, y_px: Tensor, x_px: Tensor) -> Tensor:
