@@ -53,9 +53,10 @@ class ForeignVenv:
         """Make the environment unless it is there."""
         if not self.missing:
             return
-        venv.create(self.folder, with_pip=True, clear=True)
-        pip = [self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *self.requirements], check=True)
+        venv.create(self.folder, clear=True)
+        pip = [sys.executable, "-m", "pip", "--python", str(self.python)]  # it needs none of its own
+        install = [*pip, "install", "--quiet", "--disable-pip-version-check", *self.requirements]
+        subprocess.run(install, check=True)
         self._done.touch()
 
     @property
