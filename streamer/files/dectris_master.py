@@ -199,7 +199,8 @@ def _end_notes(frames: FrameMap, n_present: int) -> tuple[str, ...]:
 def _gap_notes(frames: FrameMap, gaps: NDArray[Any]) -> tuple[str, ...]:
     if not len(gaps):
         return ()
-    return (f"{len(gaps)} frames cannot be read, the first is {gaps[0]}: {frames.why_absent(int(gaps[0]))}",)
+    why = frames.why_absent(int(gaps[0]))
+    return (f"{len(gaps)} of {len(frames)} frames cannot be read, the first is frame {gaps[0]}: {why}",)
 
 
 def _expect_alike(frames: FrameMap) -> None:

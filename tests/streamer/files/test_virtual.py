@@ -267,7 +267,9 @@ def test_frames_without_a_source_are_named_and_keep_their_numbers(folder):
         assert file.info.n_frames == 6
         end, gap = file.info.notes
         assert end == f"the last 1 of 7 frames are not there: {path}:{STACK} maps no data file to frame 6"
-        assert gap == f"1 frames cannot be read, the first is 2: {path}:{STACK} maps no data file to frame 2"
+        assert gap == (
+            f"1 of 7 frames cannot be read, the first is frame 2: {path}:{STACK} maps no data file to frame 2"
+        )
         np.testing.assert_array_equal(file.frame(3), stored(1)[0])
         for read in (file.frame, file.chunk):
             with pytest.raises(FileReadError, match=r"frame 2 cannot be read: .*no data file to frame 2"):
