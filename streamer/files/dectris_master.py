@@ -5,14 +5,14 @@
 - v2024.2: one ``/entry/data/data`` of shape (n, channels, height, width), virtual over the data files or,
   with ``nimages_per_file = 0``, stored in the master itself.
 
-(DECTRIS documentation, filewriter/README.md.) One data file is open at a time. A virtual dataset is taken
-apart into its sources: HDF5 would read the frames of a source that is not there as zeros.
+(DECTRIS documentation, filewriter/README.md.) nexgen's masters have both: links to the data files,
+and a virtual dataset that shows some or all of their frames; what that one shows is read.
+
+At most `_MAX_OPEN` data files are open at a time.
 """
 
 import re
-from bisect import bisect_right
-from dataclasses import dataclass
-from itertools import accumulate
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from streamer.errors import UsageError
+from streamer.errors import FileReadError, UsageError
 from streamer.files.hdf5 import Stack, open_hdf5, scalar
 from streamer.files.protocol import Chunk, FileInfo
 from streamer.files.units import seconds
+from streamer.files.virtual import FrameMap, Place, concatenated, find_frames
 from streamer.plain import positive
 
 __all__ = ["DectrisMaster", "is_dectris_master"]
@@ -32,16 +33,7 @@ _DATA = "/entry/data"
 _STACK = f"{_DATA}/data"
 _DETECTOR = "/entry/instrument/detector"
 _LINK_NAME = re.compile(r"data_[0-9]+")
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """`n_frames` consecutive frames: where they are, and the first one's row there."""
-
-    path: Path
-    dataset: str
-    n_frames: int
-    first_row: int = 0
+_MAX_OPEN = 8
 
 
 class DectrisMaster:
@@ -63,12 +55,11 @@ class DectrisMaster:
     def __init__(self, path: Path, channel: str = "") -> None:
         with open_hdf5(path) as master:
             self._channel = _channel_index(master, path, channel)
-            parts = _linked_parts(master, path) or _dataset_parts(master, path)
-            self._parts, notes = _present(parts)
-            self._ends = list(accumulate(part.n_frames for part in self._parts))
-            self._open: tuple[_Part, h5py.File, Stack] | None = None
+            self._frames, notes = _present(_find(master, path))
+            first = int(self._frames.is_there().argmax())
+            self._open: dict[Place, tuple[h5py.File, Stack]] = {}
             try:
-                self._info = _describe(path, master, self._stack_of(self._parts[0]), self._ends[-1], notes)
+                self._info = _describe(path, master, self._locate(first)[0], len(self._frames), notes)
             except BaseException:
                 self.close()
                 raise
@@ -89,29 +80,36 @@ class DectrisMaster:
         return stack.chunk(row)
 
     def close(self) -> None:
-        """Close the data file that is open."""
-        if self._open is not None:
-            self._open[1].close()
-            self._open = None
+        """Close the data files that are open."""
+        for file, _ in self._open.values():
+            file.close()
+        self._open.clear()
 
     def _locate(self, index: int) -> tuple[Stack, int]:
-        number = bisect_right(self._ends, index)
-        part = self._parts[number]
-        return self._stack_of(part), part.first_row + index - (self._ends[number] - part.n_frames)
+        place, row = self._frames.place_of(index), int(self._frames.row[index])
+        if place is None or row >= place.n_frames:
+            raise FileReadError(f"frame {index} cannot be read: {self._frames.why_absent(index)}")
+        return self._stack_of(place), row
 
-    def _stack_of(self, part: _Part) -> Stack:
-        if self._open is None or self._open[0] is not part:
-            self.close()
-            file = open_hdf5(part.path)
-            self._open = (part, file, Stack(file[part.dataset], self._channel))
-        return self._open[2]
+    def _stack_of(self, place: Place) -> Stack:
+        if place not in self._open:
+            if len(self._open) == _MAX_OPEN:
+                self._open.pop(next(iter(self._open)))[0].close()
+            file = open_hdf5(place.path)
+            self._open[place] = (file, Stack(file[place.dataset], self._channel))
+        return self._open[place][1]
 
 
 def is_dectris_master(file: h5py.File) -> bool:
     """Whether the file is laid out as a master: linked data files, or a stack under an NXmx entry."""
     if _link_names(file):
         return True
-    return scalar(file, "/entry/definition") == "NXmx" and isinstance(file.get(_STACK), h5py.Dataset)
+    is_stack = isinstance(file.get(_STACK), h5py.Dataset) or _is_external(file)
+    return is_stack and scalar(file, "/entry/definition") == "NXmx"
+
+
+def _is_external(file: h5py.File) -> bool:
+    return isinstance(file.get(_STACK, getlink=True), h5py.ExternalLink)
 
 
 def _link_names(file: h5py.File) -> list[str]:
@@ -121,81 +119,99 @@ def _link_names(file: h5py.File) -> list[str]:
     return sorted(name for name in data if _LINK_NAME.fullmatch(name))
 
 
-def _linked_parts(master: h5py.File, path: Path) -> list[_Part]:
-    """Return the parts of the legacy format; the missing ones have no frames."""
-    parts = []
-    for name in _link_names(master):
-        link = master.get(f"{_DATA}/{name}", getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            where, dataset = path.parent / link.filename, link.path
-        else:
-            where, dataset = path, f"{_DATA}/{name}"
-        parts.append(_Part(where, dataset, _count_frames(where, dataset)))
-    return parts
-
-
-def _count_frames(path: Path, dataset: str) -> int:
-    if not path.exists():
-        return 0
-    with open_hdf5(path) as file:
-        if not isinstance(file.get(dataset), h5py.Dataset):
-            raise UsageError(f"{path} has no dataset {dataset}, which its master file refers to")
-        n_frames: int = file[dataset].shape[0]
-        return n_frames
-
-
-def _dataset_parts(master: h5py.File, path: Path) -> list[_Part]:
-    """Return the parts of the v2024.2 format."""
-    dataset = master.get(_STACK)
-    if not isinstance(dataset, h5py.Dataset):
+def _find(master: h5py.File, path: Path) -> FrameMap:
+    """Return where the frames are that the master shows; a virtual stack wins over links to data files."""
+    names, stack = _link_names(master), master.get(_STACK)
+    if names and not (isinstance(stack, h5py.Dataset) and stack.is_virtual):
+        frames = _linked(path, [f"{_DATA}/{name}" for name in names])
+        lost = find_frames(path, _STACK) if stack is None and _is_external(master) else None
+        note = (f"{lost}, which says what to show, is not there: all frames of the data files are taken",)
+        return replace(frames, notes=frames.notes + note) if isinstance(lost, Path) else frames
+    if not (isinstance(stack, h5py.Dataset) or _is_external(master)):
         raise UsageError(f"{path} has neither {_DATA}/data_000001 nor {_STACK}: it is no DECTRIS master")
-    if not dataset.is_virtual:
-        return [_Part(path, dataset.name, dataset.shape[0])]
-    return [_source_part(source, dataset, path) for source in sorted(dataset.virtual_sources(), key=_first)]
+    found = find_frames(path, _STACK)
+    if isinstance(found, Path):
+        raise _not_there(found)
+    return found
 
 
-def _first(source: Any) -> int:
-    first: int = source.vspace.get_select_bounds()[0][0]
-    return first
-
-
-def _source_part(source: Any, dataset: h5py.Dataset, path: Path) -> _Part:
-    """Turn one mapping of a virtual dataset into a part; it has to map whole frames, all their channels."""
-    start, end = (np.array(bounds) for bounds in source.vspace.get_select_bounds())
-    source_start, source_end = _source_bounds(source, end - start)
-    whole = (end - start + 1)[1:].tolist() == list(dataset.shape[1:])
-    alike = (source_end - source_start).tolist() == (end - start).tolist() and not source_start[1:].any()
-    if not (whole and alike):
-        raise UsageError(f"{path}: {dataset.name} maps parts of frames, which cannot be replayed")
-    where = path if source.file_name == "." else path.parent / source.file_name
-    return _Part(where, source.dset_name, int(end[0] - start[0] + 1), int(source_start[0]))
-
-
-def _source_bounds(source: Any, extent: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return the first and last index of what is mapped in the source; all of it has no bounds of its own."""
-    if source.src_space.get_select_type() == h5py.h5s.SEL_ALL:
-        return np.zeros_like(extent), extent
-    first, last = source.src_space.get_select_bounds()
-    return np.array(first), np.array(last)
-
-
-def _present(parts: list[_Part]) -> tuple[list[_Part], tuple[str, ...]]:
-    """Return the parts before the first missing file, and a note if there is one.
+def _linked(path: Path, datasets: list[str]) -> FrameMap:
+    """Return the frames of the data files before the first missing one, and a note if there is one.
 
     A detector writes its master for the whole plan, so after an aborted series the last data files are not
     there. One that is missing in between was lost, and its frames with it.
     """
-    there = [part.path.exists() for part in parts]
-    n_present = there.index(False) if False in there else len(parts)
-    if n_present == 0 or any(there[n_present:]):
-        missing = parts[there.index(False)].path if False in there else "every data file"
-        raise UsageError(f"data file {missing} is not there: copy the data files beside the master")
-    kept = [part for part in parts[:n_present] if part.n_frames]
-    if not kept:
-        raise UsageError(f"{parts[0].path} holds no frames")
-    if n_present == len(parts):
-        return kept, ()
-    return kept, (f"the last {len(parts) - n_present} of {len(parts)} data files are not there",)
+    found = [find_frames(path, dataset) for dataset in datasets]
+    there = [each for each in found if isinstance(each, FrameMap)]
+    missing = [each for each in found if isinstance(each, Path)]
+    if not there or any(isinstance(each, Path) for each in found[: len(there)]):
+        raise _not_there(missing[0])
+    frames = concatenated(there)
+    note = _missing_last(len(missing), len(found))
+    return replace(frames, notes=frames.notes + note) if missing else frames
+
+
+def _not_there(path: Path) -> UsageError:
+    return UsageError(f"data file {path} is not there: copy the data files beside the master")
+
+
+def _missing_last(n_missing: int, n_files: int) -> tuple[str, ...]:
+    return (f"the last {n_missing} of {n_files} data files are not there",)
+
+
+def _present(frames: FrameMap) -> tuple[FrameMap, tuple[str, ...]]:
+    """Leave out the frames at the end that are not there, and return notes on these and on others.
+
+    Files that are missing in between are refused, as above. Other frames without a source keep their numbers:
+    who reads one is told.
+    """
+    there = frames.is_there()
+    n_present = int(np.flatnonzero(there)[-1]) + 1 if there.any() else 0
+    gaps = np.flatnonzero(~there[:n_present])
+    if not len(frames):
+        raise UsageError(f"{frames.name} holds no frames")
+    for index in gaps if n_present else [0]:
+        if lost := _lost_file(frames, index):
+            raise _not_there(lost)
+    if not n_present:
+        raise UsageError(f"no frame can be read: {frames.why_absent(0)}")
+    _expect_alike(frames)
+    notes = frames.notes + _end_notes(frames, n_present) + _gap_notes(frames, gaps)
+    return replace(frames, place=frames.place[:n_present], row=frames.row[:n_present]), notes
+
+
+def _lost_file(frames: FrameMap, index: int) -> Path | None:
+    place = frames.place_of(index)
+    return place.path if place and place.dtype is None else None
+
+
+def _end_notes(frames: FrameMap, n_present: int) -> tuple[str, ...]:
+    absent = range(n_present, len(frames))
+    lost = {_lost_file(frames, index) for index in absent}
+    if not absent:
+        return ()
+    read, missing = frames.used_places()
+    if None not in lost and frames.name not in (f"{place.path}:{place.dataset}" for place in read):
+        return _missing_last(len(lost), len({place.path for place in read + missing}))
+    return (f"the last {len(absent)} of {len(frames)} frames are not there: {frames.why_absent(n_present)}",)
+
+
+def _gap_notes(frames: FrameMap, gaps: NDArray[Any]) -> tuple[str, ...]:
+    if not len(gaps):
+        return ()
+    why = frames.why_absent(int(gaps[0]))
+    return (f"{len(gaps)} of {len(frames)} frames cannot be read, the first is frame {gaps[0]}: {why}",)
+
+
+def _expect_alike(frames: FrameMap) -> None:
+    """Check that all data files hold frames of one size and type."""
+    first, *others = frames.used_places()[0]
+    for place in others:
+        if (place.shape, place.dtype) != (first.shape, first.dtype):
+            raise UsageError(
+                f"{place.path} holds frames of {place.shape} {place.dtype},"
+                f" {first.path} of {first.shape} {first.dtype}: they are no one series"
+            )
 
 
 def _channel_index(master: h5py.File, path: Path, channel: str) -> int:

@@ -4,6 +4,8 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
+import h5py
+import hdf5plugin  # noqa: F401  (registers the filters with HDF5)
 import numpy as np
 import pytest
 
@@ -25,6 +27,16 @@ MASTERS = {  # file: format, saturation value
     "virtual_file.nxs": ("", 199996),
     "fabio_several.h5": ("", None),
     "fabio_one.h5": ("dectris", None),
+}
+PARTIAL = {  # file: the frames that its virtual data set shows
+    "offset": range(5, N_FRAMES),
+    "offset_into_second": range(1001, N_FRAMES),
+    "cut": range(1001),
+    "cut_to_first": range(700),
+    "both": range(450, 1002),
+    "both_in_first": range(200, 500),
+    "cleaned": range(1001, 1002),
+    "cut_file": range(1001),
 }
 SOME = (0, 1, 399, 400, 999, 1000, 1002)
 
@@ -49,6 +61,12 @@ def folder(frames, tmp_path_factory):
     return folder
 
 
+def decoded(file, index):
+    compression, payload = file.chunk(index)
+    assert compression is Compression.BSLZ4
+    return decode(Frame(FrameHeader(SeriesKey(1), index, w.SHAPE, file.info.dtype, compression), payload))
+
+
 @pytest.mark.parametrize("name", MASTERS)
 def test_the_frames_of_another_writer_s_master(name, folder, frames):
     format, saturation = MASTERS[name]
@@ -58,10 +76,32 @@ def test_the_frames_of_another_writer_s_master(name, folder, frames):
         assert file.info.frame_time_s is None  # neither writes it
         for index in SOME:
             np.testing.assert_array_equal(file.frame(index), frames[index])
-            compression, payload = file.chunk(index)
-            assert compression is Compression.BSLZ4
-            header = FrameHeader(SeriesKey(1), index, w.SHAPE, file.info.dtype, compression)
-            np.testing.assert_array_equal(decode(Frame(header, payload)), frames[index])
+            np.testing.assert_array_equal(decoded(file, index), frames[index])
+
+
+@pytest.mark.parametrize("name", PARTIAL)
+def test_a_virtual_data_set_of_some_frames_shows_those(name, folder, frames):
+    with h5py.File(folder / f"{name}.nxs") as master:  # HDF5's own reading of what nexgen wrote
+        assert {"data", "data_000002"} <= set(master["entry/data"])
+        shown = master["entry/data/data"][:]
+    np.testing.assert_array_equal(shown, frames[PARTIAL[name]])
+    with closing(open_file(folder / f"{name}.nxs")) as file:
+        assert (file.info.n_frames, file.info.notes) == (len(shown), ())
+        for index, image in enumerate(shown):
+            np.testing.assert_array_equal(file.frame(index), image)
+            np.testing.assert_array_equal(decoded(file, index), image)
+
+
+def test_a_lost_data_file_of_a_partial_virtual_data_set_is_named(folder, tmp_path):
+    for name in ("both.nxs", "offset_into_second.nxs", "cut_to_first.nxs", "links_000001.h5"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    with closing(open_file(tmp_path / "both.nxs")) as file:
+        assert file.info.n_frames == 1000 - 450
+        assert file.info.notes == ("the last 1 of 2 data files are not there",)
+    with closing(open_file(tmp_path / "cut_to_first.nxs")) as file:
+        assert (file.info.n_frames, file.info.notes) == (700, ())  # it shows none of the lost file's
+    with pytest.raises(UsageError, match=r"links_000002\.h5 is not there"):
+        open_file(tmp_path / "offset_into_second.nxs")
 
 
 def test_a_lost_data_file_of_another_writer_is_named(folder, tmp_path):

@@ -32,8 +32,8 @@ def data_files(stem):
     return paths
 
 
-def master(stem):
-    """nexgen's master of an electron detector, a NeXus file with links to the data files."""
+def master(stem, paths=None):
+    """nexgen's master of an electron detector, a NeXus file with links to data files."""
     det_axes = EDSingla.det_axes
     det_axes[0].start_pos = 1000.0
     singla = SinglaDetector("Dectris Singla 1M", shape)
@@ -48,8 +48,19 @@ def master(stem):
         Attenuator(None),
         n_frames,
     )
-    writer.write(data_files(stem))
+    writer.write(paths or data_files(stem))
     return writer
+
+
+def partial(stem, paths, first, length, clean_up=False):
+    """A master whose virtual data set shows some frames; with `clean_up` it has no links to others."""
+    master(stem, paths).write_vds(vds_offset=first, vds_shape=(length, *shape), clean_up=clean_up)
+
+
+def virtual_file(stem, paths, length):
+    """A master with a link to a file of its own, in which the virtual data set is: the first frames only."""
+    with h5py.File(master(stem, paths).filename, "r+") as file:
+        vds_file_writer(file, paths, (length, *shape))
 
 
 if __name__ == "__main__":
@@ -61,6 +72,15 @@ if __name__ == "__main__":
         vds_file_writer(file, paths, frames.shape)
         for number in (1, 2):
             del file[f"entry/data/data_{number:06d}"]
+    paths = [folder / f"links_{number:06d}.h5" for number in (1, 2)]
+    partial("offset", paths, 5, n_frames - 5)
+    partial("offset_into_second", paths, 1001, n_frames - 1001)
+    partial("cut", paths, 0, 1001)
+    partial("cut_to_first", paths, 0, 700)
+    partial("both", paths, 450, 552)
+    partial("both_in_first", paths, 200, 300)
+    partial("cleaned", paths, 1001, 1, clean_up=True)
+    virtual_file("cut_file", paths, 1001)
     for name, parts in {"one": [frames], "several": [frames[:400], frames[400:]]}.items():
         image = EigerImage(data=frames[0])
         image.dataset = parts
