@@ -14,7 +14,7 @@ from pipeline.backends.onnx_precision import in_precision
 from pipeline.backends.quiet_openvino import shared_core
 from pipeline.columns import measure_batch
 from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks, find_networks
-from pipeline.preprocess import normalise
+from pipeline.preprocess import PIXEL_SIZE_A, normalise
 from simulator.demo_states import load_states
 from simulator.movie import Movie, MovieSettings
 from streamer.errors import BackendError
@@ -30,25 +30,28 @@ def shipped() -> Networks:
 SEEDS = (1, 2, 3)  # of the movies: a difference of one count in a thousand takes thousands of columns to see
 
 
-def movie(dose_e_per_A2: float, seed: int) -> list[NDArray[Any]]:
-    """The first frames of a demonstration's movie, a hundred columns each."""
-    settings = MovieSettings(size_px=256, dose_e_per_A2=dose_e_per_A2, seed=seed)
+DOSES_E_PER_A2 = (100.0, 300.0, 3000.0)
+
+
+def movie(seed: int) -> list[NDArray[Any]]:
+    """The first frames of a demonstration's movie, a hundred columns each, all but free of noise."""
+    settings = MovieSettings(size_px=256, dose_e_per_A2=1e6, seed=seed)
     return [frame.image for frame in islice(Movie(settings, load_states()), 4)]
 
 
 @pytest.fixture(scope="module")
-def frames() -> NDArray[np.float32]:
-    """The frames at three doses."""
-    doses = (100.0, 300.0, 3000.0)
-    images = [image for dose in doses for seed in SEEDS for image in movie(dose, seed)]
-    return normalise(np.stack(images)).frames
+def truth() -> NDArray[np.float32]:
+    """The frames without noise, in units of the vacuum level, once for each dose."""
+    images = np.stack([image for seed in SEEDS for image in movie(seed)]).astype(np.float32)
+    level = np.median(images.mean(-1), axis=-1)[:, None, None]
+    return np.tile(images / level, (len(DOSES_E_PER_A2), 1, 1))
 
 
 @pytest.fixture(scope="module")
-def truth() -> NDArray[np.float32]:
-    """The same frames all but free of noise, in units of the vacuum level."""
-    images = np.stack([image for seed in SEEDS for image in movie(1e6, seed)]).astype(np.float32)
-    return np.tile(images / np.median(images.mean(-1), axis=-1)[:, None, None], (3, 1, 1))
+def frames(truth: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The frames as a counting detector takes them at each dose."""
+    electrons = np.repeat(DOSES_E_PER_A2, len(truth) // len(DOSES_E_PER_A2)) * PIXEL_SIZE_A**2
+    return normalise(np.random.default_rng(1).poisson(truth * electrons[:, None, None])).frames
 
 
 def on_onnxruntime(network: NetworkFile, frames: NDArray[np.float32], precision: str) -> list[Any]:
