@@ -44,7 +44,7 @@ def run_peers(
     Parameters
     ----------
     environments : pathlib.Path
-        Folder with the virtual environment ``.venv-merlin`` (LiberTEM-live).
+        Folder with the virtual environments ``.venv-merlin`` (LiberTEM-live) and ``.venv-pva`` (PvaPy).
     base : Case
     sender_of : callable
         Makes the process that sends a case's frames.
@@ -57,13 +57,14 @@ def run_peers(
     Returns
     -------
     list of dict
-        ``task``, ``program``, ``fps``, ``also`` (what else it did), of ours ``lost``;
+        ``task``, ``program``, ``fps``, ``also`` (what else it did), ``lost`` where frames are numbered;
         or ``missing``: why not run.
     """
     rows: list[dict[str, Any]] = []
     bench = _Comparison(environments, replace(base, rate_hz=0.0, n_frames=n_frames), sender_of, folder)
     for task, comparison in (
         ("every frame of a DECTRIS V1 stream, decompressed", bench.sums),
+        ("every frame of a simulated detector, uncompressed, received", bench.frames),
         ("both networks on every frame of a DECTRIS V2 stream", bench.loops),
     ):
         for row in comparison():
@@ -88,6 +89,20 @@ class _Comparison:
         also = "does not decompress: records losslessly, with ledger"
         yield _ours(self._measured(replace(case, analyse=False)), "Atomstream, recording", also)
 
+    def frames(self) -> Iterator[dict[str, Any]]:
+        """Compare what PvaPy's monitor gets of PvaPy's simulated detector with what we receive of ours."""
+        case = replace(self._base, wire="atomstream", compression="none", analyse=False, batch_frames=1)
+        sizes = [str(case.size_px), str(case.n_frames)]
+        for wanted, offered in (("kept", "without loss"), ("flooded", "all it can make")):
+            program = f"PvaPy, ad-sim-server to a monitor, offered {offered}"
+            yield self._foreign(program, "pva", "pvapy_frames.py", [*sizes, wanted], None,
+                                "pvAccess, its own frames; nothing is recorded")  # fmt: skip
+        for one, program, also in (
+            (replace(case, record=False), "Atomstream, receiving", "checks each frame; not recorded"),
+            (case, "Atomstream, recording", "records losslessly, with ledger"),
+        ):
+            yield _ours(self._measured(one), program, also)
+
     def loops(self) -> Iterator[dict[str, Any]]:
         """Compare a plain loop with the whole analysis."""
         n_frames = self._base.n_frames // _LOOP_SHARE
@@ -108,20 +123,21 @@ class _Comparison:
         return measure(case, self._sender_of, self._folder, "", 0)
 
     def _foreign(
-        self, program: str, name: str, script: str, given: Sequence[str], case: Case, also: str
+        self, program: str, name: str, script: str, given: Sequence[str], case: Case | None, also: str
     ) -> dict[str, Any]:
-        """Run another program; say why where that cannot be done."""
+        """Run another program, fed with a case's frames or by itself; say why where that cannot be done."""
         python = self._python(name)
         if python is None:
             where = self._environments / f".venv-{name}"
             return {"program": program, "missing": f"{where} is not there: see docs/benchmark.md"}
         command = [str(python), str(_SCRIPTS / script)]
         try:
-            answer = _run(command, given, self._sender_of(case))
+            answer = _run(command, given, self._sender_of(case) if case else None)
         except AtomstreamError as error:
             return {"program": program, "missing": str(error)}
         fps = answer["frames"] / answer["seconds"]
-        return {"program": program, "fps": fps, "also": also, "answer": answer}
+        lost = {"lost": answer["lost"]} if "lost" in answer else {}
+        return {"program": program, "fps": fps, **lost, "also": also, "answer": answer}
 
     def _python(self, name: str) -> Path | None:
         if not name:
@@ -135,13 +151,15 @@ def _ours(measured: Measured, program: str, also: str) -> dict[str, Any]:
     return {"program": program, "fps": measured.fps, "lost": measured.counts["lost"], "also": also}
 
 
-def _run(command: Sequence[str], given: Sequence[str], companion: Companion) -> dict[str, Any]:
-    """Run a script, feed it once it listens, and return what it prints at the end."""
+def _run(command: Sequence[str], given: Sequence[str], companion: Companion | None) -> dict[str, Any]:
+    """Run a script, feed it once it listens if it is to be fed, and return what it prints at the end."""
     with Crew() as crew:
         begin = multiprocessing.get_context("spawn").Event()
-        sender = crew.start(companion.name, companion.target, *companion.args, begin)
-        address = sender.wait_ready(_LIMIT_S)["address"]
-        with _process([*command, address, *given]) as process:
+        address = []
+        if companion is not None:
+            sender = crew.start(companion.name, companion.target, *companion.args, begin)
+            address = [sender.wait_ready(_LIMIT_S)["address"]]
+        with _process([*command, *address, *given]) as process:
             lines = iter(process.stdout or ())
             for line in lines:
                 if line.strip() == "listening":

@@ -22,6 +22,7 @@ __all__ = [
     "MERLIN_HEADERS",
     "MICROSCOPE_FILES",
     "NEXUS",
+    "PVAPY",
     "TICKIT",
     "ForeignFiles",
     "ForeignVenv",
@@ -159,10 +160,14 @@ FORMATS = ForeignVenv(
 NEXUS = ForeignVenv("nexus", ("nexgen==0.11.2", "fabio==2026.6.0"))
 """Writers of DECTRIS master files: Diamond Light Source's and the ESRF's."""
 
+PVAPY = ForeignVenv("pva", ("pvapy==5.6.0",))
+"""EPICS pvAccess: a simulated area detector and a monitor, for the benchmark beside others."""
+
 if __name__ == "__main__":
     with ThreadPoolExecutor(2) as pool:  # half of the time is waiting for the network
         everything = (
-            TICKIT, LIBERTEM, MERLIN, DIRECT_ELECTRON, NEXUS, FORMATS, MICROSCOPE_FILES, MERLIN_HEADERS
+            TICKIT, LIBERTEM, MERLIN, DIRECT_ELECTRON, NEXUS, PVAPY, FORMATS, MICROSCOPE_FILES,
+            MERLIN_HEADERS,
         )  # fmt: skip
         for made in [pool.submit(environment.make) for environment in everything]:
             made.result()

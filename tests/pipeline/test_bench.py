@@ -1,20 +1,28 @@
 """The benchmark: what is counted as latency, what is said to limit, and the verb on real processes."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
+from pipeline import bench_peers
 from pipeline.bench_peers import run_peers
 from pipeline.bench_plan import Case, Extent
 from pipeline.bench_report import _load_runs, compare, limit_line, markdown
 from pipeline.bench_run import due_latencies_s, percentiles_ms
 from pipeline.bench_stages import limit_of
 from pipeline.cli import bench, main
+from tests.integration.make_venvs import PVAPY
+
+with_pvapy = pytest.mark.skipif(bool(PVAPY.missing), reason=PVAPY.missing)
 
 
 def test_a_stall_counts_for_every_frame_that_was_due_meanwhile() -> None:
@@ -163,7 +171,7 @@ def test_the_verb_measures_writes_and_compares(
     assert main(["bench", "--compare", str(out / "report.md")]) == 2
 
 
-@pytest.mark.timeout(600)  # six runs of real processes
+@pytest.mark.timeout(600)  # eight runs of real processes
 def test_a_plain_loop_is_measured_beside_ours_and_what_is_not_installed_is_named(tmp_path: Path) -> None:
     said: list[str] = []
     source = bench._source()
@@ -171,11 +179,67 @@ def test_a_plain_loop_is_measured_beside_ours_and_what_is_not_installed_is_named
     programs = [row["program"].split(",")[0] for row in rows]
     assert programs == [
         "LiberTEM-live", "Atomstream", "Atomstream",
+        "PvaPy", "PvaPy", "Atomstream", "Atomstream",
         "plain pyzmq + OpenVINO loop", "plain pyzmq + PyTorch loop", "Atomstream", "Atomstream",
     ]  # fmt: skip
     assert ".venv-merlin is not there" in rows[0]["missing"]
+    assert all(".venv-pva is not there" in row["missing"] for row in rows[3:5])
     if find_spec("torch") is None:
-        assert "No module named 'torch'" in rows.pop(4)["missing"]
-    assert all(row["fps"] > 0 for row in rows[1:]), said
-    assert [row["lost"] for row in rows if "lost" in row] == [0, 0, 0, 0]
+        assert "No module named 'torch'" in rows.pop(8)["missing"]
+    measured = [*rows[1:3], *rows[5:]]
+    assert all(row["fps"] > 0 for row in measured), said
+    assert [row["lost"] for row in measured if "lost" in row] == 6 * [0]
     assert len(said) == len(programs)
+
+
+@with_pvapy
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # four runs of real processes
+def test_pvapy_is_measured_beside_ours(tmp_path: Path) -> None:
+    case = Case(size_px=256, n_frames=60)
+    comparison = bench_peers._Comparison(PVAPY.folder.parent, case, bench._source().sender_of, tmp_path)
+    kept, flooded, receiving, recording = comparison.frames()
+    for row in (kept, flooded, receiving, recording):
+        assert row["fps"] > 0, row
+    assert [row["lost"] for row in (kept, receiving, recording)] == [0, 0, 0]
+    assert flooded["lost"] >= 0
+    assert kept["answer"]["frames"] == flooded["answer"]["frames"] == 44, "from the second quarter on"
+
+
+def _pvapy_script(python: str | Path, given: Sequence[str]) -> "subprocess.Popen[str]":
+    command = [python, Path(bench_peers.__file__).with_name("peers") / "pvapy_frames.py", *given]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@with_pvapy
+@pytest.mark.timeout(300)
+def test_two_measurements_of_pvapy_at_once_do_not_meet_and_leave_no_server_behind() -> None:
+    """Frames of one size in a trial of the other would end it with an error."""
+    both = [_pvapy_script(PVAPY.python, [side, "100", "kept"]) for side in ("64", "96")]
+    servers: set[psutil.Process] = set()
+    for process in both:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "listening\n"
+    while any(process.poll() is None for process in both):
+        running = [psutil.Process(process.pid) for process in both if process.poll() is None]
+        for script in running:
+            try:
+                servers.update(script.children())
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(running, timeout=0.2)
+    for process in both:
+        out, errors = process.communicate()
+        assert process.returncode == 0, errors
+        answer = json.loads(out)
+        assert (answer["frames"], answer["lost"]) == (74, 0)
+    assert len(servers) >= 2
+    assert not any(server.is_running() for server in servers)
+
+
+def test_without_pvapy_its_script_says_what_is_missing() -> None:
+    process = _pvapy_script(sys.executable, ["64", "100", "kept"])
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert out == "listening\n"
+    assert "No module named 'pvaccess'" in errors.splitlines()[-1]
