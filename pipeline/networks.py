@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 INPUT_NAME = "frames"
+_SINGLE = 2  # channels of a frame by itself
 OUTPUT_NAMES = {
     "denoise": ("denoised",),
     "heights": ("column_probability", "count_logits"),
@@ -82,7 +83,7 @@ class NetworkFile:
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """The two networks of a run; both take the same input."""
+    """The two networks of a run; both are given the same batch."""
 
     denoise: NetworkFile
     heights: NetworkFile
@@ -147,6 +148,7 @@ def find_networks(folder: Path | None, material: str, denoise_frames: int = 1) -
     """
     folder = folder or shipped_folder()
     denoise, heights = _denoiser(folder, material, denoise_frames), read_network(folder, material, "heights")
+    _expect(heights.path, "channels", heights.own_channels, _SINGLE)
     for key in ("material", "pixel_size_A"):
         expect_together(denoise.path, denoise.header, heights.path, heights.header, key)
     return Networks(*_on_one_batch(denoise, heights))
@@ -156,6 +158,8 @@ def _denoiser(folder: Path, material: str, frames: int) -> NetworkFile:
     """Read and check the denoiser of so many frames."""
     network = read_network(folder, material, "denoise" if frames == 1 else f"denoise{frames}", "denoise")
     _expect(network.path, "channels", network.own_channels, frames + 1)
+    if frames > 1:  # such networks have been made that give the middle one
+        _expect(network.path, "the frame it gives", network.header.metadata.get("gives"), "newest")
     return network
 
 

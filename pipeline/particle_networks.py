@@ -168,7 +168,7 @@ def networks_for(folder: Path | None, material: str, denoise_frames: int = 1) ->
         )
     if denoise_frames > 1:
         raise BackendError(
-            f"the networks for {material} restore single frames: leave out --denoise-frames (denoise_frames)"
+            f"the networks for {material} restore single frames: --denoise-frames (denoise_frames) must be 1"
         )
     return find_particle_networks(folder, material)
 

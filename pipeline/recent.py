@@ -2,10 +2,22 @@
 
 from collections import deque
 from types import ModuleType
+from typing import NamedTuple
 
 from pipeline.preprocess import Array, with_older
 
 __all__ = ["RecentFrames", "laid_over"]
+
+_ANOTHER_EXPOSURE = 2.0
+"""Frames whose noise levels differ by more than this factor do not belong together: the beam was blanked."""
+
+
+class _Seen(NamedTuple):
+    """A frame (h, w) in units of its vacuum level, its noise in them, and how far it lies from the first."""
+
+    contrast: Array
+    noise: float
+    place: tuple[int, int]
 
 
 class RecentFrames:
@@ -18,10 +30,12 @@ class RecentFrames:
     """
 
     def __init__(self, frames: int) -> None:
-        self._older: deque[tuple[Array, tuple[int, int]]] = deque(maxlen=frames - 1)
         self._n_older = frames - 1
+        self._older: deque[_Seen] = deque(maxlen=self._n_older)
 
-    def with_next(self, frame: Array, contrast: Array, shift: tuple[int, int], xp: ModuleType) -> Array:
+    def with_next(
+        self, frame: Array, contrast: Array, noise: float, place: tuple[int, int] | None, xp: ModuleType
+    ) -> Array:
         """Return a frame (2, h, w) with those before it, shape (frames + 1, h, w), and remember it.
 
         Parameters
@@ -30,23 +44,26 @@ class RecentFrames:
             As `pipeline.preprocess.normalise` returns it.
         contrast : array, shape (h, w)
             The same in units of the vacuum level.
-        shift : tuple of int
-            How far (y, x) it lies from the series' first frame.
+        noise : float
+            Its noise, in these units.
+        place : tuple of int or None
+            How far (y, x) it lies from the series' first frame. None if nobody knows: then the frame stays
+            alone, and is not remembered.
         xp : module
-            Array module of both.
+            Array module of the frame.
         """
-        older = [laid_over(contrast, other, _between(shift, there), xp) for other, there in self._older]
-        self._older.appendleft((contrast, shift))
-        return self._stacked(frame, older or [contrast], xp)
-
-    def alone(self, frame: Array, contrast: Array, xp: ModuleType) -> Array:
-        """Return a frame that the others cannot be laid over, as `with_next`; it is not remembered."""
-        return self._stacked(frame, [contrast], xp)
-
-    def _stacked(self, frame: Array, older: list[Array], xp: ModuleType) -> Array:
-        """Let the oldest frame there is stand for those missing before it."""
-        missing = [older[-1]] * (self._n_older - len(older))
+        older: list[Array] = []
+        if place is not None:
+            alike = [seen for seen in self._older if _alike(seen.noise, noise)]
+            older = [laid_over(contrast, s.contrast, _between(place, s.place), xp) for s in alike]
+            self._older.appendleft(_Seen(contrast, noise, place))
+        older = older or [contrast]
+        missing = [older[-1]] * (self._n_older - len(older))  # the oldest frame there is stands for them
         return with_older(frame[None], [image[None] for image in (*older, *missing)], xp)[0]
+
+
+def _alike(noise: float, other: float) -> bool:
+    return max(noise, other) <= _ANOTHER_EXPOSURE * min(noise, other)
 
 
 def laid_over(beneath: Array, image: Array, step: tuple[int, int], xp: ModuleType) -> Array:

@@ -79,6 +79,9 @@ def configured(run: ArchivedRun, changes: dict[str, Any], pixel_size_A: float | 
         If a value is out of range, or nobody knows what a pixel's size is.
     """
     given = {name: value for name, value in changes.items() if value is not None}
+    for name, other in (("average_frames", "denoise_frames"), ("denoise_frames", "average_frames")):
+        if given.get(name, 1) > 1:  # what is given wins over what the run had
+            given.setdefault(other, 1)
     always: dict[str, Any] = {
         "enabled": True,
         "policy": "wait",

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.drift import DriftMeter, binned
 from pipeline.prepare import PreparedFrame
-from pipeline.preprocess import CONTRAST_UNIT, Array, normalise, to_host
+from pipeline.preprocess import CONTRAST_UNIT, Array, normalise, pad_to_multiple, to_host
 from pipeline.recent import RecentFrames, laid_over
 
 if TYPE_CHECKING:
@@ -98,10 +98,9 @@ class Steadier:
         self._recent = RecentFrames(self._denoise_frames)
 
     def _with_older(self, steady: PreparedFrame, place: tuple[int, int] | None) -> PreparedFrame:
-        frame, contrast, xp = steady.frame, _contrast(steady), steady.xp
-        if place is None:
-            return replace(steady, frame=self._recent.alone(frame, contrast, xp))
-        return replace(steady, frame=self._recent.with_next(frame, contrast, place, xp))
+        frame, noise, xp = _unpadded(steady), steady.noise, steady.xp
+        frames = self._recent.with_next(frame, _contrast(steady), noise, place, xp)
+        return replace(steady, frame=pad_to_multiple(frames[None], xp=xp)[0])
 
     def _averaged(self, steady: PreparedFrame, place: tuple[int, int] | None) -> PreparedFrame:
         if place is None:
@@ -110,19 +109,24 @@ class Steadier:
         mean = self._average.with_next(_contrast(steady), place, xp)
         normalised = normalise(1.0 + mean[None], xp=xp)
         levels = xp.stack([steady.levels[0], normalised.noise[0]])
-        return replace(steady, frame=normalised.frames[0], levels=levels)
+        return replace(steady, frame=pad_to_multiple(normalised.frames, xp=xp)[0], levels=levels)
+
+
+def _unpadded(prepared: PreparedFrame) -> Array:
+    """Return a frame (C, h, w) without what was mirrored at its edges, which must not move with it."""
+    height, width = prepared.network_shape
+    return prepared.frame[:, :height, :width]
 
 
 def _contrast(prepared: PreparedFrame) -> Array:
     """Return a frame (h, w) in units of its vacuum level, vacuum 0."""
     scale = np.sqrt(prepared.noise**2 + CONTRAST_UNIT**2)
-    return prepared.frame[0] * np.float32(scale)
+    return _unpadded(prepared)[0] * np.float32(scale)
 
 
 def binned_frame(prepared: PreparedFrame) -> Array:
     """Return of a frame what its drift is measured with."""
-    height, width = prepared.network_shape
-    return binned(prepared.frame[0, :height, :width], prepared.xp)
+    return binned(_unpadded(prepared)[0], prepared.xp)
 
 
 class _MovingAverage:

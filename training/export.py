@@ -127,7 +127,11 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
         "data_sha256": checkpoint.data_sha256,
         "seed": str(checkpoint.config["seed"]),
         "temperature": f"{checkpoint.temperature:.4f}",
-        **({"frames": str(checkpoint.model.frames)} if checkpoint.task == "denoise" else {}),
+        **(
+            {"frames": str(checkpoint.model.frames), "gives": "newest"}
+            if checkpoint.task == "denoise"
+            else {}
+        ),
         **(of_gold(checkpoint) if gold else {}),
     }
 

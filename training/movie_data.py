@@ -43,8 +43,9 @@ class MovieDraw:
 
     ``residual_px`` is how far a frame may lie off after its drift has been taken away, ``lost_px`` how far in
     ``lost_share`` of the movies, whose drift was measured badly. ``changed_share`` of the movies hold a
-    change, ``short_share`` fewer than five frames. ``lag`` is the share of a frame's signal that stays for
-    the next one, of integrating detectors.
+    change, ``short_share`` fewer than five frames. In ``uncovered_share`` of them the specimen moves by
+    ``uncovered_px`` (least, most) a frame, so that older frames do not reach one of the edges. ``lag`` is the
+    share of a frame's signal that stays for the next one, of integrating detectors.
     """
 
     lens: DrawConfig = field(default_factory=lambda: draw_for("denoise"))
@@ -53,6 +54,8 @@ class MovieDraw:
     lost_share: float = 0.1
     changed_share: float = 0.4
     short_share: float = 0.1
+    uncovered_share: float = 0.2
+    uncovered_px: tuple[int, int] = (1, 4)
     lag: tuple[float, float] = (0.0, 0.4)
 
 
@@ -166,6 +169,11 @@ def filmed(clean: Tensor, draw: MovieDraw, rng: np.random.Generator) -> MovieBat
     frames = film(clean, detectors, draw_lag(detectors, draw.lag, rng)).numpy()
     for index in np.flatnonzero(rng.random(len(frames)) < draw.short_share):
         shorten(frames[index], int(rng.integers(1, FRAMES)))
+    for index in np.flatnonzero(rng.random(len(frames)) < draw.uncovered_share):
+        uncover(
+            np.rot90(frames[index], int(rng.integers(4)), (1, 2)),
+            int(rng.integers(*draw.uncovered_px, endpoint=True)),
+        )
     newest = spread(clean[:, -1], detectors.point_spread)
     return MovieBatch(torch.from_numpy(movie_input(frames)), newest[:, None])
 
@@ -173,6 +181,12 @@ def filmed(clean: Tensor, draw: MovieDraw, rng: np.random.Generator) -> MovieBat
 def shorten(movie: NDArray[np.float32], n_missing: int) -> None:
     """Put the oldest frame that is there in the place of those missing before it; movie (T, h, w)."""
     movie[:n_missing] = movie[n_missing]
+
+
+def uncover(movie: NDArray[np.float32], step_px: int) -> None:
+    """Let the newest frame show at the top of older ones, further with each frame's age; movie (T, h, w)."""
+    for age in range(1, len(movie)):
+        movie[-1 - age, : age * step_px] = movie[-1, : age * step_px]
 
 
 def draw_lag(detectors: Detectors, lag: tuple[float, float], rng: np.random.Generator) -> Tensor:

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from simulator.dataset import content_hash
+from streamer.errors import UsageError
 from training.checkpoint import Checkpoint, current_commit, load_checkpoint, save_checkpoint
 from training.data import Batch, DrawConfig, Pool, load
 from training.initial import begin_with
@@ -119,7 +120,7 @@ def heights_loss(column_logit: Tensor, count_logits: Tensor, batch: Batch) -> Te
 
 def denoise_loss(denoised: Tensor, frames: Tensor, clean: Tensor) -> Tensor:
     """Return the mean squared error, each frame weighted by 1 / (0.1 + σ), so that no dose rules."""
-    sigma = frames[:, -1, 0, 0].exp()
+    sigma = frames[:, 1, 0, 0].exp()
     error = ((denoised - clean) ** 2).mean((1, 2, 3))
     return 10.0 * (error / (0.1 + sigma)).mean()
 
@@ -220,6 +221,15 @@ def start_or_resume(config: TrainConfig) -> Checkpoint | None:
     return load_checkpoint(path) if config.resume and path.exists() else None
 
 
+def expect_same(checkpoint: Checkpoint, config: TrainConfig) -> None:
+    """Raise a UsageError where a run would go on with another network than it began with."""
+    if checkpoint.model != config.model:
+        raise UsageError(
+            f"the run in {config.out} has another network ({checkpoint.model}) than is asked for"
+            f" ({config.model}): give another --out, or remove it"
+        )
+
+
 def main(config: TrainConfig, course: Course | None = None) -> Path:
     """Train (or go on training) and return the path of the last checkpoint; without a course, ceria."""
     torch.set_num_threads(config.threads)
@@ -240,6 +250,7 @@ def train(config: TrainConfig, course: Course, place: Place) -> Path:
     average = {name: value.clone() for name, value in network.state_dict().items()}
     first_step, checkpoint = 0, start_or_resume(config)
     if checkpoint is not None:
+        expect_same(checkpoint, config)
         network.load_state_dict(checkpoint.weights)
         optimiser.load_state_dict(checkpoint.optimiser)
         average, first_step = moved(checkpoint.average, place.device), checkpoint.step

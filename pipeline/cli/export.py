@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--precision", choices=("f16", "bf16", "f32"), help="default: f16")
     group.add_argument("--material", metavar="NAME", help="ceria (default) or gold")
     group.add_argument("--models", metavar="FOLDER", help="ONNX networks (default: the shipped ones)")
+    group.add_argument("--denoise-frames", type=int, metavar="N", help="for runs that denoise from N frames")
 
 
 def run(args: argparse.Namespace) -> int:

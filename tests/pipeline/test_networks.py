@@ -58,6 +58,12 @@ def test_a_denoiser_of_another_number_of_frames_is_refused(tmp_path: Path) -> No
         find_networks(tmp_path, MATERIAL, 5)
 
 
+def test_a_denoiser_of_the_middle_frame_is_refused(tmp_path: Path) -> None:
+    write_denoiser(write_networks(tmp_path), 3, gives="middle")
+    with pytest.raises(BackendError, match="the frame it gives middle, expected newest"):
+        find_networks(tmp_path, MATERIAL, 3)
+
+
 def test_a_missing_network_is_named_with_those_that_are_there(tmp_path: Path) -> None:
     write_networks(tmp_path)
     with pytest.raises(

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from pipeline.backends.onnx_channels import looking_at_first
 from pipeline.backends.onnx_precision import in_precision
 from pipeline.backends.quiet_openvino import shared_core
 from pipeline.columns import measure_batch
@@ -209,3 +210,18 @@ def test_weights_that_do_not_fit_are_refused() -> None:
     with pytest.raises(BackendError, match=r"weights second reach 1e\+05, more than float16 holds"):
         in_precision(model.SerializeToString(), "f16")
     assert in_precision(model.SerializeToString(), "bf16")
+
+
+@pytest.mark.parametrize("precision", ["f32", "f16"])
+def test_a_network_given_more_channels_looks_at_the_first(precision: str, shipped: Networks) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    frames = np.random.default_rng(3).normal(size=(2, 6, 64, 64)).astype(np.float32)
+    frames[:, 1] = -1.0  # the noise level's logarithm
+    answers = []
+    for batch, extra in ((np.ascontiguousarray(frames[:, :2]), 0), (frames, 4)):
+        model = in_precision(looking_at_first(shipped.heights.path.read_bytes(), extra), precision)
+        onnx.checker.check_model(onnx.load_from_string(model))
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        answers.append(session.run(list(OUTPUT_NAMES["heights"]), {INPUT_NAME: batch}))
+    for alone, widened in zip(*answers, strict=True):
+        np.testing.assert_allclose(alone, widened, rtol=1e-3, atol=1e-3)

@@ -15,9 +15,11 @@ import hdf5plugin  # noqa: F401 - registers the filters
 import numpy as np
 import pytest
 
+from pipeline.archive import read_run
 from pipeline.cli import main
 from pipeline.compare import compare, read_results
 from pipeline.plan import Companion, RunOutcome
+from pipeline.reprocess import configured
 from pipeline.supervisor import supervise
 from streamer.check import check_file
 from streamer.config import AnalysisConfig
@@ -159,9 +161,12 @@ def test_a_run_is_denoised_again_from_several_frames(lab: Path, tmp_path: Path) 
     assert main(["reprocess", str(run), "--workers", "0", *options]) == 0
     status, answer, _ = reprocess(str(run), "--workers", "2", *options)
     assert status == 0
-    again = tables_of(tmp_path / "run-again.nxs")
-    assert tables_of(answer["files"][0]["out"]) == again
-    assert again["columns/count"] == tables_of(run)["columns/count"], "columns are counted in single frames"
+    tables = tables_of(tmp_path / "run-again.nxs")
+    assert tables_of(answer["files"][0]["out"]) == tables
+    assert tables["columns/count"] == tables_of(run)["columns/count"], "columns are counted in single frames"
+    again = tmp_path / "run-again.nxs"
+    averaged = configured(read_run(again), {"average_frames": 4}, None).analysis
+    assert (averaged.average_frames, averaged.denoise_frames) == (4, 1)
 
 
 def test_a_damaged_frame_is_named_and_the_others_are_analysed(lab: Path, tmp_path: Path) -> None:

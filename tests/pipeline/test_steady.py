@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.prepare import PreparedFrame, prepare
-from pipeline.recent import laid_over
+from pipeline.recent import RecentFrames, laid_over
 from pipeline.steady import Steadier
 from streamer.link import Task
 from streamer.records import Compression, Frame, FrameHeader, SeriesKey
@@ -17,8 +17,15 @@ from .test_drift import particle
 DOSE = 30.0  # electrons a pixel
 
 
-def frame(rng: np.random.Generator, dy: float, dx: float, series: int = 1) -> PreparedFrame:
-    image = rng.poisson(DOSE * (1 + particle(dy, dx))).astype(np.uint16)
+def frame(
+    rng: np.random.Generator,
+    dy: float,
+    dx: float,
+    series: int = 1,
+    dose: float = DOSE,
+    rows: int = 1000,
+) -> PreparedFrame:
+    image = rng.poisson(dose * (1 + particle(dy, dx))).astype(np.uint16)[:rows]
     header = FrameHeader(SeriesKey(series), 0, image.shape, image.dtype, Compression.NONE)
     return prepare(Task(Frame(header, memoryview(image.tobytes())), 0.0, 0.2, None), 0.2, 0.2)
 
@@ -95,6 +102,51 @@ def test_at_the_start_the_oldest_frame_stands_for_the_missing_ones() -> None:
     assert not np.allclose(second[2], second[0])
     for older in second[3:]:
         np.testing.assert_array_equal(older, second[2])
+
+
+def test_older_frames_do_not_bring_their_mirrored_edges_along() -> None:
+    """180 rows are padded to 192: what lies beyond the frame must not move into it."""
+    rng, steadier = np.random.default_rng(9), Steadier(denoise_frames=2)
+    for k in range(2):
+        single = frame(rng, -6.0 * k, 0, rows=180)
+        steady = steadier.steady(single)
+    assert single.frame.shape[1:] == (192, 256)
+    newest, older = steady.frame[0], steady.frame[2]
+    np.testing.assert_allclose(older[174:180], newest[174:180], rtol=1e-5)  # not in view before
+    assert not np.allclose(older[168:174], newest[168:174])
+    np.testing.assert_array_equal(older[180:192], older[167:179][::-1])
+
+
+def test_a_frame_with_the_beam_off_joins_no_other() -> None:
+    rng, steadier = np.random.default_rng(10), Steadier(denoise_frames=5)
+    before = steadier.steady(frame(rng, 0, 0))
+    for dose in (0.0, 0.02):
+        dark = steadier.steady(frame(rng, 0, 0, dose=dose))
+        for older in dark.frame[2:]:
+            np.testing.assert_allclose(older, dark.frame[0], rtol=1e-5)
+    after = steadier.steady(frame(rng, 0, 0))
+    assert np.abs(after.frame[2:]).max() < 32.0, "what the dark frames hold reaches the clip"
+    np.testing.assert_allclose(after.frame[2], after.frame[3], rtol=1e-5)
+    assert np.corrcoef(after.frame[2].ravel(), before.frame[0].ravel())[0, 1] > 0.999
+
+
+def test_a_series_begins_without_the_frames_of_the_one_before() -> None:
+    rng, steadier = np.random.default_rng(11), Steadier(denoise_frames=3)
+    steadier.steady(frame(rng, 0, 0))
+    fresh = steadier.steady(frame(rng, 0, 0, series=2))
+    for older in fresh.frame[2:]:
+        np.testing.assert_allclose(older, fresh.frame[0], rtol=1e-5)
+
+
+def test_a_frame_without_a_place_stays_alone() -> None:
+    image = np.random.default_rng(12).normal(size=(2, 16, 16)).astype(np.float32)
+    recent = RecentFrames(3)
+    recent.with_next(image, image[0], 0.3, (0, 0), np)
+    other = image[:, ::-1].copy()
+    alone = recent.with_next(other, other[0], 0.3, None, np)
+    np.testing.assert_array_equal(alone[2], alone[3])
+    after = recent.with_next(image, image[0], 0.3, (0, 0), np)
+    np.testing.assert_array_equal(after[2], after[3])
 
 
 def test_what_comes_into_view_is_the_newest_frames() -> None:

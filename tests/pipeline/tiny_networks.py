@@ -46,14 +46,14 @@ def write_networks(folder: Path, coarse_logits: bool = False, fragile: bool = Fa
     return folder
 
 
-def write_denoiser(folder: Path, frames: int) -> Path:
+def write_denoiser(folder: Path, frames: int, gives: str = "newest") -> Path:
     """Write a denoiser that gives the mean of so many frames into `folder`, and return it."""
     weights = np.full((1, frames + 1, 1, 1), _UNSCALE / frames)
     weights[:, 1] = 0.0  # the noise level
     nodes = [helper.make_node("Conv", ["frames", "unscale", "vacuum"], ["denoised"])]
     model = _model(nodes, {"unscale": weights, "vacuum": np.ones(1)}, {"denoised": 1}, frames + 1)
     properties = {"task": "denoise", "material": MATERIAL, "pixel_size_A": str(PIXEL_SIZE_A)}
-    helper.set_model_props(model, properties)
+    helper.set_model_props(model, {**properties, "gives": gives})
     onnx.save(model, folder / f"{MATERIAL}_denoise{frames}.onnx")
     return folder
 

@@ -8,8 +8,9 @@ from pipeline.preprocess import normalise
 from training.data import DrawConfig, draw_detectors
 from training.initial import of_several_frames
 from training.model import ModelConfig, make_model
-from training.movie_data import FRAMES, film, movie_input, shifted, shorten
+from training.movie_data import FRAMES, film, movie_input, shifted, shorten, uncover
 from training.movie_score import SINCE, make_movie
+from training.train import denoise_loss
 
 
 def test_a_network_of_five_frames_begins_as_that_of_one_on_their_mean() -> None:
@@ -37,6 +38,18 @@ def test_a_short_movie_repeats_its_oldest_frame() -> None:
     movie = np.arange(FRAMES, dtype=np.float32)[:, None, None] * np.ones((1, 2, 2), np.float32)
     shorten(movie, 3)
     assert movie[:, 0, 0].tolist() == [3.0, 3.0, 3.0, 3.0, 4.0]
+
+
+def test_older_frames_do_not_reach_an_edge_by_as_much_as_the_specimen_has_moved() -> None:
+    movie = np.arange(FRAMES, dtype=np.float32)[:, None, None] * np.ones((1, 12, 2), np.float32)
+    uncover(movie, 2)
+    assert [int((one[:, 0] == FRAMES - 1).sum()) for one in movie] == [8, 6, 4, 2, 12]
+
+
+def test_older_frames_do_not_weigh_a_movie() -> None:
+    frames, clean = torch.randn(2, FRAMES + 1, 16, 16), torch.ones(2, 1, 16, 16)
+    other = torch.cat([frames[:, :2], torch.randn(2, FRAMES - 1, 16, 16)], 1)
+    assert denoise_loss(clean + 0.1, frames, clean) == denoise_loss(clean + 0.1, other, clean)
 
 
 def test_a_move_by_a_part_of_a_pixel_moves_the_centre_of_mass_by_as_much() -> None:
