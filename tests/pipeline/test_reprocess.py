@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import hdf5plugin  # noqa: F401 - registers the filters
 import numpy as np
 import pytest
 
+from pipeline.again import replace_analysis
 from pipeline.archive import read_run
 from pipeline.cli import main
 from pipeline.compare import compare, read_results
@@ -164,9 +166,14 @@ def test_a_run_is_denoised_again_from_several_frames(lab: Path, tmp_path: Path) 
     tables = tables_of(tmp_path / "run-again.nxs")
     assert tables_of(answer["files"][0]["out"]) == tables
     assert tables["columns/count"] == tables_of(run)["columns/count"], "columns are counted in single frames"
-    again = tmp_path / "run-again.nxs"
-    averaged = configured(read_run(again), {"average_frames": 4}, None).analysis
+
+
+def test_what_is_given_wins_over_what_the_run_had(lab: Path) -> None:
+    run = read_run(lab / "run.nxs")
+    run = replace(run, config=replace_analysis(run.config, denoise_frames=3))
+    averaged = configured(run, {"average_frames": 4}, None).analysis
     assert (averaged.average_frames, averaged.denoise_frames) == (4, 1)
+    assert configured(run, {}, None).analysis.denoise_frames == 3
 
 
 def test_a_damaged_frame_is_named_and_the_others_are_analysed(lab: Path, tmp_path: Path) -> None:
