@@ -22,6 +22,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from pipeline.backends.onnx_weights import stored_in_half
 from pipeline.particle_networks import PATCH_PX
 from pipeline.preprocess import PIXEL_SIZE_A
 from simulator.gold import SHAPES
@@ -86,7 +87,7 @@ def example_of(task: str, frames: int) -> tuple[str, Tensor, dict[int, str]]:
 
 
 def export(network: Network, task: str, metadata: dict[str, str], out: Path) -> None:
-    """Write the ONNX file of a network with its metadata, and check it."""
+    """Write the ONNX file of a network with its metadata, weights in half precision, and check it."""
     module = shipped(network, float(metadata.get("temperature", 1.0))).eval()
     names = OUTPUTS[task]
     input_name, example, free = example_of(task, int(metadata.get("frames", 1)))
@@ -106,6 +107,7 @@ def export(network: Network, task: str, metadata: dict[str, str], out: Path) -> 
         )
     model = onnx.load(out)
     onnx.helper.set_model_props(model, metadata)
+    model = stored_in_half(model)
     onnx.checker.check_model(model)
     onnx.save(model, out)
 

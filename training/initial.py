@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from pipeline.backends.onnx_weights import in_full
 from streamer.errors import UsageError
 from training.checkpoint import load_checkpoint
 from training.model import FOLD
@@ -30,7 +31,7 @@ def initial_weights(path: Path) -> dict[str, Tensor]:
     """
     if path.suffix != ".onnx":
         return load_checkpoint(path).average
-    initializers = onnx.load(path).graph.initializer
+    initializers = in_full(onnx.load(path)).graph.initializer
     return {
         each.name.removeprefix(_EXPORTED): torch.from_numpy(numpy_helper.to_array(each).copy())
         for each in initializers

@@ -52,7 +52,7 @@ class MovieDraw:
     residual_px: float = 0.7
     lost_px: float = 3.0
     lost_share: float = 0.1
-    changed_share: float = 0.4
+    changed_share: float = 0.15
     short_share: float = 0.1
     uncovered_share: float = 0.2
     uncovered_px: tuple[int, int] = (1, 4)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import onnx
 
+from pipeline.backends.onnx_weights import in_full
+
 __all__ = ["network_cost"]
 
 
@@ -22,7 +24,7 @@ def network_cost(path: Path, height: int, width: int) -> tuple[int, int]:
     height, width : int
         Of the frame [px].
     """
-    model = onnx.load(path)
+    model = in_full(onnx.load(path))
     for dimension, size in zip(
         model.graph.input[0].type.tensor_type.shape.dim, (1, 0, height, width), strict=True
     ):

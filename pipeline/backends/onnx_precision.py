@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.backends.onnx_weights import in_full
 from streamer.errors import BackendError
 
 __all__ = ["LOW_PRECISIONS", "PRECISIONS", "in_precision"]
@@ -40,9 +41,9 @@ def in_precision(onnx_bytes: bytes, precision: str) -> bytes:
     Parameters
     ----------
     onnx_bytes : bytes
-        A model in float32 of one graph without subgraphs.
+        A model in float32 of one graph without subgraphs; weights may be stored in half.
     precision : str
-        ``f16``, ``bf16`` or ``f32`` (the model as it is).
+        ``f16``, ``bf16`` or ``f32``.
 
     Raises
     ------
@@ -51,11 +52,11 @@ def in_precision(onnx_bytes: bytes, precision: str) -> bytes:
     ModuleNotFoundError
         If ``onnx`` is not installed.
     """
-    if precision == "f32":
-        return onnx_bytes
     import onnx
 
-    model = onnx.load_from_string(onnx_bytes)
+    model = in_full(onnx.load_from_string(onnx_bytes))
+    if precision == "f32":
+        return bytes(model.SerializeToString())
     _Rewriter(model, onnx.TensorProto.FLOAT16 if precision == "f16" else onnx.TensorProto.BFLOAT16).run()
     return bytes(model.SerializeToString())
 

@@ -1,7 +1,9 @@
 """Half precision: the rewritten model is as good as the original, whatever normalises inside."""
 
 from collections import Counter
+from contextlib import closing
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from pipeline.backends import BatchShape, make_backend
 from pipeline.backends.onnx_channels import looking_at_first
 from pipeline.backends.onnx_precision import in_precision
+from pipeline.backends.onnx_weights import in_full, stored_in_half
 from pipeline.backends.quiet_openvino import shared_core
 from pipeline.columns import measure_batch
 from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks, find_networks
@@ -225,3 +229,43 @@ def test_a_network_given_more_channels_looks_at_the_first(precision: str, shippe
         answers.append(session.run(list(OUTPUT_NAMES["heights"]), {INPUT_NAME: batch}))
     for alone, widened in zip(*answers, strict=True):
         np.testing.assert_allclose(alone, widened, rtol=1e-3, atol=1e-3)
+
+
+def test_weights_stored_in_half_come_back_and_halve_the_file(shipped: Networks, tmp_path: Path) -> None:
+    model = in_full(onnx.load(shipped.heights.path))
+    half = stored_in_half(model)
+    onnx.checker.check_model(half)
+    assert half.ByteSize() < 0.55 * model.ByteSize()
+    again = in_full(half)
+    assert [node.op_type for node in again.graph.node] == [node.op_type for node in model.graph.node]
+    for old, new in zip(model.graph.initializer, again.graph.initializer, strict=True):
+        assert (old.name, old.data_type) == (new.name, new.data_type)
+        np.testing.assert_allclose(
+            numpy_helper.to_array(old), numpy_helper.to_array(new), rtol=1e-3, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "torch"])
+def test_engines_read_weights_stored_in_half(engine: str, shipped: Networks, tmp_path: Path) -> None:
+    for network in shipped.per_frame:
+        half = stored_in_half(in_full(onnx.load(network.path)))
+        onnx.save(half, tmp_path / network.path.name)
+    networks = find_networks(tmp_path, "ceria")
+    frames = np.random.default_rng(4).normal(size=(1, 2, 64, 64)).astype(np.float32)
+    frames[:, 1] = -1.0
+    answers = [answer_of(engine, these, frames) for these in (shipped, networks)]
+    for full, half in zip(*answers, strict=True):
+        np.testing.assert_allclose(full, half, atol=0.02 * np.abs(full).max())
+
+
+def answer_of(engine: str, networks: Networks, frames: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    if engine == "onnxruntime":
+        session = pytest.importorskip("onnxruntime").InferenceSession(
+            networks.heights.path, providers=["CPUExecutionProvider"]
+        )
+        return list(session.run(list(OUTPUT_NAMES["heights"]), {INPUT_NAME: frames}))
+    with closing(make_backend(engine, networks, 1, "f32")) as backend:
+        backend.load(BatchShape(*frames.shape[:1], *frames.shape[2:]))
+        backend.submit(frames)
+        output = backend.collect()
+        return [output.column_probability.copy(), output.count_logits.copy()]
