@@ -15,11 +15,11 @@ SMALL = ModelConfig("heights", (8, 12, 16))
 
 
 def trained() -> Network:
-    """Return a network without two equal weights, which the exporter would keep as one."""
+    """Return a network of weights that float16 holds, no two of them equal: the exporter would keep one."""
     generator = torch.Generator().manual_seed(3)
     network = make_model(SMALL)
     for weight in network.parameters():
-        weight.data = 0.1 * torch.randn(weight.shape, generator=generator)
+        weight.data = (0.1 * torch.randn(weight.shape, generator=generator)).half().float()
     return network
 
 
