@@ -11,6 +11,7 @@ States of a `Worker`::
                     └───────────────────┴───failed, refused, or the process died──► FAILED
 """
 
+import ctypes
 import logging
 import multiprocessing
 import signal
@@ -21,14 +22,39 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
 from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
-from typing import Any, Self
+from multiprocessing.context import SpawnContext
+from typing import Any, Protocol, Self
 
 from streamer.errors import AtomstreamError, UsageError, WorkerError
 
 __all__ = ["Control", "Worker", "WorkerState"]
 
 _PARENT_CHECK_S = 0.5
+
+
+class _Flag(Protocol):
+    """What can be set once, here or in another process, and asked for."""
+
+    def set(self) -> None: ...
+
+    def is_set(self) -> bool: ...
+
+
+class _SharedFlag:
+    """A byte in shared memory, without a lock.
+
+    An Event has one: a process that is killed while it asks holds it for ever, so that whoever sets the Event
+    waits for ever; and a signal that comes at that moment waits for its own process.
+    """
+
+    def __init__(self, context: SpawnContext) -> None:
+        self._byte = context.RawValue(ctypes.c_byte, 0)
+
+    def set(self) -> None:
+        self._byte.value = 1
+
+    def is_set(self) -> bool:
+        return bool(self._byte.value)
 
 
 class WorkerState(Enum):
@@ -47,7 +73,7 @@ class Control:
     """
 
     def __init__(self, stop: Any, report: Callable[[tuple[str, Any]], None]) -> None:
-        self._stop: Event = stop
+        self._stop: _Flag = stop
         self._report = report
         self._next_parent_check = 0.0
 
@@ -112,7 +138,7 @@ class Worker:
         self.error = ""
         self._told: list[str] = []
         self.refused = False  # by a UsageError: to start it again would not help
-        self._stop = context.Event()
+        self._stop = _SharedFlag(context)
         self._pipe, child_pipe = context.Pipe(duplex=False)
         self._process = context.Process(
             target=_run_child,
@@ -218,7 +244,7 @@ class Worker:
             self.error = f"the process ended unexpectedly (exit code {self._process.exitcode})"
 
 
-def _run_child(target: Callable[..., None], pipe: Connection, stop: Event, args: tuple[Any, ...]) -> None:
+def _run_child(target: Callable[..., None], pipe: Connection, stop: _Flag, args: tuple[Any, ...]) -> None:
     """Run `target` in the child; Ctrl-C is the parent's to handle, SIGTERM asks for a clean end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())

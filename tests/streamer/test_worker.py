@@ -43,6 +43,13 @@ def _never_ready(control: Control) -> None:
         time.sleep(0.01)
 
 
+def _ask_all_the_time(control: Control) -> None:
+    control.ready(pid=os.getpid())
+    while not control.stopping():
+        pass
+    control.finished({})
+
+
 def _ignore_stop(control: Control) -> None:
     control.ready()
     time.sleep(60)
@@ -93,6 +100,28 @@ def test_a_child_that_does_not_stop_is_killed_and_named() -> None:
     with pytest.raises(WorkerError, match=r"did not end within 0\.3 s"):
         worker.raise_error()
     worker.close()
+
+
+def test_a_child_that_was_killed_keeps_nobody_waiting() -> None:
+    """It may be killed at any moment, also while it asks whether to stop."""
+    for _ in range(4):
+        worker = Worker("asker", _ask_all_the_time)
+        psutil.Process(worker.wait_ready(20)["pid"]).kill()
+        worker.request_stop()
+        worker.join(10)
+        with pytest.raises(WorkerError, match="ended unexpectedly"):
+            worker.raise_error()
+        worker.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to handle")
+def test_a_signal_to_end_is_taken_at_any_moment() -> None:
+    for _ in range(4):
+        worker = Worker("asker", _ask_all_the_time)
+        psutil.Process(worker.wait_ready(20)["pid"]).terminate()
+        worker.join(10)
+        assert worker.state is WorkerState.FINISHED
+        worker.close()
 
 
 def test_a_child_that_never_gets_ready_times_out() -> None:
