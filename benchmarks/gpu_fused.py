@@ -28,6 +28,12 @@ class OneFile:
     channels: int
     output_names: tuple[str, ...]
     input_name: str = INPUT_NAME
+    extra_channels: int = 0
+
+    @property
+    def own_channels(self) -> int:
+        """It looks at all channels."""
+        return self.channels
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,7 @@ def test_a_run_resumes_and_its_export_gives_what_torch_gives(data: Path, tmp_pat
         expected = export.shipped(network, float(metadata["temperature"]))(torch.from_numpy(frames))
     expected = expected if isinstance(expected, tuple) else (expected,)
     for ours, theirs in zip(got, expected, strict=True):
-        assert ours == pytest.approx(theirs.numpy(), abs=1e-4)
+        assert ours == pytest.approx(theirs.numpy(), abs=2e-3)  # the file's weights are float16
     if task == "heights":
         assert got[1].shape == (2, CLASSES, 24, 40)
 
