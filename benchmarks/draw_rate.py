@@ -8,12 +8,13 @@ import multiprocessing
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
 from typing import Any
 
 import msgspec
 import numpy as np
 import psutil
+
+from streamer.flag import SharedFlag
 
 __all__ = ["Case", "draw_rate", "publish"]
 
@@ -35,7 +36,7 @@ def draw_rate(case: Case, seconds: float) -> dict[str, Any]:
     """Show a stream for `seconds` and report how the window kept up."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    stop = context.Event()
+    stop = SharedFlag()
     publisher = context.Process(target=publish, args=(theirs, case, stop, SENT_PER_S))
     publisher.start()
     try:
@@ -97,7 +98,7 @@ def _run(window: Any, seconds: float) -> tuple[list[float], list[int]]:
     return rounds_s, shown
 
 
-def publish(pipe: Connection, case: Case, stop: Event, rate_hz: float) -> None:
+def publish(pipe: Connection, case: Case, stop: SharedFlag, rate_hz: float) -> None:
     """Publish a few prepared views again and again, each with a new frame id and time."""
     from streamer.window_link import View, encode_view
     from tests.gui.publisher import Particle, Publisher, make_status, make_view

@@ -16,7 +16,6 @@ Run it on a quiet machine: ``python -m benchmarks.replay``.
 
 import argparse
 import json
-import multiprocessing
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -35,6 +34,7 @@ from simulator.movie import MovieSettings
 from simulator.movie_sender import MovieStream
 from simulator.pool_sender import run_pool
 from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
+from streamer.flag import SharedFlag
 from streamer.records import FrameStatus
 from streamer.replay import ReplaySettings, run_replay
 from streamer.result_tables import open_result
@@ -86,7 +86,7 @@ class Bench:
 
     def alone(self, name: str) -> float:
         """Return the frames per second that a file is streamed at to a receiver that does nothing."""
-        begin = multiprocessing.get_context("spawn").Event()
+        begin = SharedFlag()
         with worker("sender", run_replay, self._settings(name), begin) as sender:
             config = RunConfig(source=SourceConfig(address=sender.wait_ready(TIMEOUT_S)["address"]))
             with worker("bare", run_bare, config, self._setting.n_frames + 2) as bare:

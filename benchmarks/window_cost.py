@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import psutil
 import zmq
 
 from benchmarks.demonstration import demonstration
+from streamer.flag import SharedFlag
 from streamer.window_link import STATUS_TOPIC, RunStatus, decode_status
 
 __all__ = ["window_cost"]
@@ -122,7 +122,7 @@ def _statuses(address: str) -> Iterator[Callable[[], RunStatus]]:
 def _windows(address: str, n: int) -> Iterator[tuple[list[Any], Any]]:
     """Open `n` windows in processes of their own; gives them, and a function that closes and asks them."""
     context = multiprocessing.get_context("spawn")
-    stop = context.Event()
+    stop = SharedFlag()
     pipes, processes = [], []
     for _ in range(n):
         ours, theirs = context.Pipe()
@@ -145,7 +145,7 @@ def _windows(address: str, n: int) -> Iterator[tuple[list[Any], Any]]:
             process.join(30)
 
 
-def _show(address: str, pipe: Connection, stop: Event) -> None:
+def _show(address: str, pipe: Connection, stop: SharedFlag) -> None:
     """Show the run as `gui.app.run` does, and tell in the end how many pictures were drawn a second."""
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     from PySide6.QtCore import QTimer

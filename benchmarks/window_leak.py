@@ -23,6 +23,7 @@ import psutil
 
 from benchmarks.common import describe_machine, write_results
 from benchmarks.draw_rate import Case, publish
+from streamer.flag import SharedFlag
 
 CASE = Case(512, 512)
 SENT_PER_S = 25.0
@@ -55,7 +56,7 @@ def watch(seconds: float) -> list[dict[str, float]]:
     """Run a window for so long; returns what was counted after each round of acts."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    stop = context.Event()
+    stop = SharedFlag()
     publisher = context.Process(target=publish, args=(theirs, CASE, stop, SENT_PER_S))
     publisher.start()
     try:

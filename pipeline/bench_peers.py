@@ -4,7 +4,6 @@ Each compares what both can do. What only one of them does is said beside the fi
 """
 
 import json
-import multiprocessing
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from pipeline.crew import Crew
 from pipeline.networks import find_networks
 from pipeline.plan import Companion
 from streamer.errors import AtomstreamError, RunError
+from streamer.flag import SharedFlag
 
 __all__ = ["run_peers"]
 
@@ -154,7 +154,7 @@ def _ours(measured: Measured, program: str, also: str) -> dict[str, Any]:
 def _run(command: Sequence[str], given: Sequence[str], companion: Companion | None) -> dict[str, Any]:
     """Run a script, feed it once it listens if it is to be fed, and return what it prints at the end."""
     with Crew() as crew:
-        begin = multiprocessing.get_context("spawn").Event()
+        begin = SharedFlag()
         address = []
         if companion is not None:
             sender = crew.start(companion.name, companion.target, *companion.args, begin)

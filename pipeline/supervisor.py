@@ -19,11 +19,9 @@ without one, results are recorded unfollowed. A window may crash or be closed. W
 process is joined before `supervise` returns or raises.
 """
 
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -43,6 +41,7 @@ from streamer.clock import RunClock
 from streamer.config import SecurityConfig, expect_channels
 from streamer.curve import own_keys
 from streamer.errors import AtomstreamError, RunError, WorkerError
+from streamer.flag import SharedFlag
 from streamer.ingest import run_ingest
 from streamer.sources import ZMQ_SCHEMES, parse_source, wait_reachable
 from streamer.worker import Worker, WorkerState
@@ -145,7 +144,7 @@ class _Run:
 
     def start(self) -> None:
         """Start everything, in the order given in the module's docstring."""
-        begin = multiprocessing.get_context("spawn").Event()
+        begin = SharedFlag()
         if self._plan.sender is not None:
             self._start_sender(self._plan.sender, begin)
         self._ingest = self._crew.start(
@@ -224,7 +223,7 @@ class _Run:
     def _window_stays(self) -> bool:
         return self._plan.window_stays and not self._ending()
 
-    def _start_sender(self, sender: Companion, begin: Event) -> None:
+    def _start_sender(self, sender: Companion, begin: SharedFlag) -> None:
         self._sender = self._crew.start(sender.name, sender.target, *sender.args, begin)
         self._await_ready(self._sender)
         if self._signals.requested:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Generator
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from simulator.demo_states import load_states
 from simulator.movie import Movie, MovieSettings
 from simulator.sender import SenderSettings, send_stream
 from simulator.truth import TruthWriter
+from streamer.flag import SharedFlag
 from streamer.worker import Control
 
 __all__ = ["MovieStream", "run_movie", "stream_movie"]
@@ -31,7 +31,7 @@ class MovieStream:
     truth: str = ""
 
 
-def run_movie(control: Control, stream: MovieStream, begin: Event) -> None:
+def run_movie(control: Control, stream: MovieStream, begin: SharedFlag) -> None:
     """Send a movie once `begin` is set: a target for `streamer.worker.Worker`.
 
     Ready, with the source's `address`, as soon as it is bound and its images are computed; the summary is

@@ -3,12 +3,12 @@
 import itertools
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from multiprocessing.synchronize import Event
 
 from simulator.demo_states import load_states
 from simulator.movie import Movie
 from simulator.movie_sender import MovieStream
 from simulator.sender import EncodedFrame, encode_frame, send_stream
+from streamer.flag import SharedFlag
 from streamer.worker import Control
 
 __all__ = ["pool_of", "run_pool"]
@@ -23,7 +23,7 @@ def pool_of(stream: MovieStream, n_frames: int) -> tuple[list[EncodedFrame], flo
     return [encode_frame(f.image, stream.sending.compression) for f in frames], movie.states.pixel_size_A
 
 
-def run_pool(control: Control, stream: MovieStream, n_pool: int, begin: Event) -> None:
+def run_pool(control: Control, stream: MovieStream, n_pool: int, begin: SharedFlag) -> None:
     """Send `stream.n_frames` frames out of `n_pool` once `begin` is set: a target for a `Worker`.
 
     Ready, with the source's `address`, as soon as it is bound and its frames are made; the summary is

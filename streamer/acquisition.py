@@ -10,13 +10,13 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.synchronize import Event
 
 import zmq
 
 from streamer.config import DetectorConfig, RunConfig, TriggerMode
 from streamer.curve import client_keys
 from streamer.errors import DetectorError, UsageError
+from streamer.flag import SharedFlag
 from streamer.simplon import Simplon
 from streamer.sources import Scheme, open_receiver, parse_source, wait_reachable
 from streamer.worker import Control
@@ -66,7 +66,7 @@ def expect_detector(config: RunConfig) -> None:
         )
 
 
-def run_detector(control: Control, config: RunConfig, begin: Event) -> None:
+def run_detector(control: Control, config: RunConfig, begin: SharedFlag) -> None:
     """Set the detector up, and take a series once `begin` is set: a target for `streamer.worker.Worker`.
 
     A continuous run (`IngestConfig.continuous`) has one series taken after the other until it is stopped.

@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from streamer.connection import set_reconnection
 from streamer.curve import Guard, client_keys, encrypt_client
 from streamer.errors import FileReadError, RunError, UsageError
 from streamer.files import UNSCALED, FileInfo, FrameFile, Scaling, open_file, stream_dtype, to_counts
+from streamer.flag import SharedFlag
 from streamer.pacing import Pacer
 from streamer.records import Compression, Frame, FrameHeader, SeriesEnd, SeriesKey, SeriesStart, StreamMessage
 from streamer.sources import Encoder, Scheme, make_encoder
@@ -111,7 +111,7 @@ class _Payload:
     as_stored: bool
 
 
-def run_replay(control: Control, settings: ReplaySettings, begin: Event) -> None:
+def run_replay(control: Control, settings: ReplaySettings, begin: SharedFlag) -> None:
     """Stream a file once `begin` is set: a target for `streamer.worker.Worker`.
 
     Ready, with the stream's `address`, as soon as it is bound; the summary is `ReplayCounts` as a dictionary.

@@ -11,7 +11,6 @@ States of a `Worker`::
                     └───────────────────┴───failed, refused, or the process died──► FAILED
 """
 
-import ctypes
 import logging
 import multiprocessing
 import signal
@@ -22,10 +21,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from enum import Enum
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnContext
 from typing import Any, Protocol, Self
 
 from streamer.errors import AtomstreamError, UsageError, WorkerError
+from streamer.flag import SharedFlag
 
 __all__ = ["Control", "Worker", "WorkerState"]
 
@@ -38,23 +37,6 @@ class _Flag(Protocol):
     def set(self) -> None: ...
 
     def is_set(self) -> bool: ...
-
-
-class _SharedFlag:
-    """A byte in shared memory, without a lock.
-
-    An Event has one: a process that is killed while it asks holds it for ever, so that whoever sets the Event
-    waits for ever; and a signal that comes at that moment waits for its own process.
-    """
-
-    def __init__(self, context: SpawnContext) -> None:
-        self._byte = context.RawValue(ctypes.c_byte, 0)
-
-    def set(self) -> None:
-        self._byte.value = 1
-
-    def is_set(self) -> bool:
-        return bool(self._byte.value)
 
 
 class WorkerState(Enum):
@@ -138,7 +120,7 @@ class Worker:
         self.error = ""
         self._told: list[str] = []
         self.refused = False  # by a UsageError: to start it again would not help
-        self._stop = _SharedFlag(context)
+        self._stop = SharedFlag()
         self._pipe, child_pipe = context.Pipe(duplex=False)
         self._process = context.Process(
             target=_run_child,

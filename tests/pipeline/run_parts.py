@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterator, Mapping
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from simulator.sender import SenderSettings, send_stream
 from streamer.errors import RunError
+from streamer.flag import SharedFlag
 from streamer.ingest import run_ingest
 from streamer.records import SeriesKey
 from streamer.worker import Control
@@ -19,7 +19,7 @@ from streamer.worker import Control
 SHAPE = (64, 64)
 
 
-def send_frames(control: Control, n_frames: int, rate_hz: float, begin: Event, error: str = "") -> None:
+def send_frames(control: Control, n_frames: int, rate_hz: float, begin: SharedFlag, error: str = "") -> None:
     """Send small frames, as many and as fast as asked for; with `error`, fail after them, before the end."""
     settings = SenderSettings(
         rate_hz=rate_hz, n_planned=n_frames, pixel_size_A=0.2, key=SeriesKey(1, "test"), linger_s=5.0
@@ -34,7 +34,7 @@ def send_frames(control: Control, n_frames: int, rate_hz: float, begin: Event, e
     control.finished({"frames": counts.frames, "late": counts.late})
 
 
-def send_and_fail(control: Control, n_frames: int, begin: Event) -> None:
+def send_and_fail(control: Control, n_frames: int, begin: SharedFlag) -> None:
     """Send some frames, and fail before the series' end."""
     send_frames(control, n_frames, 50.0, begin, "the detector caught fire")
 
@@ -67,7 +67,7 @@ def window_that_crashes(control: Control, address: str) -> None:
     raise RunError("no display")
 
 
-def send_images(control: Control, path: str, begin: Event) -> None:
+def send_images(control: Control, path: str, begin: SharedFlag) -> None:
     """Send the images of an ``.npy`` file, shape (n, height, width)."""
     images = np.load(path)
     settings = SenderSettings(

@@ -1,6 +1,5 @@
 """A file's frames out of the socket, bit for bit: payloads as stored and re-encoded ones."""
 
-import multiprocessing
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -16,6 +15,7 @@ from streamer.compression import decode
 from streamer.config import IngestConfig
 from streamer.errors import FileReadError, PayloadError, RunError, UsageError
 from streamer.files import Scaling
+from streamer.flag import SharedFlag
 from streamer.records import Compression, Frame, SeriesEnd, SeriesStart
 from streamer.replay import ReplaySettings, _ahead, run_replay, stream_file
 from streamer.sources import ZMQ_SCHEMES, Scheme, make_parser, open_receiver, parse_source
@@ -330,7 +330,7 @@ def test_the_recorded_rate_is_kept(receiver, tmp_path):
 def test_as_a_process_it_waits_for_its_begin(receiver, tmp_path):
     frames = w.counted()
     path = w.write_dectris_legacy(tmp_path, frames)
-    begin = multiprocessing.get_context("spawn").Event()
+    begin = SharedFlag()
     worker = Worker("sender", run_replay, ReplaySettings(path=str(path), rate_hz=0.0), begin)
     try:
         address = worker.wait_ready(60)["address"]
@@ -347,7 +347,7 @@ def test_as_a_process_it_waits_for_its_begin(receiver, tmp_path):
 
 def test_a_file_that_does_not_fit_is_the_workers_error(tmp_path):
     path = w.write_npy(tmp_path / "a.npy", w.counted())
-    begin = multiprocessing.get_context("spawn").Event()
+    begin = SharedFlag()
     worker = Worker("sender", run_replay, ReplaySettings(path=str(path)), begin)
     try:
         with pytest.raises(UsageError, match="give --fps"):

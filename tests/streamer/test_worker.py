@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from streamer.errors import RecordingError, UsageError, WorkerError
+from streamer.flag import SharedFlag
 from streamer.worker import Control, Worker, WorkerState
 
 
@@ -48,6 +49,13 @@ def _ask_all_the_time(control: Control) -> None:
     while not control.stopping():
         pass
     control.finished({})
+
+
+def _wait_to_begin(control: Control, begin: SharedFlag) -> None:
+    control.ready(pid=os.getpid())
+    while not begin.wait(0.1) and not control.stopping():
+        pass
+    control.finished({"began": begin.is_set()})
 
 
 def _ignore_stop(control: Control) -> None:
@@ -112,6 +120,27 @@ def test_a_child_that_was_killed_keeps_nobody_waiting() -> None:
         with pytest.raises(WorkerError, match="ended unexpectedly"):
             worker.raise_error()
         worker.close()
+
+
+def test_a_child_that_was_killed_while_it_waited_keeps_nobody_waiting() -> None:
+    begin = SharedFlag()
+    worker = Worker("sender", _wait_to_begin, begin)
+    psutil.Process(worker.wait_ready(20)["pid"]).kill()
+    worker.join(10)
+    begin.set()
+    assert begin.wait(0.0)
+    worker.close()
+
+
+def test_a_child_sees_that_it_may_begin() -> None:
+    begin = SharedFlag()
+    assert not begin.wait(0.02)
+    worker = Worker("sender", _wait_to_begin, begin)
+    worker.wait_ready(20)
+    begin.set()
+    worker.join(10)
+    assert worker.summary == {"began": True}
+    worker.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to handle")
