@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from scipy.special import softmax
 
 from pipeline.assembly import FrameAssembly, find_in_batch
 from pipeline.backends import BatchShape
 from pipeline.backends.openvino_backend import OpenVinoBackend
 from pipeline.networks import Networks, find_networks
 from pipeline.prepare import prepare
+from pipeline.preprocess import normalise
 from pipeline.tiling import MARGIN_PX, MAX_SIDE_PX, cut, tiles_of
 from simulator.demo_states import load_states
 from simulator.movie import Movie, MovieSettings
@@ -81,3 +83,29 @@ def test_the_shipped_networks_say_the_same_in_tiles() -> None:
     )
     assert distance.max() < 0.1
     assert (whole["count"] == tiled["count"][other]).mean() > 0.98
+
+
+def test_what_is_beyond_the_margin_hardly_changes_an_answer() -> None:
+    """The left of a frame shows something else; how far does the right feel that?"""
+    movie = Movie(MovieSettings(size_px=512, dose_e_per_A2=300.0), load_states())
+    frame = normalise(next(iter(movie)).image[None]).frames
+    edge = 240  # through the particle
+    noise, mirrored = frame.copy(), frame.copy()
+    noise[0, 0, :, :edge] = np.random.default_rng(0).normal(0.0, 0.6, (512, edge))
+    mirrored[0, 0, :, :edge] = frame[0, 0, :, ::-1][:, :edge]
+    with closing(OpenVinoBackend(find_networks(None, "ceria"), precision="f32")) as backend:
+        backend.load(BatchShape(1, 512, 512))
+        as_it_was, *others = (probabilities(backend, each) for each in (frame, noise, mirrored))
+    for other in others:
+        for before, after in zip(as_it_was, other, strict=True):
+            step = 512 // before.shape[-1]
+            changed = np.abs(before - after).reshape(-1, before.shape[-1]).max(0)
+            assert changed[edge // step] > 0.05, "the place of the change itself"
+            assert changed[(edge + MARGIN_PX) // step :].max() < 0.01
+
+
+def probabilities(backend: OpenVinoBackend, frame: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Return the column map, and the probability of each count at each place."""
+    backend.submit(frame)
+    answer = backend.collect()
+    return [answer.column_probability.copy(), softmax(answer.count_logits, axis=1)]
