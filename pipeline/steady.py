@@ -148,10 +148,12 @@ class _MovingAverage:
             self._mean, self._variance = image.copy(), xp.ones_like(image)
         else:
             step = (shift[0] - self._shift[0], shift[1] - self._shift[1])
-            self._mean, variance = (
-                laid_over(xp.full_like(values, fill), values, step, xp)
-                for values, fill in ((self._mean, 0.0), (self._variance, _UNSEEN))
-            )
+            variance = self._variance
+            if step != (0, 0):
+                self._mean, variance = (
+                    laid_over(xp.full_like(values, fill), values, step, xp)
+                    for values, fill in ((self._mean, 0.0), (self._variance, _UNSEEN))
+                )
             share = xp.maximum(variance / (variance + 1.0), self._share)
             self._mean += share * (image - self._mean)
             self._variance = (1.0 - share) ** 2 * variance + share**2

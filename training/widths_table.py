@@ -87,7 +87,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("networks", type=Path, nargs="+", metavar="NETWORK.onnx")
     parser.add_argument("--data", type=Path, default=Path("data/ceria.h5"))
-    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--split", choices=("train", "validation", "test"), default="test")
     parser.add_argument("--particles", type=int, default=0, help="of the split; 0: all")
     parser.add_argument("--doses", type=float, nargs="+", default=DOSES_E_PER_A2, metavar="E_PER_A2")
     parser.add_argument("--rounds", type=int, default=TIMED_ROUNDS, help="of timing, all networks in turn")

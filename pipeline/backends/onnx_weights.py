@@ -40,22 +40,18 @@ def stored_in_half(model: Any) -> Any:
 
 def in_full(model: Any) -> Any:
     """Return a copy of an ONNX model whose weights are float32, without casts behind them."""
-    from onnx import numpy_helper
+    from onnx import TensorProto, numpy_helper
 
     full = type(model)()
     full.CopyFrom(model)
-    stored = {tensor.name: tensor for tensor in full.graph.initializer}
-    casts = {node.output[0]: node.input[0] for node in full.graph.node if _is_of_weights(node, stored)}
-    for name in set(casts.values()):
-        values = numpy_helper.to_array(stored[name]).astype(np.float32)
-        stored[name].CopyFrom(numpy_helper.from_array(values, name))
-    nodes = [node for node in full.graph.node if not _is_of_weights(node, stored)]
+    halves = {t.name: t for t in full.graph.initializer if t.data_type == TensorProto.FLOAT16}
+    casts = {n.output[0]: n.input[0] for n in full.graph.node if n.op_type == "Cast" and n.input[0] in halves}
+    for name, tensor in halves.items():
+        values = numpy_helper.to_array(tensor).astype(np.float32)
+        tensor.CopyFrom(numpy_helper.from_array(values, name))
+    nodes = [node for node in full.graph.node if node.output[0] not in casts]
     for node in nodes:
         node.input[:] = [casts.get(name, name) for name in node.input]
     del full.graph.node[:]
     full.graph.node.extend(nodes)
     return full
-
-
-def _is_of_weights(node: Any, weights: dict[str, Any]) -> bool:
-    return bool(node.op_type == "Cast" and node.input[0] in weights)
