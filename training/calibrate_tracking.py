@@ -33,7 +33,8 @@ MOMENTS = (2, 10, 40, 98, 120, 148)
 """Frames at which the score is taken; atoms have come and gone at frame 100."""
 LEAST = 1e-4
 # A renewal of 0.02 may score a little higher, but standing errors that come and go so fast explain changes
-# away: of those in the validation's movies (300 e/Å²) 41 % were found with it, and 64 % with 0.005.
+# away: of those in the validation's movies (300 e/Å²) 41 % were found with it, and 64 % with 0.005
+# (`training.evaluate_tracking --particles 1 26 51 76 --cases 300`, the constant changed by hand).
 GRID: dict[str, tuple[float, ...]] = {
     "tempering": (0.1, 0.3, 0.6, 1.0),
     "renewal": (0.001, 0.005),
