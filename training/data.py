@@ -24,6 +24,8 @@ from simulator.waves import unpack
 
 COLUMN_SIGMA_PX = 2.0
 """Standard deviation of the target at a column's centre [px], 0.4 Å."""
+TALL_ATOMS = 9
+"""From so many atoms on columns are rare, one in forty: seen no more often, they are taken for shorter."""
 DISC_RADIUS_PX = 4.0
 """Radius around a column's centre within which the count is learned [px]."""
 
@@ -35,7 +37,8 @@ class DrawConfig:
     Optics after the published training sets, without the extremes of their focus (there 1 to 10 nm) and Cs
     (there -18 to -5 µm), where columns of some heights lose their contrast; astigmatism mostly small.
     Detector: a third are ideal counting, the others integrate. Read noise is in electrons. ``film_share`` of
-    the particles lie on carbon, in data sets that have films.
+    the particles lie on carbon, in data sets that have films. ``tall_share`` of those that are learned from
+    are chosen among the particles with columns of :data:`TALL_ATOMS` or more, of which there are few.
     """
 
     dose_e_per_A2: tuple[float, float] = (15.0, 4000.0)
@@ -51,6 +54,7 @@ class DrawConfig:
     fixed_pattern: tuple[float, float] = (0.0, 0.02)
     vacuum_share: float = 0.08
     film_share: float = 0.25
+    tall_share: float = 0.25
 
 
 DENOISED_E_PER_A2 = (8.0, 4000.0)
@@ -327,6 +331,7 @@ class Pool:
 
     def __init__(self, store: Store, size: int, config: DrawConfig, rng: np.random.Generator) -> None:
         self.store, self.config, self.rng = store, config, rng
+        self.tall = np.flatnonzero((store.columns["count"] >= TALL_ATOMS).any(1))
         parts = [self.fresh(min(16, size - start)) for start in range(0, size, 16)]
         self.scene = Scene(
             torch.cat([p.intensity for p in parts]),
@@ -338,6 +343,9 @@ class Pool:
     def fresh(self, n: int) -> Scene:
         """Form n new images."""
         indices = self.rng.integers(0, len(self.store.waves), n)
+        if len(self.tall):
+            wanted = self.rng.random(n) < self.config.tall_share
+            indices[wanted] = self.rng.choice(self.tall, np.count_nonzero(wanted))
         optics = draw_optics(n, self.config, self.rng)
         return make_scene(self.store, indices, optics, self.config.film_share, self.rng)
 

@@ -18,7 +18,18 @@ from simulator.structures import COLUMN_DTYPE
 from simulator.waves import pack
 from training import export, train
 from training.checkpoint import load_checkpoint
-from training.data import DrawConfig, Films, Pool, Store, detect, draw_optics, draw_targets, load, make_scene
+from training.data import (
+    TALL_ATOMS,
+    DrawConfig,
+    Films,
+    Pool,
+    Store,
+    detect,
+    draw_optics,
+    draw_targets,
+    load,
+    make_scene,
+)
 from training.model import CLASSES, ModelConfig, make_model
 from training.train import TrainConfig, learning_rate, loss_of
 from training.validate import fitted_temperature
@@ -87,6 +98,19 @@ def test_batches_follow_from_the_seed_and_turn_image_and_targets_alike(store: St
     assert torch.equal(first.count, again.count)
     at_columns = first.clean[first.column > 0.9]
     assert at_columns.mean() > first.clean.mean() + 0.2
+
+
+def test_a_share_of_the_images_is_of_particles_with_tall_columns(store: Store) -> None:
+    columns = store.columns.copy()
+    columns["count"] = np.minimum(columns["count"], 5)
+    columns["count"][7, :12] = TALL_ATOMS
+    one_tall = replace(store, columns=columns)
+    config = replace(DrawConfig(), tall_share=0.5, film_share=0.0)
+    pool = Pool(one_tall, 40, config, np.random.default_rng(4))
+    tall = (pool.scene.count >= TALL_ATOMS).flatten(1).any(1)
+    assert 12 <= tall.sum() <= 28
+    none = Pool(one_tall, 40, replace(config, tall_share=0.0), np.random.default_rng(4))
+    assert (none.scene.count >= TALL_ATOMS).flatten(1).any(1).sum() <= 6
 
 
 def test_films_lie_on_a_share_of_the_particles_and_leave_the_truth_alone(store: Store) -> None:
