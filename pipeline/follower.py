@@ -50,7 +50,6 @@ _USUAL_RATE = 0.8
 _PLACE_MEMORY = 50.0  # frames over which a track's place is averaged
 _BLIND = 0.25  # a frame that shows less than this share of what it should is taken to show nothing
 _EDGE_PX = 4.0
-_NEW_SHARE = 0.01  # of the columns, at least, may appear in a frame
 _NEW_COLUMN = 0.05  # probability below which a late find cannot have been overlooked so far
 
 
@@ -224,7 +223,8 @@ class Follower:
         new = np.delete(new, near)[: max(0, MOST_TRACKS - len(tracks))]
         if not len(new):
             return tracks
-        beliefs = beliefs_at_birth(len(new), self._max_count, self._absent_at_birth(model), model)
+        absent, grown = self._at_birth(model)
+        beliefs = beliefs_at_birth(len(new), self._max_count, absent, model, grown)
         beliefs = update_found(beliefs, probabilities[new], np.full(len(new), self._mean_rate), model)
         born = born_tracks(self._next_id, places[new], beliefs, self.frames)
         weight = _visible(born)
@@ -232,14 +232,17 @@ class Follower:
         self._next_id += len(new)
         return tracks.joined(born.updated(found=weight, looked=weight))
 
-    def _absent_at_birth(self, model: FusionModel) -> float:
-        """Return the probability that what is found for the first time now is no column.
+    def _at_birth(self, model: FusionModel) -> tuple[float, float]:
+        """Return the probabilities that what is found for the first time now is no column, and a new one.
 
-        The share of false finds is the same in all frames; true columns have mostly been found before.
+        The share of false finds is the same in all frames; most columns have been found in the first ones,
+        and after that atoms come to a place at the surface as often as to a column.
         """
-        still_unknown = max((1.0 - 0.5 * self._mean_rate) ** self.frames, _NEW_SHARE)
-        false, true = model.false_finds, (1.0 - model.false_finds) * still_unknown
-        return false / (false + true)
+        overlooked = (1.0 - 0.5 * self._mean_rate) ** self.frames
+        grown = 0.5 * model.change if self.frames else 0.0
+        shares = np.array([model.false_finds, grown, (1.0 - model.false_finds) * overlooked])
+        absent, new, _ = shares / shares.sum()
+        return float(absent), float(new)
 
     def _decided(self, tracks: Tracks, decision_odds: float) -> tuple[Tracks, NDArray[np.void]]:
         """Decide on counts anew where another has become much more probable."""

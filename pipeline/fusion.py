@@ -54,6 +54,8 @@ class FusionModel:
         Share of frames in which something is found where there is nothing, at one place.
     false_finds : float
         Share of the columns found in a frame that are none.
+    standing_false : float
+        Share of those that are found there again and again.
     decision_odds : float
         How many times as probable as the count decided on another must be to replace it.
     common_error : float
@@ -66,9 +68,10 @@ class FusionModel:
     errors: tuple[float, ...] = (0.02, 0.13, 0.7, 0.13, 0.02)
     renewal: float = 0.001
     change: float = 0.002
-    jump: float = 0.00002
+    jump: float = 0.0002
     false_rate: float = 0.02
     false_finds: float = 0.05
+    standing_false: float = 0.05
     decision_odds: float = 3.0
     common_error: float = 0.01
 
@@ -79,14 +82,19 @@ class FusionModel:
         )
 
 
-def beliefs_at_birth(n: int, max_count: int, absent: float, model: FusionModel) -> Beliefs:
+def beliefs_at_birth(
+    n: int, max_count: int, absent: float, model: FusionModel, grown: float = 0.0
+) -> Beliefs:
     """Return what is believed of `n` columns that were found for the first time, shape (n, K + 1, E).
 
-    `absent` is the probability that there is none; what the network says of their counts is not in it yet.
+    `absent` is the probability that there is none, `grown` that there was none before: columns grow from one
+    atom, but half of them may have grown further since the frame before. What the network says of their
+    counts is not in it yet.
     """
-    counts = np.full(max_count + 1, (1.0 - absent) / max_count)
+    counts = np.full(max_count + 1, (1.0 - absent - 0.5 * grown) / max_count)
     counts[0] = absent
-    return np.tile(counts[:, None] * np.array(model.errors), (n, 1, 1))
+    counts[1] += 0.5 * grown
+    return np.tile(counts[:, None] * _drawn_errors(max_count + 1, model), (n, 1, 1))
 
 
 def predict(beliefs: Beliefs, model: FusionModel) -> Beliefs:
@@ -98,7 +106,7 @@ def predict(beliefs: Beliefs, model: FusionModel) -> Beliefs:
     moved[:, :-1] += going - coming
     anywhere = moved.mean(axis=1, keepdims=True)
     moved += model.jump * (anywhere - moved)
-    anew = moved.sum(axis=2, keepdims=True) * np.array(model.errors)
+    anew = moved.sum(axis=2, keepdims=True) * _drawn_errors(beliefs.shape[1], model)
     return np.asarray(moved + model.renewal * (anew - moved))
 
 
@@ -119,10 +127,10 @@ def update_found(
     max_count = probabilities.shape[1]
     tempered = np.maximum(probabilities.astype(np.float64), 1e-12) ** model.tempering
     tempered /= tempered.sum(axis=1, keepdims=True)
+    shown = (1.0 - model.outliers) * tempered + model.outliers / max_count
     likelihood = np.empty((len(beliefs), max_count + 1))
-    likelihood[:, 0] = model.false_rate**model.detection_tempering / max_count
-    likelihood[:, 1:] = (1.0 - model.outliers) * tempered + model.outliers / max_count
-    likelihood[:, 1:] *= found_rate[:, None] ** model.detection_tempering
+    likelihood[:, 0] = model.false_rate**model.detection_tempering * shown[:, 0]  # noise looks like one atom
+    likelihood[:, 1:] = found_rate[:, None] ** model.detection_tempering * shown
     return _multiplied(beliefs, likelihood)
 
 
@@ -144,6 +152,21 @@ def apparent_probabilities(beliefs: Beliefs) -> NDArray[np.float64]:
     at = _apparent_counts(*beliefs.shape[1:])
     states = (at.ravel()[:, None] == np.arange(at.shape[0])).astype(np.float64)  # (states, K + 1)
     return np.asarray(beliefs.reshape(len(beliefs), at.size) @ states)
+
+
+def _drawn_errors(n_counts: int, model: FusionModel) -> NDArray[np.float64]:
+    """Return the probabilities of the standing errors where there are 0 … K atoms, shape (K + 1, E).
+
+    Where there are none, an error that shows some is rarer: it is a column seen where there is nothing.
+    """
+    errors = np.array(model.errors)
+    shown = np.arange(len(errors)) > len(errors) // 2
+    at_nothing = np.where(shown, errors, 0.0)
+    at_nothing *= model.standing_false / max(at_nothing.sum(), 1e-12)
+    at_nothing[len(errors) // 2] = 1.0 - at_nothing.sum()
+    rows = np.tile(errors, (n_counts, 1))
+    rows[0] = at_nothing
+    return rows
 
 
 def _multiplied(beliefs: Beliefs, likelihood: NDArray[np.float64]) -> Beliefs:

@@ -91,6 +91,30 @@ def test_a_step_of_one_atom_is_found_and_known_as_well_as_the_count_before(step:
     assert later[5 + step] == pytest.approx(before[5], abs=0.15)
 
 
+def born(standing_false: float, frames: list[int], grown: float = 0.3) -> NDArray[np.float64]:
+    """The probabilities of 0 … K at a place where something is found late, more likely noise than an atom."""
+    model = FusionModel(standing_false=standing_false)
+    beliefs = beliefs_at_birth(1, K, 0.6, model, grown)
+    for count in frames:
+        beliefs = (
+            update_found(beliefs, seen(count, 0.9), RATE, model)
+            if count
+            else update_missed(beliefs, RATE, model)
+        )
+        beliefs = predict(beliefs, model)
+    return count_probabilities(beliefs)[0]
+
+
+def test_what_is_found_again_and_again_is_believed_where_false_finds_do_not_stand() -> None:
+    assert born(0.01, [1])[0] > 0.2
+    assert born(0.01, [1] * 15)[1] > 0.85
+    assert born(0.01, [1] * 15)[0] < 0.05 < born(0.5, [1] * 15)[0]
+
+
+def test_noise_looks_like_one_atom_so_more_are_sooner_believed() -> None:
+    assert born(0.01, [4, 4])[0] < 0.5 * born(0.01, [1, 1])[0]
+
+
 def test_one_strange_frame_changes_nothing() -> None:
     assert after([5] * 30 + [1]).argmax() == 5
 
