@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from streamer.errors import FileReadError, UsageError
 from streamer.files.hdf5 import hdf5_reason
+from streamer.files.limits import one_line
 from streamer.files.protocol import Chunk, FileInfo
 from streamer.files.units import angstroms, isotropic_angstroms, seconds
 
@@ -99,7 +100,8 @@ class RosettaFile:
                     return np.asarray(frames.compute(scheduler="synchronous") if _is_lazy(frames) else frames)
             except Exception as error:  # see __init__
                 reason = error
-        raise FileReadError(f"frame {index} of {self._info.path} cannot be read: {reason}") from reason
+        why = one_line(reason)
+        raise FileReadError(f"frame {index} of {self._info.path} cannot be read: {why}") from reason
 
     def chunk(self, index: int) -> Chunk | None:
         """Return None: pixels are encoded when they are sent."""
@@ -126,9 +128,8 @@ def _reason(error: Exception) -> str:
     """Return in plain words why a file could not be read, where that is known."""
     if isinstance(error, (EOFError, struct.error)):
         return f"the file is truncated or damaged ({error})"
-    text = f"{type(error).__name__}: {error}"
     plain = hdf5_reason(str(error)) if isinstance(error, OSError) else str(error)
-    return text if plain == str(error) else plain
+    return one_line(error) if plain == str(error) else plain
 
 
 def _is_lazy(frames: Any) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import FileReadError, UsageError
+from streamer.files.limits import one_line
 from streamer.files.protocol import Chunk, FileInfo
 from streamer.files.units import angstroms, isotropic_angstroms, seconds
 from streamer.plain import positive
@@ -50,8 +51,8 @@ class TiffStack:
         with _complaints() as complaints:
             try:
                 self._file = tifffile.TiffFile(path)
-            except (OSError, ValueError) as error:
-                raise UsageError(f"cannot read {path} as TIFF: {error}") from error
+            except Exception as error:  # of a damaged file: whatever it stumbles over
+                raise UsageError(f"cannot read {path} as TIFF: {one_line(error)}") from error
             try:
                 self._series = _first_series(path, self._file)
                 _expect_stack(path, self._series)
@@ -80,7 +81,7 @@ class TiffStack:
         except FileReadError:
             raise
         except Exception as error:  # each codec has its own
-            raise FileReadError(f"page {index} of {self._info.path} cannot be read: {error}") from error
+            raise FileReadError(f"page {index} of {self._info.path} cannot be read: {one_line(error)}") from error
         return image
 
     def chunk(self, index: int) -> Chunk | None:
@@ -124,7 +125,7 @@ def _first_series(path: Path, file: Any) -> Any:
     try:
         return file.series[0]
     except Exception as error:  # of a damaged file: whatever it stumbles over
-        raise UsageError(f"cannot read {path} as TIFF: {error}") from error
+        raise UsageError(f"cannot read {path} as TIFF: {one_line(error)}") from error
 
 
 def _expect_stack(path: Path, series: Any) -> None:
