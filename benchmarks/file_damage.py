@@ -1,9 +1,9 @@
-"""Damage for `benchmarks.fuzz_files`: what broken disks and copies do to files, and what an attacker would."""
+"""Damage for `benchmarks.fuzz_files`: what broken disks and copies do, and what an attacker would."""
 
 import random
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import h5py
@@ -62,7 +62,7 @@ def _number(path: Path, rng: random.Random) -> str:
 
 
 def _zeros(path: Path, rng: random.Random) -> str:
-    """A block that a disk has lost."""
+    """Lose a block, as disks do."""
     at, size = _place(data := bytearray(path.read_bytes()), rng), rng.choice((16, 64, 512, 4096))
     n = len(data[at : at + size])
     data[at : at + n] = bytes(n)
@@ -106,7 +106,9 @@ def _other(path: Path, rng: random.Random) -> str:
     return f"replaced by {other.name}"
 
 
-def _objects(path: Path, change: Callable[[h5py.File, list[str], random.Random], str], rng: random.Random) -> str:
+def _objects(
+    path: Path, change: Callable[[h5py.File, list[str], random.Random], str], rng: random.Random
+) -> str:
     try:
         with h5py.File(path, "r+") as file:
             names: list[str] = []
@@ -179,9 +181,11 @@ def _replaced(file: h5py.File, names: list[str], rng: random.Random) -> str:
 
 
 def _resized(file: h5py.File, names: list[str], rng: random.Random) -> str:
-    """A dataset as sparse as HDF5 allows, of any size that a file can declare; no chunk is written."""
+    """Declare a dataset of any size, and write no chunk of it."""
     name = rng.choice(names)
-    shape = rng.choice([(2**40, 9, 13), (5, 2**20, 2**20), (5, 2**31, 4), (2**62, 1, 1), (5, 9, 13), (1, 1, 1)])
+    shape = rng.choice(
+        [(2**40, 9, 13), (5, 2**20, 2**20), (5, 2**31, 4), (2**62, 1, 1), (5, 9, 13), (1, 1, 1)]
+    )
     chunks = rng.choice([(1, *(min(n, 2**10) for n in shape[1:])), (1, 1, 1), None])
     del file[name]
     if chunks is None and np.prod([float(n) for n in shape]) > 1e6:
@@ -191,7 +195,7 @@ def _resized(file: h5py.File, names: list[str], rng: random.Random) -> str:
 
 
 def _unfilled(file: h5py.File, names: list[str], rng: random.Random) -> str:
-    """The same dataset, one of whose chunks was never written."""
+    """Write a dataset anew, but for one of its rows."""
     stacks = [name for name in names if isinstance(file.get(name), h5py.Dataset) and file[name].chunks]
     if not stacks:
         return "nothing"
@@ -235,14 +239,19 @@ def _attributes(file: h5py.File, names: list[str], rng: random.Random) -> str:
     return f"attribute {name} of {where} removed"
 
 
-def _with(change: Callable[[h5py.File, list[str], random.Random], str]) -> Callable[[Path, random.Random], str]:
+def _with(
+    change: Callable[[h5py.File, list[str], random.Random], str],
+) -> Callable[[Path, random.Random], str]:
     return lambda path, rng: _objects(path, change, rng)
 
 
 _Way = Callable[[Path, random.Random], str]
 _BYTES: tuple[_Way, ...] = (_cut, _flip, _flip, _number, _number, _number, _zeros, _any)
 _WHOLE: tuple[_Way, ...] = (_delete, _rename, _folder, _other)
-_OBJECTS: tuple[_Way, ...] = tuple(
-    _with(change)
-    for change in (_removed, _relinked, _replaced, _resized, _unfilled, _damaged_chunk, _attributes)
-) * 2
+_OBJECTS: tuple[_Way, ...] = (
+    tuple(
+        _with(change)
+        for change in (_removed, _relinked, _replaced, _resized, _unfilled, _damaged_chunk, _attributes)
+    )
+    * 2
+)

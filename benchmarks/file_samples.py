@@ -1,6 +1,7 @@
 """Small sound files of every format that `replay` reads, for `benchmarks.fuzz_files` to damage."""
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from tests.streamer.files import writers as w
 from tests.streamer.ingest_run import image_of, record, series_of
 
-__all__ = ["SAMPLES", "Frames", "frames_of", "write_sample"]
+__all__ = ["SAMPLES", "Frames", "frames_of", "why_not", "write_sample"]
 
 Frames = NDArray[Any]
 SHAPE = (9, 13)  # so small that most of a file is structure, not pixels
@@ -70,6 +71,19 @@ SAMPLES: dict[str, Callable[[Path, Frames], Path]] = {
 def write_sample(name: str, folder: Path) -> Path:
     """Write a sound file, and those that belong to it, into a folder of its own; return what is opened."""
     return SAMPLES[name](folder, frames_of(name))
+
+
+def why_not(name: str) -> str:
+    """Return why a kind of file cannot be written here; nothing if it can."""
+    package = {"zspy": "zarr", "blo": "skimage"}.get(name)
+    if package is None:
+        return ""
+    try:
+        found = import_module(package)
+    except ImportError:
+        return f"{name} files need {package}"
+    is_too_new = name == "zspy" and not found.__version__.startswith("2.")
+    return "rosettasciio writes zspy files with zarr 2 only" if is_too_new else ""
 
 
 def frames_of(name: str) -> Frames:

@@ -19,7 +19,16 @@ from streamer.files.protocol import Chunk
 from streamer.pixels import PIXEL_DTYPES
 from streamer.records import Compression
 
-__all__ = ["Stack", "expect_stack", "find_node", "hdf5_reason", "open_hdf5", "rows_written", "scalar"]
+__all__ = [
+    "Stack",
+    "expect_inside",
+    "expect_stack",
+    "find_node",
+    "hdf5_reason",
+    "open_hdf5",
+    "rows_written",
+    "scalar",
+]
 
 _BITSHUFFLE, _LZ4 = 32008, 32004
 _LONGEST_REASON = 300  # characters
@@ -94,7 +103,7 @@ def expect_stack(dataset: h5py.Dataset) -> None:
     ------
     UsageError
         If it has another number of dimensions, more frames than a series has, larger ones than its stored
-        bytes can hold, or pixels in external raw files.
+        bytes can hold, pixels in external raw files, or a filter that is not installed.
     """
     if dataset.ndim not in (3, 4) or 0 in dataset.shape[1:]:
         raise UsageError(f"{_name(dataset)} has shape {dataset.shape}, expected (frames, height, width)")
@@ -103,19 +112,45 @@ def expect_stack(dataset: h5py.Dataset) -> None:
             f"{_name(dataset)} declares {dataset.shape[0]:,} frames, expected at most {MOST_FRAMES:,}:"
             " it is damaged, copy it again"
         )
-    if dataset.external:
-        raise UsageError(
-            f"{_name(dataset)} keeps its pixels in {dataset.external[0][0]}, without structure;"
-            " expected pixels in HDF5: copy it with h5repack"
-        )
+    expect_inside(dataset)
     if not dataset.is_virtual:
+        _expect_filters(dataset)
         stored_bytes = dataset.id.get_storage_size()
         for at_once in (dataset.shape[1:], dataset.chunks or ()):
             expect_plausible_size(_name(dataset), at_once, dataset.dtype.itemsize, stored_bytes)
 
 
+def _expect_filters(dataset: h5py.Dataset) -> None:
+    filters = dataset.id.get_create_plist()
+    for number in range(filters.get_nfilters()):
+        code, _, _, name = filters.get_filter(number)
+        if not h5py.h5z.filter_avail(code):
+            named = f"{code} ({name.decode(errors='replace')!r})"
+            raise UsageError(
+                f"{_name(dataset)} is compressed with HDF5's filter {named}, which is not installed here;"
+                " expected one of h5py's or hdf5plugin's: convert it with h5repack"
+            )
+
+
+def expect_inside(dataset: h5py.Dataset) -> None:
+    """Refuse a dataset whose values lie in another file, of any kind, without structure ("external storage").
+
+    HDF5 fills up with zeros where that file is too short, and hands out whatever it is.
+
+    Raises
+    ------
+    UsageError
+        If it is such a dataset.
+    """
+    if dataset.external:
+        raise UsageError(
+            f"{_name(dataset)} keeps its values in {dataset.external[0][0]}, expected them in HDF5:"
+            " write them there with h5repack"
+        )
+
+
 def rows_written(dataset: h5py.Dataset) -> NDArray[np.bool_] | None:
-    """Return (n,) which frames were written, all of each; None if all were, or sources must tell (virtual)."""
+    """Return (n,) which frames were written whole; None if all were, or if it is virtual: see its sources."""
     if dataset.is_virtual or not dataset.size:
         return None
     if dataset.chunks is None:
@@ -144,7 +179,8 @@ def find_node(file: h5py.File, name: str, getlink: bool = False) -> Any:
         return file.get(name, getlink=getlink)
     except Exception as error:  # h5py's errors are of many kinds
         raise UsageError(
-            f"cannot read {name} in {file.filename}: {hdf5_reason(str(error))}; the file is damaged, copy it again"
+            f"cannot read {name} in {file.filename}: {hdf5_reason(str(error))};"
+            " the file is damaged, copy it again"
         ) from error
 
 

@@ -71,7 +71,7 @@ class MibStack:
         return view
 
     def _expect_header(self, index: int) -> None:
-        """Check that the frame's own header says what the first one does: a lost block moves all behind it."""
+        """Check that the frame's own header says what the first does: a lost block moves all behind it."""
         try:
             header = read_header(self._frames["header"][index].tobytes()[:HEADER_BYTES])
         except (ValueError, UnknownEncodingError) as error:

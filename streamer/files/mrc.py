@@ -97,14 +97,19 @@ def _opened(mrcfile: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
 
 
 def _expect_extended_header(path: Path) -> None:
-    """Check that the extended header fits into the file: ``mrcfile`` makes room for what it is said to take."""
+    """Check that the extended header fits into the file: ``mrcfile`` makes room for all that it claims."""
     with path.open("rb") as file:
         start = file.read(_HEADER_BYTES)
     if len(start) < _HEADER_BYTES:
-        raise UsageError(f"{path} is truncated: it has {len(start)} bytes, an MRC header {_HEADER_BYTES}")
+        raise UsageError(
+            f"cannot read {path} as MRC: it is truncated, {len(start)} bytes of a header of {_HEADER_BYTES}"
+        )
     n_bytes = min(struct.unpack_from("<I", start, _NSYMBT_AT) + struct.unpack_from(">I", start, _NSYMBT_AT))
     if n_bytes > path.stat().st_size - _HEADER_BYTES:
-        raise UsageError(f"{path} is truncated or damaged: its extended header is said to take {n_bytes} bytes")
+        raise UsageError(
+            f"cannot read {path} as MRC: it is truncated, damaged or something else;"
+            f" its extended header is said to take {n_bytes:,} bytes"
+        )
 
 
 def _is_complete(file: Any, size: int) -> bool:

@@ -73,7 +73,9 @@ def open_file(path: Path, format: str = "", dataset: str = "") -> FrameFile:
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or one_line(error)}") from error
     except MemoryError as error:
-        raise UsageError(f"{path} declares more than fits into memory: is it damaged? Copy it again") from error
+        raise UsageError(
+            f"{path} declares more than fits into memory: is it damaged? Copy it again"
+        ) from error
     except Exception as error:  # of a damaged file: whatever a library stumbles over
         raise UsageError(
             f"cannot read {path}: it is damaged, or not what its name says ({one_line(error)})"

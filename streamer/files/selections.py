@@ -79,7 +79,9 @@ def _regular(hyperslab: Any, inner: tuple[int, ...], n_rows: int, name: str) -> 
         block_0 = min(block_0, n_rows)
         count_0 = min(count_0, -(-n_rows // max(block_0, 1)))
     if count_0 * block_0 > _MOST_ROWS:
-        raise UsageError(f"{name} is mapped {count_0 * block_0:,} times: the mapping is damaged, copy it again")
+        raise UsageError(
+            f"{name} is mapped {count_0 * block_0:,} times: the mapping is damaged, copy it again"
+        )
     start, stride = (np.array(each, np.int64) for each in hyperslab[:2])
     count, block = np.array([count_0, *counts]), np.array([block_0, *blocks])
     rows = (start[0] + stride[0] * np.arange(count[0])[:, None] + np.arange(block[0])).ravel()

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from streamer.errors import FileReadError, UsageError
 from streamer.files.limits import one_line
 from streamer.files.protocol import Chunk, FileInfo
+from streamer.files.tiff_pages import expect_pages_end
 from streamer.files.units import angstroms, isotropic_angstroms, seconds
 from streamer.plain import positive
 
@@ -48,6 +49,7 @@ class TiffStack:
             raise UsageError(
                 "TIFF files need the package tifffile: pip install 'atomstream[formats]'"
             ) from error
+        expect_pages_end(path)
         with _complaints() as complaints:
             try:
                 self._file = tifffile.TiffFile(path)
@@ -77,11 +79,15 @@ class TiffStack:
             page = self._series.pages[index]
             if page is None:
                 raise FileReadError(f"page {index} of {self._info.path} is missing")
+            if 0 in page.dataoffsets or 0 in page.databytecounts:  # tifffile would give zeros
+                raise FileReadError(f"page {index} of {self._info.path} was never written, or not all of it")
             image: NDArray[Any] = page.asarray().reshape(self._info.shape)
         except FileReadError:
             raise
         except Exception as error:  # each codec has its own
-            raise FileReadError(f"page {index} of {self._info.path} cannot be read: {one_line(error)}") from error
+            raise FileReadError(
+                f"page {index} of {self._info.path} cannot be read: {one_line(error)}"
+            ) from error
         return image
 
     def chunk(self, index: int) -> Chunk | None:

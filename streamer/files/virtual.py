@@ -26,7 +26,7 @@ from streamer.errors import UsageError
 from streamer.files.hdf5 import expect_stack, find_node, open_hdf5, rows_written
 from streamer.files.selections import Rows, Selection, select
 
-__all__ = ["FrameMap", "Place", "concatenated", "find_frames"]
+__all__ = ["FrameMap", "Place", "concatenated", "file_beside", "find_frames"]
 
 _DEPTH = 8  # links and virtual datasets behind one another
 _MOST_ROWS = 1_000_000_000  # of a source: lines of pixels, where frames are put together from these
@@ -161,11 +161,11 @@ def _opened(path: Path, dataset: str, depth: int) -> Iterator[h5py.Dataset | Pat
 def _behind(path: Path, dataset: str, link: h5py.ExternalLink | h5py.SoftLink) -> tuple[Path, str]:
     """Return the file and the dataset that a link means."""
     if isinstance(link, h5py.ExternalLink):
-        return _beside(path, link.filename), link.path
+        return file_beside(path, link.filename), link.path
     return path, posixpath.join("/", posixpath.dirname(dataset), link.path)
 
 
-def _beside(path: Path, name: str) -> Path:
+def file_beside(path: Path, name: str) -> Path:
     """Return the file that another one names, searched for as HDF5 does, without the working directory."""
     folders = (path.parent, path.resolve().parent)
     names = (name, Path(name).name) if Path(name).is_absolute() else (name,)
@@ -216,7 +216,7 @@ class _Virtual:
         for (name, dataset), mappings in groupby(
             _mappings(self._dataset), lambda each: (each.file, each.dataset)
         ):
-            with _opened(path if name == "." else _beside(path, name), dataset, self._depth + 1) as node:
+            with _opened(path if name == "." else file_beside(path, name), dataset, self._depth + 1) as node:
                 if isinstance(node, Path):
                     for mapping in mappings:
                         self._put_absent(mapping.target.rows, Place(node, dataset))
