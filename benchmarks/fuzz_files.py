@@ -42,7 +42,8 @@ from streamer.replay import ReplaySettings, expect_replayable
 MOST_ALLOCATED_BYTES = 64 * 2**20  # by Python and NumPy, where the files have some kilobytes
 MOST_MEMORY_BYTES = 768 * 2**20  # address space beyond what the libraries take when they are loaded
 MOST_FRAMES = 20  # are read of a file that has more
-HANG_S = 10.0  # of a session, which takes some milliseconds
+START_S = 180.0  # libraries are loaded meanwhile, perhaps on a busy machine
+HANG_S = 20.0  # of a session, which takes some milliseconds
 LONGEST_LINE = 1500
 SOUND, DAMAGED = "sound", "damaged"
 KEY = SeriesKey(1, "fuzz")
@@ -109,6 +110,8 @@ class Reader:
         self._process = self._context.Process(target=_serve, args=(theirs, *self._task), daemon=True)
         self._process.start()
         theirs.close()
+        if not self._connection.poll(START_S) or self._connection.recv() is not None:
+            raise RuntimeError(f"no process that reads {self._task[0]} within {START_S:g} s")
 
 
 def run(
@@ -149,6 +152,7 @@ def _serve(connection: Connection, target: str, folder: Path, name: Path) -> Non
         raise RuntimeError(f"the sound file of {target} is read as {outcomes}")
     _limit_memory()
     tracemalloc.start()
+    connection.send(None)  # ready
     while True:
         try:
             session = connection.recv()
