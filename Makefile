@@ -44,6 +44,7 @@ bench: $(VENV)/.develop
 # Ten minutes each, and no benchmarks: they say yes or no. FUZZ='--seconds 60', SOAK='--minutes 1': shorter.
 fuzz: $(VENV)/.develop
 	$(BIN)/python -m benchmarks.fuzz --seconds 600 $(FUZZ)
+	$(BIN)/python -m benchmarks.fuzz_files --seconds 600 $(FUZZ)
 
 soak: $(VENV)/.develop
 	$(BIN)/python -m benchmarks.soak --minutes 10 --dry $(SOAK)

@@ -52,6 +52,7 @@ def problems_of(outcome: RunOutcome) -> list[str]:
     for name, text in _LOSSES.items():
         if count[name]:
             problems.append(text.format(count[name]))
+    problems += _unreadable(outcome)
     problems += tee_problems(_tee(outcome.ingest), bool(outcome.ingest.get("tee_undelivered")))
     if not outcome.ended_early:
         problems += _wrongly_skipped(outcome, count) + _never_received(outcome, count)
@@ -74,6 +75,14 @@ class _Count:
 
     def __getitem__(self, name: str) -> int:
         return int(self._summary.get(name) or 0)
+
+
+def _unreadable(outcome: RunOutcome) -> list[str]:
+    """Name the frames that a replayed file could not give."""
+    sender = outcome.sender or {}
+    damage = list(sender.get("damage", ()))
+    n_more = sender.get("unreadable", 0) - len(damage)
+    return damage + ([f"and {n_more} more frames that cannot be read"] if n_more > 0 else [])
 
 
 def _wrongly_skipped(outcome: RunOutcome, count: _Count) -> list[str]:

@@ -3,6 +3,9 @@
 Frames whose stored chunks are stream payloads (our own recordings, DECTRIS files) are sent on as they are;
 others are read, turned into counts and encoded. A thread does that a few frames ahead of the sender
 (`_AHEAD_BYTES`), so that reading and sending overlap and memory stays bounded.
+
+A frame that the file cannot give is named, and the next one follows. In our own format it leaves without
+pixels, so that whoever receives it counts it as damaged; the others have no such message: its id is left out.
 """
 
 import itertools
@@ -36,6 +39,8 @@ _AHEAD_BYTES = 64 * 2**20  # of decoded pixels
 _AHEAD_FRAMES = (2, 32)
 _CHECK_MS = 50
 _STOP_LINGER_MS = 1000
+_MOST_NAMED = 20  # frames that cannot be read
+_FIRST_TRIED = 8  # frames, of which one must be readable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,13 +100,30 @@ class ReplaySettings:
 
 @dataclass(frozen=True, slots=True)
 class ReplayCounts:
-    """What left: frames and how many of them as stored, payload bytes, frames sent late, and how long [s]."""
+    """What left, and what could not.
+
+    Attributes
+    ----------
+    frames, as_stored : int
+        Frames with pixels, and how many of them as stored.
+    n_bytes : int
+        Of payloads.
+    late : int
+        Frames sent late.
+    elapsed_s : float
+    unreadable : int
+        Frames that the file could not give.
+    damage : tuple of str
+        Why, of the first of these.
+    """
 
     frames: int
     as_stored: int
     n_bytes: int
     late: int
     elapsed_s: float
+    unreadable: int = 0
+    damage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +131,12 @@ class _Payload:
     compression: Compression
     data: bytes | memoryview
     as_stored: bool
+
+
+_Made = _Payload | FileReadError
+"""Of a frame: what leaves, or why the file could not give it."""
+
+_WITHOUT_PIXELS = _Payload(Compression.NONE, b"", as_stored=False)
 
 
 def run_replay(control: Control, settings: ReplaySettings, begin: SharedFlag) -> None:
@@ -148,7 +176,7 @@ def stream_file(
     UsageError
         If the file or the settings do not fit; see `expect_replayable`.
     FileReadError
-        If the file is damaged; the frames before that have been sent, and the end.
+        If a pixel is no count; the frames before that have been sent, and the end.
     RunError
         If the address cannot be bound.
     """
@@ -169,12 +197,14 @@ def stream_file(
 
 
 def expect_replayable(file: FrameFile, settings: ReplaySettings) -> None:
-    """Check, with the first frame, that a file can be streamed as the settings say.
+    """Check, with the first frame that can be read, that a file can be streamed as the settings say.
 
     Raises
     ------
     UsageError
         If a frame is not in the file, the rate is not known, or the pixels cannot become counts.
+    FileReadError
+        If none of the first few frames can be read.
     """
     frames = _frames(file.info, settings)
     if not frames or min(frames) < 0 or max(frames) >= file.info.n_frames:
@@ -184,7 +214,16 @@ def expect_replayable(file: FrameFile, settings: ReplaySettings) -> None:
     if file.info.largest_is_no_data and not settings.scaling.is_identity:
         raise UsageError(f"{file.info.path} holds counts already: leave out --scale and --offset")
     rate_of(file.info, settings)
-    _payload(file, settings, frames[0])
+    _expect_one_readable(file, settings, frames[:_FIRST_TRIED])
+
+
+def _expect_one_readable(file: FrameFile, settings: ReplaySettings, frames: Sequence[int]) -> None:
+    for index in frames:
+        found = _payload_or_damage(file, settings, index)
+        if isinstance(found, _Payload):
+            return
+    if isinstance(found, FileReadError):
+        raise found
 
 
 def rate_of(info: FileInfo, settings: ReplaySettings) -> float:
@@ -237,22 +276,53 @@ def _send_all(
     encoder = make_encoder(settings.scheme, clock.now())
     pacer = Pacer(rate_of(file.info, settings), stop)
     start = _start(file.info, settings)
-    n_frames = n_as_stored = n_bytes = 0
+    tally = _Tally()
     if not _send(socket, encoder, start, stop):
         return ReplayCounts(0, 0, 0, 0, 0.0)
     try:
         with closing(_payloads(file, settings)) as payloads:
-            for payload in payloads:
-                if not pacer.wait_for(n_frames):
+            for frame_id, made in enumerate(payloads):
+                if not pacer.wait_for(frame_id):
                     break
-                if not _send(socket, encoder, _frame(n_frames, payload, start, clock), stop):
+                payload = _in_stream(made, settings.scheme)
+                if payload and not _send(socket, encoder, _frame(frame_id, payload, start, clock), stop):
                     break
-                n_frames, n_bytes = n_frames + 1, n_bytes + len(payload.data)
-                n_as_stored += payload.as_stored
+                tally.add(made)
                 on_frame()
-    finally:  # also after damage in the file: whoever receives need not wait in vain
+    finally:  # also after a frame that is no count: whoever receives need not wait in vain
         _send(socket, encoder, SeriesEnd(start.key), stop)
-    return ReplayCounts(n_frames, n_as_stored, n_bytes, pacer.late, pacer.elapsed_s)
+    return tally.counts(pacer)
+
+
+class _Tally:
+    """What has left so far."""
+
+    def __init__(self) -> None:
+        self._frames = self._as_stored = self._n_bytes = self._unreadable = 0
+        self._damage: list[str] = []
+
+    def add(self, made: _Made) -> None:
+        if isinstance(made, _Payload):
+            self._frames += 1
+            self._as_stored += made.as_stored
+            self._n_bytes += len(made.data)
+            return
+        self._unreadable += 1
+        if len(self._damage) < _MOST_NAMED:
+            self._damage.append(str(made))
+
+    def counts(self, pacer: Pacer) -> ReplayCounts:
+        return ReplayCounts(
+            self._frames, self._as_stored, self._n_bytes, pacer.late, pacer.elapsed_s,
+            self._unreadable, tuple(self._damage),
+        )  # fmt: skip
+
+
+def _in_stream(made: _Made, scheme: Scheme) -> _Payload | None:
+    """Return what stands for a frame in the stream; None if nothing does."""
+    if isinstance(made, _Payload):
+        return made
+    return _WITHOUT_PIXELS if scheme is Scheme.ATOMSTREAM else None
 
 
 def _start(info: FileInfo, settings: ReplaySettings) -> SeriesStart:
@@ -277,7 +347,7 @@ def _frame(frame_id: int, payload: _Payload, start: SeriesStart, clock: RunClock
     return Frame(header, memoryview(payload.data))
 
 
-def _payloads(file: FrameFile, settings: ReplaySettings) -> Generator[_Payload]:
+def _payloads(file: FrameFile, settings: ReplaySettings) -> Generator[_Made]:
     """Yield the payloads of all frames, all loops, made a few ahead in a thread of their own."""
     frames = _frames(file.info, settings)
     loops = itertools.repeat(frames, settings.loops) if settings.loops else itertools.repeat(frames)
@@ -288,9 +358,9 @@ def _payloads(file: FrameFile, settings: ReplaySettings) -> Generator[_Payload]:
     )
 
 
-def _ahead(make: Callable[[int], _Payload], indices: Iterable[int], n_ahead: int) -> Generator[_Payload]:
+def _ahead(make: Callable[[int], _Made], indices: Iterable[int], n_ahead: int) -> Generator[_Made]:
     with ThreadPoolExecutor(1, "atomstream-read-ahead") as pool:
-        waiting: deque[Future[_Payload]] = deque()
+        waiting: deque[Future[_Made]] = deque()
         try:
             for index in indices:
                 waiting.append(pool.submit(make, index))
@@ -303,12 +373,19 @@ def _ahead(make: Callable[[int], _Payload], indices: Iterable[int], n_ahead: int
                 future.cancel()
 
 
-def _later_payload(file: FrameFile, settings: ReplaySettings, index: int) -> _Payload:
-    """Return a frame's payload; that it is no count was not known when the user was asked."""
+def _later_payload(file: FrameFile, settings: ReplaySettings, index: int) -> _Made:
+    """Return a frame's payload, or its damage; that it is no count was not known when the user was asked."""
     try:
-        return _payload(file, settings, index)
+        return _payload_or_damage(file, settings, index)
     except UsageError as error:
         raise FileReadError(str(error)) from error
+
+
+def _payload_or_damage(file: FrameFile, settings: ReplaySettings, index: int) -> _Made:
+    try:
+        return _payload(file, settings, index)
+    except FileReadError as error:
+        return error
 
 
 def _payload(file: FrameFile, settings: ReplaySettings, index: int) -> _Payload:

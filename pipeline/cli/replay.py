@@ -135,7 +135,7 @@ def _expect_one_purpose(args: argparse.Namespace) -> None:
 
 def _settings(args: argparse.Namespace) -> tuple["ReplaySettings", "FileInfo"]:
     """Open the file, choose its frames, and check with the first that it can be replayed so."""
-    from streamer.files import Scaling, open_file
+    from streamer.files import Scaling, expect_harmless, open_file
     from streamer.records import Compression
     from streamer.replay import ReplaySettings, expect_replayable
     from streamer.sources import Scheme
@@ -153,6 +153,7 @@ def _settings(args: argparse.Namespace) -> tuple["ReplaySettings", "FileInfo"]:
         connect=args.connect,
         **_leaving(args),
     )
+    expect_harmless(args.file, args.format, args.dataset)
     with closing(open_file(args.file, args.format, args.dataset)) as file:
         settings = replace(settings, frames=_selected(args.frames, file.info))
         expect_replayable(file, settings)
@@ -249,6 +250,11 @@ def _stream(args: argparse.Namespace, settings: "ReplaySettings", info: "FileInf
             settings, signals.is_set, lambda address: say(f"sending from {address}"), bar.update
         )
     say(f"sent {sent.frames:,} frames, {sent.as_stored:,} of them as stored; {sent.late:,} were late")
+    for damage in sent.damage:
+        say(damage)
+    if sent.unreadable:
+        say(f"{sent.unreadable:,} frames could not be read and are missing from the stream")
+    ok = not sent.unreadable
     if args.json:
-        print_json({"verb": args.verb, "ok": True, "interrupted": signals.requested, **asdict(sent)})
-    return 0
+        print_json({"verb": args.verb, "ok": ok, "interrupted": signals.requested, **asdict(sent)})
+    return 0 if ok else 1

@@ -25,7 +25,7 @@ from streamer.files.hdf5 import Stack, open_hdf5, scalar
 from streamer.files.protocol import Chunk, FileInfo
 from streamer.files.units import seconds
 from streamer.files.virtual import FrameMap, Place, concatenated, find_frames
-from streamer.plain import positive
+from streamer.plain import optional_count, positive
 
 __all__ = ["DectrisMaster", "is_dectris_master"]
 
@@ -34,6 +34,7 @@ _STACK = f"{_DATA}/data"
 _DETECTOR = "/entry/instrument/detector"
 _LINK_NAME = re.compile(r"data_[0-9]+")
 _MAX_OPEN = 8
+_MOST_CHANNELS = 1000
 
 
 class DectrisMaster:
@@ -89,7 +90,10 @@ class DectrisMaster:
         place, row = self._frames.place_of(index), int(self._frames.row[index])
         if place is None or row >= place.n_frames:
             raise FileReadError(f"frame {index} cannot be read: {self._frames.why_absent(index)}")
-        return self._stack_of(place), row
+        try:
+            return self._stack_of(place), row
+        except (UsageError, KeyError) as error:  # the file has changed, or is damaged, since it was looked at
+            raise FileReadError(f"frame {index} cannot be read: {error}") from error
 
     def _stack_of(self, place: Place) -> Stack:
         if place not in self._open:
@@ -226,7 +230,9 @@ def _channel_index(master: h5py.File, path: Path, channel: str) -> int:
 
 def _channel_names(master: h5py.File) -> list[str]:
     names = master.get(f"{_DATA}/channel")
-    return [_text(name) for name in np.atleast_1d(names[()])] if isinstance(names, h5py.Dataset) else []
+    if not isinstance(names, h5py.Dataset) or not names.size or names.size > _MOST_CHANNELS:
+        return []
+    return [_text(name) for name in np.atleast_1d(names[()])]
 
 
 def _text(name: object) -> str:
@@ -250,7 +256,7 @@ def _describe(path: Path, master: h5py.File, stack: Stack, n_frames: int, notes:
         frame_time_s=frame_time_s,
         frame_time_from=field if frame_time_s else f"there is no {field}",
         largest_is_no_data=True,
-        saturation_value=None if saturation is None else int(saturation),
+        saturation_value=None if saturation is None else optional_count(int(saturation)),
         notes=notes,
     )
 

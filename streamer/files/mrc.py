@@ -22,6 +22,7 @@ _NO_MAP_ID = "Map ID"  # how mrcfile's message begins
 _IMOD_STAMP, _IMOD_AT = 1146047817, 152  # imodStamp and imodFlags lie here in the header
 _IMOD_SIGNED_BYTES = 1  # bit of imodFlags
 _HEADER_BYTES = 1024
+_NSYMBT_AT = 92  # bytes of the extended header
 
 
 class MrcStack:
@@ -44,6 +45,7 @@ class MrcStack:
             raise UsageError(
                 "MRC files need the package mrcfile: pip install 'atomstream[formats]'"
             ) from error
+        _expect_extended_header(path)
         try:
             self._file, notes = _opened(mrcfile, path)
         except (OSError, ValueError) as error:
@@ -77,7 +79,10 @@ class MrcStack:
 def _opened(mrcfile: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
     """Open a file, one without map ID too where nothing else is wrong with it; return it and a note if so."""
     try:
-        return mrcfile.mmap(path, mode="r"), ()
+        with warnings.catch_warnings(record=True) as complaints:
+            warnings.simplefilter("always")
+            file = mrcfile.mmap(path, mode="r")
+        return file, tuple(" ".join(str(each.message).split()) for each in complaints)
     except ValueError as error:
         if not str(error).startswith(_NO_MAP_ID):
             raise
@@ -89,6 +94,22 @@ def _opened(mrcfile: Any, path: Path) -> tuple[Any, tuple[str, ...]]:
         file.close()
         raise reason
     return file, ("the header has no map ID, as in files older than MRC2000",)
+
+
+def _expect_extended_header(path: Path) -> None:
+    """Check that the extended header fits into the file: ``mrcfile`` makes room for all that it claims."""
+    with path.open("rb") as file:
+        start = file.read(_HEADER_BYTES)
+    if len(start) < _HEADER_BYTES:
+        raise UsageError(
+            f"cannot read {path} as MRC: it is truncated, {len(start)} bytes of a header of {_HEADER_BYTES}"
+        )
+    n_bytes = min(struct.unpack_from("<I", start, _NSYMBT_AT) + struct.unpack_from(">I", start, _NSYMBT_AT))
+    if n_bytes > path.stat().st_size - _HEADER_BYTES:
+        raise UsageError(
+            f"cannot read {path} as MRC: it is truncated, damaged or something else;"
+            f" its extended header is said to take {n_bytes:,} bytes"
+        )
 
 
 def _is_complete(file: Any, size: int) -> bool:
@@ -108,7 +129,9 @@ def _has_unsigned_bytes(file: Any) -> bool:
 
 
 def _describe(path: Path, file: Any, frames: NDArray[Any], notes: tuple[str, ...]) -> FileInfo:
-    voxel = file.voxel_size
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # a cell or a grid of no size: then there is no pixel size
+        voxel = file.voxel_size
     pixel_size_A = isotropic_angstroms(_positive(voxel.y), _positive(voxel.x))
     return FileInfo(
         path=path,

@@ -72,5 +72,9 @@ def _expect_magic(path: Path) -> None:
     """Refuse other files: NumPy would take them for pickles and advise to load those."""
     with path.open("rb") as file:
         start = file.read(len(MAGIC_PREFIX))
+        version = file.read(2)
+        claimed = int.from_bytes(file.read(4), "little") if version[:1] > b"\x01" else 0
     if start != MAGIC_PREFIX:
         raise UsageError(f"{path} is no NumPy array: it begins with {start.hex() or 'nothing'}")
+    if claimed > path.stat().st_size:  # NumPy makes room for it before it reads
+        raise UsageError(f"cannot read {path} as a NumPy array: it is truncated, or its header is damaged")

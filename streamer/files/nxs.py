@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from streamer.errors import UsageError
 from streamer.files.hdf5 import Stack, open_hdf5, scalar
+from streamer.files.limits import MOST_FRAMES
 from streamer.files.protocol import Chunk, FileInfo
-from streamer.plain import positive
+from streamer.plain import optional_count, positive
 
 __all__ = ["RecordedRun", "is_recorded_run"]
 
@@ -69,7 +70,6 @@ def is_recorded_run(file: h5py.File) -> bool:
 def _describe(path: Path, file: h5py.File, stack: Stack) -> FileInfo:
     pixel_size_nm = positive(scalar(file, f"{_SERIES}/pixel_size_nm"))
     frame_time_s, frame_time_from = _frame_time(file)
-    saturation = scalar(file, f"{_SERIES}/saturation_value")
     return FileInfo(
         path=path,
         format="atomstream result file",
@@ -81,7 +81,7 @@ def _describe(path: Path, file: h5py.File, stack: Stack) -> FileInfo:
         frame_time_s=frame_time_s,
         frame_time_from=frame_time_from,
         largest_is_no_data=True,
-        saturation_value=saturation if isinstance(saturation, int) and saturation >= 0 else None,
+        saturation_value=optional_count(scalar(file, f"{_SERIES}/saturation_value")),
     )
 
 
@@ -100,7 +100,8 @@ def _frame_time(file: h5py.File) -> tuple[float | None, str]:
     if announced is not None:
         return announced, f"{_SERIES}/frame_time_s"
     time = file.get("/entry/stack/time")
-    intervals = np.diff(time[()]) if isinstance(time, h5py.Dataset) else np.empty(0)
+    is_given = isinstance(time, h5py.Dataset) and time.ndim == 1 and time.size <= MOST_FRAMES
+    intervals = np.diff(time[()]) if is_given else np.empty(0)
     median = positive(float(np.median(intervals))) if intervals.size else None
     if median is None:
         return None, "the recorded run did not know it"

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from streamer.errors import UsageError
+from streamer.errors import AtomstreamError, UsageError
 from streamer.files.dectris_master import DectrisMaster, is_dectris_master
 from streamer.files.hdf5 import open_hdf5
+from streamer.files.limits import expect_regular, expect_sound, one_line
 from streamer.files.mib import MibStack
 from streamer.files.mrc import MrcStack
 from streamer.files.npy import NpyStack
@@ -64,13 +65,33 @@ def open_file(path: Path, format: str = "", dataset: str = "") -> FrameFile:
         If there is no such file, its format is not supported or needs a package that is not installed, or it
         is damaged.
     """
-    _expect_file(path)
+    try:
+        _expect_file(path)
+        return _opened(path, format, dataset)
+    except AtomstreamError:
+        raise
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or one_line(error)}") from error
+    except MemoryError as error:
+        raise UsageError(
+            f"{path} declares more than fits into memory: is it damaged? Copy it again"
+        ) from error
+    except Exception as error:  # of a damaged file: whatever a library stumbles over
+        raise UsageError(
+            f"cannot read {path}: it is damaged, or not what its name says ({one_line(error)})"
+        ) from error
+
+
+def _opened(path: Path, format: str, dataset: str) -> FrameFile:
     name = format.lower() or _EXTENSIONS.get(path.suffix.lower()) or _by_content(path)
     opener = FORMATS.get(name)
+    file = opener(path, dataset) if opener else RosettaFile(path, name, dataset)
     try:
-        return opener(path, dataset) if opener else RosettaFile(path, name, dataset)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+        expect_sound(file.info)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _expect_file(path: Path) -> None:
@@ -79,7 +100,9 @@ def _expect_file(path: Path) -> None:
     if path.is_dir():
         if path.suffix.lower() not in _FOLDERS:
             raise UsageError(f"{path} is a folder, expected a file")
-    elif path.stat().st_size == 0:
+        return
+    expect_regular(path)
+    if path.stat().st_size == 0:
         raise UsageError(f"{path} is empty: copy it again")
 
 

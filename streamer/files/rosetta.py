@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 
 from streamer.errors import FileReadError, UsageError
 from streamer.files.hdf5 import hdf5_reason
+from streamer.files.hdf5_survey import survey
+from streamer.files.limits import one_line
 from streamer.files.protocol import Chunk, FileInfo
 from streamer.files.units import angstroms, isotropic_angstroms, seconds
+from streamer.files.zarr_survey import survey_zarr
 
 __all__ = ["READERS", "RosettaFile"]
 
@@ -65,6 +68,7 @@ class RosettaFile:
 
     def __init__(self, path: Path, reader: str, dataset: str = "") -> None:
         name, read = _reader(reader)
+        notes = survey(path) if path.is_file() else survey_zarr(path)
         try:
             with _quiet_library():
                 signals: Sequence[Signal] = read(str(path), lazy=name not in _READ_WHOLE)
@@ -75,7 +79,7 @@ class RosettaFile:
         self._frames = signal["data"].reshape(-1, height, width)
         self._at_once = max(1, _SLAB_BYTES // (height * width * self._frames.dtype.itemsize))
         self._slab: tuple[int, NDArray[Any]] = (0, np.empty((0, height, width)))
-        self._info = _describe(path, name, signal)
+        self._info = _describe(path, name, signal, notes)
 
     @property
     def info(self) -> FileInfo:
@@ -99,7 +103,8 @@ class RosettaFile:
                     return np.asarray(frames.compute(scheduler="synchronous") if _is_lazy(frames) else frames)
             except Exception as error:  # see __init__
                 reason = error
-        raise FileReadError(f"frame {index} of {self._info.path} cannot be read: {reason}") from reason
+        why = one_line(reason)
+        raise FileReadError(f"frame {index} of {self._info.path} cannot be read: {why}") from reason
 
     def chunk(self, index: int) -> Chunk | None:
         """Return None: pixels are encoded when they are sent."""
@@ -126,9 +131,8 @@ def _reason(error: Exception) -> str:
     """Return in plain words why a file could not be read, where that is known."""
     if isinstance(error, (EOFError, struct.error)):
         return f"the file is truncated or damaged ({error})"
-    text = f"{type(error).__name__}: {error}"
     plain = hdf5_reason(str(error)) if isinstance(error, OSError) else str(error)
-    return text if plain == str(error) else plain
+    return one_line(error) if plain == str(error) else plain
 
 
 def _is_lazy(frames: Any) -> bool:
@@ -225,7 +229,7 @@ def _title(signal: Signal) -> str:
     return str(signal.get("metadata", {}).get("General", {}).get("title", ""))
 
 
-def _describe(path: Path, name: str, signal: Signal) -> FileInfo:
+def _describe(path: Path, name: str, signal: Signal, notes: tuple[str, ...]) -> FileInfo:
     data = signal["data"]
     y, x = _image_axes(signal) or ({}, {})
     at_specimen = name not in _DETECTOR_PIXELS
@@ -241,6 +245,7 @@ def _describe(path: Path, name: str, signal: Signal) -> FileInfo:
         pixel_size_from=_axis_text("image axis", x) if at_specimen else f"{name} files give the camera's own",
         frame_time_s=frame_time_s,
         frame_time_from=frame_time_from,
+        notes=notes,
     )
 
 

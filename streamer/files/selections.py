@@ -13,6 +13,7 @@ from streamer.errors import UsageError
 __all__ = ["Rows", "Selection", "select"]
 
 _UNLIMITED = h5py.h5s.UNLIMITED
+_MOST_ROWS = 1_000_000_000  # of a source: lines of pixels, where frames are put together from these
 Rows = NDArray[np.int64]
 
 
@@ -77,6 +78,10 @@ def _regular(hyperslab: Any, inner: tuple[int, ...], n_rows: int, name: str) -> 
     if unlimited := _UNLIMITED in (count_0, block_0):
         block_0 = min(block_0, n_rows)
         count_0 = min(count_0, -(-n_rows // max(block_0, 1)))
+    if count_0 * block_0 > _MOST_ROWS:
+        raise UsageError(
+            f"{name} is mapped {count_0 * block_0:,} times: the mapping is damaged, copy it again"
+        )
     start, stride = (np.array(each, np.int64) for each in hyperslab[:2])
     count, block = np.array([count_0, *counts]), np.array([block_0, *blocks])
     rows = (start[0] + stride[0] * np.arange(count[0])[:, None] + np.arange(block[0])).ravel()

@@ -74,7 +74,7 @@ class SerSeries:
             x_step, y_step, code, width, height = (
                 _ELEMENT.unpack_from(self._bytes.data, int(self._offsets[index]))[i] for i in (1, 4, 6, 7, 8)
             )
-        except struct.error as error:
+        except (struct.error, OverflowError) as error:
             raise UsageError(f"{self._path} is truncated: element {index} is not there") from error
         if code not in _DTYPES or min(width, height) < 1:
             raise UsageError(f"{self._path}: images of {height} x {width} px of type {code}, expected 1 to 8")

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import FileReadError, UsageError
+from streamer.files.limits import one_line
 from streamer.files.protocol import Chunk, FileInfo
+from streamer.files.tiff_pages import expect_pages_end
 from streamer.files.units import angstroms, isotropic_angstroms, seconds
 from streamer.plain import positive
 
@@ -47,11 +49,12 @@ class TiffStack:
             raise UsageError(
                 "TIFF files need the package tifffile: pip install 'atomstream[formats]'"
             ) from error
+        expect_pages_end(path)
         with _complaints() as complaints:
             try:
                 self._file = tifffile.TiffFile(path)
-            except (OSError, ValueError) as error:
-                raise UsageError(f"cannot read {path} as TIFF: {error}") from error
+            except Exception as error:  # of a damaged file: whatever it stumbles over
+                raise UsageError(f"cannot read {path} as TIFF: {one_line(error)}") from error
             try:
                 self._series = _first_series(path, self._file)
                 _expect_stack(path, self._series)
@@ -76,11 +79,15 @@ class TiffStack:
             page = self._series.pages[index]
             if page is None:
                 raise FileReadError(f"page {index} of {self._info.path} is missing")
+            if 0 in page.dataoffsets or 0 in page.databytecounts:  # tifffile would give zeros
+                raise FileReadError(f"page {index} of {self._info.path} was never written, or not all of it")
             image: NDArray[Any] = page.asarray().reshape(self._info.shape)
         except FileReadError:
             raise
         except Exception as error:  # each codec has its own
-            raise FileReadError(f"page {index} of {self._info.path} cannot be read: {error}") from error
+            raise FileReadError(
+                f"page {index} of {self._info.path} cannot be read: {one_line(error)}"
+            ) from error
         return image
 
     def chunk(self, index: int) -> Chunk | None:
@@ -124,7 +131,7 @@ def _first_series(path: Path, file: Any) -> Any:
     try:
         return file.series[0]
     except Exception as error:  # of a damaged file: whatever it stumbles over
-        raise UsageError(f"cannot read {path} as TIFF: {error}") from error
+        raise UsageError(f"cannot read {path} as TIFF: {one_line(error)}") from error
 
 
 def _expect_stack(path: Path, series: Any) -> None:

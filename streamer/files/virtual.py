@@ -9,6 +9,7 @@ Whole frames of a source are read there, chunk by chunk. Frames that are put tog
 without limit follows its source; ``%b`` in a name is the block's number, ``%%`` a per cent sign.)
 """
 
+import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,12 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.errors import UsageError
-from streamer.files.hdf5 import open_hdf5
+from streamer.files.hdf5 import expect_stack, find_node, open_hdf5, rows_written
 from streamer.files.selections import Rows, Selection, select
 
-__all__ = ["FrameMap", "Place", "concatenated", "find_frames"]
+__all__ = ["FrameMap", "Place", "concatenated", "file_beside", "find_frames"]
 
 _DEPTH = 8  # links and virtual datasets behind one another
+_MOST_ROWS = 1_000_000_000  # of a source: lines of pixels, where frames are put together from these
 _SPECIFIER = re.compile("%([%b])")
 
 
@@ -145,18 +147,25 @@ def _opened(path: Path, dataset: str, depth: int) -> Iterator[h5py.Dataset | Pat
         yield path
         return
     with open_hdf5(path) as file:
-        link = file.get(dataset, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            with _opened(_beside(path, link.filename), link.path, depth + 1) as node:
+        link = find_node(file, dataset, getlink=True)
+        if isinstance(link, h5py.ExternalLink | h5py.SoftLink):
+            with _opened(*_behind(path, dataset, link), depth + 1) as node:
                 yield node
             return
-        node = file.get(dataset)
+        node = find_node(file, dataset)
         if not isinstance(node, h5py.Dataset):
             raise UsageError(f"{path} has no dataset {dataset}, which its master file refers to")
         yield node
 
 
-def _beside(path: Path, name: str) -> Path:
+def _behind(path: Path, dataset: str, link: h5py.ExternalLink | h5py.SoftLink) -> tuple[Path, str]:
+    """Return the file and the dataset that a link means."""
+    if isinstance(link, h5py.ExternalLink):
+        return file_beside(path, link.filename), link.path
+    return path, posixpath.join("/", posixpath.dirname(dataset), link.path)
+
+
+def file_beside(path: Path, name: str) -> Path:
     """Return the file that another one names, searched for as HDF5 does, without the working directory."""
     folders = (path.parent, path.resolve().parent)
     names = (name, Path(name).name) if Path(name).is_absolute() else (name,)
@@ -165,8 +174,7 @@ def _beside(path: Path, name: str) -> Path:
 
 
 def _frames_of(dataset: h5py.Dataset, depth: int) -> FrameMap:
-    if dataset.ndim not in (3, 4) or 0 in dataset.shape[1:]:
-        raise UsageError(f"{_name(dataset)} has shape {dataset.shape}, expected (frames, height, width)")
+    expect_stack(dataset)
     if dataset.is_virtual:
         return _Virtual(dataset, depth).frames()
     rows = np.arange(dataset.shape[0])
@@ -208,7 +216,7 @@ class _Virtual:
         for (name, dataset), mappings in groupby(
             _mappings(self._dataset), lambda each: (each.file, each.dataset)
         ):
-            with _opened(path if name == "." else _beside(path, name), dataset, self._depth + 1) as node:
+            with _opened(path if name == "." else file_beside(path, name), dataset, self._depth + 1) as node:
                 if isinstance(node, Path):
                     for mapping in mappings:
                         self._put_absent(mapping.target.rows, Place(node, dataset))
@@ -217,6 +225,7 @@ class _Virtual:
         return FrameMap(_name(self._dataset), tuple(self._places), self._place, self._row, tuple(self._notes))
 
     def _put_all(self, mappings: Iterable[_Mapping], node: h5py.Dataset) -> None:
+        _expect_rows(node)
         alike = node.ndim == self._dataset.ndim and node.shape[1:] == self._dataset.shape[1:]
         stored = _frames_of(node, self._depth + 1) if alike else None
         first = len(self._places)
@@ -278,7 +287,15 @@ def _rows_there(target: Selection, source: Selection, node: h5py.Dataset, is_all
     if any(last >= size for last, size in zip(source.last, node.shape[1:], strict=True)):
         return np.zeros(n_rows, bool)
     there: NDArray[np.bool_] = source.rows < node.shape[0]
+    if (written := rows_written(node)) is not None:
+        there[there] = written[source.rows[there]]
     return there if len(there) == n_rows else np.full(n_rows, there.all())
+
+
+def _expect_rows(node: h5py.Dataset) -> None:
+    """Check that a source has elements, and no more rows than a file can mean."""
+    if not node.shape or node.shape[0] > _MOST_ROWS:
+        raise UsageError(f"{_name(node)} has shape {node.shape}, expected frames or parts of them")
 
 
 def _mappings(dataset: h5py.Dataset) -> Iterator[_Mapping]:

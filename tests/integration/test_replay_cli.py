@@ -17,6 +17,7 @@ import zmq
 from tqdm import tqdm
 
 from pipeline.cli import main
+from streamer.records import FrameStatus
 from tests.streamer.files import writers as w
 from tests.streamer.ingest_run import image_of, record, series_of
 
@@ -144,6 +145,23 @@ def test_damage_in_the_file_ends_the_run_with_what_came_before(tmp_path):
     assert done.returncode == 1
     assert any("frame 5 has a pixel of -2 counts" in problem for problem in result(done)["problems"])
     np.testing.assert_array_equal(frames_of(tmp_path / "a.nxs"), frames[:5])
+
+
+def test_a_frame_that_cannot_be_read_is_named_in_the_ledger_and_the_run_goes_on(tmp_path):
+    frames = w.counted("<i2", shape=(64, 96))
+    path = w.write_dectris_legacy(tmp_path, frames, per_file=7)
+    with h5py.File(tmp_path / "series_1_data_000001.h5", "r+") as file:
+        file["/entry/data/data"].id.write_direct_chunk((4, 0, 0), b"\0" * 40)
+    done = atomstream("replay", path.name, "--out", "a.nxs", *SMALL, cwd=tmp_path)
+    assert done.returncode == 1
+    assert any(
+        "frame 4 of" in problem and "cannot be read" in problem for problem in result(done)["problems"]
+    )
+    np.testing.assert_array_equal(frames_of(tmp_path / "a.nxs"), np.delete(frames, 4, axis=0))
+    with h5py.File(tmp_path / "a.nxs") as file:
+        status, reason = file["/entry/ledger/status"][4], file["/entry/ledger/reason"][4]
+    assert status == FrameStatus.DAMAGED
+    assert reason.startswith(b"damaged payload: frame 4: 0 bytes of pixels")
 
 
 WRONG = {

@@ -14,10 +14,10 @@ import zmq
 from streamer.compression import decode
 from streamer.config import IngestConfig
 from streamer.errors import FileReadError, PayloadError, RunError, UsageError
-from streamer.files import Scaling
+from streamer.files import Scaling, open_file
 from streamer.flag import SharedFlag
 from streamer.records import Compression, Frame, SeriesEnd, SeriesStart
-from streamer.replay import ReplaySettings, _ahead, run_replay, stream_file
+from streamer.replay import ReplaySettings, _ahead, expect_replayable, run_replay, stream_file
 from streamer.sources import ZMQ_SCHEMES, Scheme, make_parser, open_receiver, parse_source
 from streamer.worker import Worker
 from tests.streamer import ingest_run
@@ -263,20 +263,55 @@ def test_it_can_connect_to_a_receiver_that_has_bound(tmp_path):
     assert_same({f.header.frame_id: decode(f) for f in received if isinstance(f, Frame)}, frames)
 
 
-def test_damage_ends_the_stream_at_the_frame_and_names_it(receiver, tmp_path):
-    frames = w.counted()
-    path = w.write_dectris_legacy(tmp_path, frames.astype("<i4"), per_file=7)
-    with h5py.File(tmp_path / "series_1_data_000001.h5", "r+") as file:
+def damaged_in_frame_4(folder):
+    path = w.write_dectris_legacy(folder, w.counted().astype("<i4"), per_file=7)
+    with h5py.File(folder / "series_1_data_000001.h5", "r+") as file:
         file["/entry/data/data"].id.write_direct_chunk((4, 0, 0), b"\0" * 40)
-    with Replay(ReplaySettings(path=str(path), rate_hz=0.0)) as replay:
+    return path
+
+
+def test_a_damaged_frame_leaves_without_pixels_and_the_next_ones_follow(tmp_path):
+    path, frames = damaged_in_frame_4(tmp_path), w.counted()
+    parser = make_parser(parse_source("atomstream://127.0.0.1:1"))
+    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+        socket.set(zmq.RCVTIMEO, TIMEOUT_MS)
+        with Replay(ReplaySettings(path=str(path), rate_hz=0.0)) as replay:
+            socket.connect(replay.address.replace("atomstream", "tcp"))
+            messages = [socket.recv_multipart() for _ in range(w.N_FRAMES + 2)]
+            counts = replay.end()
+    for index in (0, 1, 2, 3, 5, 6):
+        np.testing.assert_array_equal(decode(parser.parse(messages[index + 1])), frames[index])
+    with pytest.raises(PayloadError, match="frame 4: 0 bytes of pixels") as damage:
+        parser.parse(messages[5])
+    assert damage.value.frame_id == 4
+    assert isinstance(parser.parse(messages[-1]), SeriesEnd)
+    assert (counts.frames, counts.unreadable) == (6, 1)
+    assert "frame 4 of" in counts.damage[0]
+
+
+@pytest.mark.parametrize("scheme", [Scheme.DECTRIS2, Scheme.DECTRIS1])
+def test_in_other_formats_a_damaged_frame_is_missing(scheme, receiver, tmp_path):
+    path = damaged_in_frame_4(tmp_path)
+    with Replay(ReplaySettings(path=str(path), rate_hz=0.0, scheme=scheme)) as replay:
         stream = receiver.messages(replay.address)
         next(stream)
-        for index in range(4):
-            np.testing.assert_array_equal(decode(next(stream)), frames[index])
+        assert [next(stream).header.frame_id for _ in range(6)] == [0, 1, 2, 3, 5, 6]
         assert isinstance(next(stream), SeriesEnd), "nobody waits for more in vain"
-        with pytest.raises(FileReadError, match="frame 4"):
-            replay.end()
+        assert replay.end().unreadable == 1
         stream.close()
+
+
+def test_a_file_whose_first_frame_is_damaged_is_used_and_one_without_any_is_refused(tmp_path):
+    path = w.write_dectris_legacy(tmp_path, w.counted().astype("<i4"), per_file=7)
+    with h5py.File(tmp_path / "series_1_data_000001.h5", "r+") as file:
+        chunks = file["/entry/data/data"].id
+        chunks.write_direct_chunk((0, 0, 0), b"\0" * 40)
+        with closing(open_file(path)) as opened:
+            expect_replayable(opened, ReplaySettings(path=str(path), rate_hz=0.0))
+        for index in range(7):
+            chunks.write_direct_chunk((index, 0, 0), b"\0" * 40)
+    with closing(open_file(path)) as opened, pytest.raises(FileReadError, match="frame 6 of"):
+        expect_replayable(opened, ReplaySettings(path=str(path), rate_hz=0.0))
 
 
 def test_a_later_frame_that_is_no_count_ends_the_stream(receiver, tmp_path):
