@@ -130,9 +130,9 @@ def _compute_states(index: int) -> tuple[NDArray[np.complex64], NDArray[np.void]
     """Let atoms come and go on one particle, and compute the exit wave of every state."""
     settings = build_nonempty(DatasetConfig().seed, index).settings
     lattice = make_lattice(settings)
-    occupied = [inside_particle(lattice.cerium_A, settings)]
+    occupied = [inside_particle(lattice.metal_A, settings)]
     rng = np.random.default_rng([index, 6])
-    pairs = neighbour_pairs(lattice.cerium_A)
+    pairs = neighbour_pairs(lattice.metal_A, settings.crystal)
     while len(occupied) < STATES:
         occupied.append(next_state(occupied[-1], pairs, rng))
     particles = [particle_from_sites(lattice, kept, settings) for kept in occupied]
