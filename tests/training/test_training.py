@@ -12,6 +12,7 @@ import pytest
 import torch
 from tqdm import tqdm
 
+from pipeline.cli import main as atomstream
 from simulator.dataset import DatasetConfig, config_for, create
 from simulator.multislice import MultisliceSettings
 from simulator.structures import COLUMN_DTYPE
@@ -217,6 +218,15 @@ def test_the_temperature_undoes_what_made_the_logits_too_sure() -> None:
     logits = 2.0 * torch.randn(40000, 6, generator=generator)
     truth = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
     assert fitted_temperature(1.4 * logits, truth) == pytest.approx(1.4, rel=0.03)
+
+
+def test_a_data_set_of_another_material_is_refused_by_name(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert atomstream(["train", "--material", "gold-columns", "--data", str(data)]) == 2
+    assert "is of ceria, not of gold-columns: give another --data" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_a_run_is_of_its_datas_material_and_goes_on_with_no_other(data: Path, tmp_path: Path) -> None:
