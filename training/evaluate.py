@@ -55,8 +55,8 @@ TITLES = {"ceria": "Ceria networks", "gold-columns": "Networks for gold's column
 WRITTEN = {
     "ceria": "Written by `python -m training.evaluate`. Further tilts, carbon and other zone axes: "
     "[limits](limits.md).\n",
-    "gold-columns": "Written by `atomstream evaluate --material gold-columns`. The particles are within 1° "
-    "of the zone axis and on no carbon.\n",
+    "gold-columns": "Written by `atomstream evaluate --material gold-columns`. Further tilts and "
+    "carbon: [limits](gold-columns_limits.md).\n",
 }
 MOVIE_DOSE_E_PER_A2 = 11.25
 """0.45 electrons a pixel of 0.2 Å."""
