@@ -7,6 +7,7 @@ chosen by hand.
 
 import logging
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def read_calibration(path: Path) -> TrackingCalibration:
 
 
 def calibration_for(networks: Networks) -> TrackingCalibration:
-    """Return the calibration beside the networks; the default, with a warning, if it is of other weights.
+    """Return the calibration beside the networks; the default, with a warning, if none is of these weights.
 
     Raises
     ------
@@ -104,11 +105,19 @@ def calibration_for(networks: Networks) -> TrackingCalibration:
     """
     path = calibration_path(networks.heights.path)
     calibration = read_calibration(path)
+    if calibration.networks is None:
+        _warn_once(path, "there is no %s: columns are followed with constants that were chosen by hand")
     measured_with = (calibration.networks or {}).get(networks.heights.path.name)
     if measured_with not in (None, networks.heights.sha256):
-        _log.warning("%s was measured with other networks and is not used: measure it again", path.name)
+        _warn_once(path, "%s was measured with other networks and is not used: measure it again")
         return TrackingCalibration()
     return calibration
+
+
+@cache
+def _warn_once(path: Path, message: str) -> None:
+    """Log a message about a file; an analyser asks twice, to warm up and to run."""
+    _log.warning(message, path.name)
 
 
 def write_calibration(path: Path, calibration: TrackingCalibration) -> None:

@@ -16,8 +16,8 @@ spacing
     axis is off by 10 %. A wrong pixel size shows here.
 
 The score is 1 minus the product of all (1 - term). It is a warning light, not a probability: a frame of
-another material that happens to look like ceria passes unnoticed. Values for known and foreign images are in
-docs/analysis.md.
+another material that happens to look like the one trained on passes unnoticed. Values for known and foreign
+images are in docs/analysis.md.
 """
 
 from dataclasses import dataclass
@@ -60,10 +60,11 @@ _ASKED = 200  # columns whose neighbours are looked for
 _COMPLETE = 0.25  # share of the columns with all neighbours: in a small particle most lie at its edge
 _RIGHT, _WRONG = 0.05, 0.1  # relative errors of the spacing that count as 0 and 1
 
-_CERIA_A = 5.411
+_LATTICE_CONSTANTS_A = {"CeO2": 5.411, "Au": 4.078}
 _SPACINGS_A = {
-    ("CeO2", "[110]"): (_CERIA_A * sqrt(3 / 8), _CERIA_A / sqrt(2)),
-    ("CeO2", "[100]"): (_CERIA_A / 2, _CERIA_A / sqrt(2)),
+    (material, zone_axis): (first * a, a / sqrt(2))
+    for material, a in _LATTICE_CONSTANTS_A.items()
+    for zone_axis, first in (("[110]", sqrt(3 / 8)), ("[100]", 1 / 2))
 }
 """Distances of a column's first (to fourth) and fifth neighbour [Å], by material and zone axis."""
 

@@ -5,7 +5,7 @@ Frame by frame, in the order in which they were handed on. Each series begins an
 
 from dataclasses import replace
 
-from pipeline.calibration import calibration_for
+from pipeline.calibration import TrackingCalibration, calibration_for
 from pipeline.follower import Follower
 from pipeline.particle_networks import AnyNetworks, ParticleNetworks
 from streamer.config import AnalysisConfig
@@ -29,7 +29,7 @@ class Following:
     Raises
     ------
     BackendError
-        If the calibration beside the networks is none.
+        If columns are followed, and the calibration beside the networks is none.
     """
 
     def __init__(self, analysis: AnalysisConfig, networks: AnyNetworks, number: int = 1) -> None:
@@ -41,7 +41,7 @@ class Following:
         if isinstance(networks, ParticleNetworks):
             self._follows = False
         else:
-            self._calibration = calibration_for(networks)
+            self._calibration = calibration_for(networks) if self._follows else TrackingCalibration()
             self._max_count = networks.max_count
 
     def follow(self, result: FrameResult, seen: Seen) -> FrameResult:

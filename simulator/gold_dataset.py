@@ -24,7 +24,7 @@ path                   shape, type          content
 """
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import h5py
@@ -37,7 +37,7 @@ from pipeline.cluster import Pool
 from simulator import wave_file
 from simulator.films import create_films, film_wave
 from simulator.gold import LATTICE_CONSTANT_A, SHAPES, build_gold, draw_gold
-from simulator.multislice import MultisliceSettings, exit_waves
+from simulator.multislice import MultisliceSettings, waves_in_smallest_box
 from simulator.wave_file import Kind, Row, WaveFileConfig, create_waves, describe, split_of
 from simulator.waves import pack
 
@@ -70,7 +70,7 @@ class GoldDatasetConfig(WaveFileConfig):
 
 
 BOXES_PX = (320, 384, 448)
-"""Sides of the boxes of small particles; few, since the FFT is planned anew for each."""
+"""Sides of the boxes of small particles."""
 MARGIN_A = 16.0
 """Vacuum about a particle; with so much, the picture differs from the field's by 0.1 % of its contrast."""
 
@@ -121,11 +121,7 @@ def compute_particle(index: int, config: GoldDatasetConfig) -> Row:
 
 def particle_wave(atoms: Atoms, grid: MultisliceSettings) -> NDArray[np.complex64]:
     """Compute the exit wave (1, h, w) in the smallest box that fits, with vacuum around up to the field."""
-    extent_A = 2.0 * float(np.abs(atoms.positions[:, :2]).max()) + MARGIN_A
-    fitting = [px for px in BOXES_PX if extent_A <= px * grid.pixel_size_A and px < grid.pixels]
-    inner = replace(grid, pixels=fitting[0]) if fitting else grid
-    edge = (grid.pixels - inner.pixels) // 2
-    return np.pad(exit_waves(atoms, inner, 0), ((0, 0), (edge, edge), (edge, edge)), constant_values=1.0)
+    return waves_in_smallest_box(atoms, grid, 0, BOXES_PX, MARGIN_A)
 
 
 def seed_of(seed: int, kind: int, index: int) -> int:

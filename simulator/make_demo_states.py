@@ -4,8 +4,7 @@ The walk is random but gentle: in each step a few atoms at the ends of columns l
 three or more neighbours hold them. Nothing about it is kinetics; it gives a movie with a known truth.
 """
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from simulator.crystals import CRYSTALS
 from simulator.dataset import in_field
 from simulator.demo_states import FILE, ROW_DTYPE
 from simulator.multislice import ENERGY_EV, MultisliceSettings, exit_waves
@@ -61,7 +61,7 @@ def walk(
     sites_A: NDArray[np.float64], kept: NDArray[np.bool_], rng: np.random.Generator
 ) -> list[NDArray[np.bool_]]:
     """Return the occupied sites (n,) of every state."""
-    pairs = neighbour_pairs(sites_A)
+    pairs = neighbour_pairs(sites_A, CRYSTALS["ceria"])
     states = [kept]
     while len(states) < STATES:
         states.append(next_state(states[-1], pairs, rng))
@@ -94,8 +94,8 @@ def make_states(path: Path = FILE) -> None:
     """Compute all states and write the file."""
     settings, grid = demo_settings(), MultisliceSettings(pixels=240)
     lattice = make_lattice(settings)
-    kept = inside_particle(lattice.cerium_A, settings)
-    occupied = walk(lattice.cerium_A, kept, np.random.default_rng(SEED))
+    kept = inside_particle(lattice.metal_A, settings)
+    occupied = walk(lattice.metal_A, kept, np.random.default_rng(SEED))
     particles = [particle_from_sites(lattice, kept, settings) for kept in occupied]
     states = tqdm(particles, unit="state", disable=None)
     waves = [exit_waves(particle.atoms, grid, SEED) for particle in states]
@@ -119,7 +119,7 @@ def write(
         file.create_dataset("columns", data=rows)
         file.attrs["pixel_size_A"] = grid.field_A / STORED_PIXELS
         file.attrs["energy_eV"] = ENERGY_EV
-        file.attrs["settings"] = json.dumps(asdict(settings))
+        file.attrs["settings"] = settings.as_json()
 
 
 if __name__ == "__main__":

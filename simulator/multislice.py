@@ -19,7 +19,7 @@ anyway. <u²> along one direction = B / 8π². Two treatments:
   (Measured on particles at 0.8° of tilt against 24 sets.)
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import abtem
@@ -75,6 +75,22 @@ def exit_waves(atoms: Atoms, settings: MultisliceSettings, seed: int) -> NDArray
         return waves_of([atoms], settings, averaged_potential())
     rng = np.random.default_rng([seed, 2])
     return waves_of([displaced(atoms, rng) for _ in range(settings.phonons)], settings)
+
+
+def waves_in_smallest_box(
+    atoms: Atoms, settings: MultisliceSettings, seed: int, boxes_px: tuple[int, ...], margin_A: float
+) -> NDArray[np.complex64]:
+    """Compute exit waves as :func:`exit_waves` in the smallest box that fits, with vacuum around it.
+
+    ``boxes_px`` are the sides of boxes in rising order, few since the FFT is planned anew for each;
+    ``margin_A`` is the vacuum that a box must leave, both sides together. Without boxes it is the field.
+    """
+    extent_A = 2.0 * float(np.abs(atoms.positions[:, :2]).max()) + margin_A
+    fitting = [px for px in boxes_px if extent_A <= px * settings.pixel_size_A and px < settings.pixels]
+    inner = replace(settings, pixels=fitting[0]) if fitting else settings
+    edge = (settings.pixels - inner.pixels) // 2
+    around = ((0, 0), (edge, edge), (edge, edge))
+    return np.pad(exit_waves(atoms, inner, seed), around, constant_values=1.0)
 
 
 def averaged_potential() -> LobatoParametrization:

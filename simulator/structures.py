@@ -1,50 +1,26 @@
-"""Ceria nanoparticles as atomic models, with the number of cerium atoms in every column as truth.
+"""Nanoparticles as atomic models, with the number of metal atoms in every column as truth.
 
-A particle is a set of sites of the fluorite lattice: a polyhedron of {111}, {100} and {110} faces, cut to a
-thickness that may be a wedge or a saw-tooth along the beam, with surface vacancies and adatoms. Everything
-follows from a :class:`ParticleSettings` record, and that record from one seed.
+A particle is a set of sites of a crystal (``simulator/crystals.py``): a polyhedron of {111}, {100} and {110}
+faces, cut to a thickness that may be a wedge or a saw-tooth along the beam, with surface vacancies and
+adatoms. Everything follows from a :class:`ParticleSettings` record, and that record from one seed.
 
 Frames of reference: z is the beam direction (the zone axis before the tilt), images are (y, x), lengths are
-in Å. The lattice constant is 5.411 Å, ceria at room temperature (ICDD PDF 34-0394).
+in Å.
 """
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 
 import numpy as np
 from ase import Atoms
-from ase.build import bulk
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-LATTICE_CONSTANT_A = 5.411
+from simulator.crystals import ZONE_AXES, Crystal, crystal_of
+
 MAX_COUNT = 12
 """Largest number of atoms in a column that the labels (and the networks' classes) can express."""
-
-# Rows are the directions of the image's x, the image's y and the beam, in the crystal's cubic axes.
-ZONE_AXES: dict[str, NDArray[np.float64]] = {
-    "110": np.array([[-1, 1, 0], [0, 0, 1], [1, 1, 0]]) / np.sqrt([[2.0], [1.0], [2.0]]),
-    "100": np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=float),
-    "111": np.array([[1, -1, 0], [1, 1, -2], [1, 1, 1]]) / np.sqrt([[2.0], [6.0], [3.0]]),
-    "211": np.array([[0, 1, -1], [-1, 1, 1], [2, 1, 1]]) / np.sqrt([[2.0], [3.0], [6.0]]),
-}
-COLUMN_PERIODS_A = {
-    "110": LATTICE_CONSTANT_A / np.sqrt(2.0),
-    "100": LATTICE_CONSTANT_A,
-    "111": LATTICE_CONSTANT_A * np.sqrt(3.0),
-    "211": LATTICE_CONSTANT_A * np.sqrt(1.5),
-}
-"""Distance of neighbouring cerium atoms along a column [Å]: the shortest lattice vector along the axis."""
-COLUMN_STEPS_A: dict[str, tuple[float, float]] = {
-    "110": (COLUMN_PERIODS_A["110"] / 2, LATTICE_CONSTANT_A / 2),
-    "100": (LATTICE_CONSTANT_A / 2, LATTICE_CONSTANT_A / 2),
-    "111": (COLUMN_PERIODS_A["110"] / 2, LATTICE_CONSTANT_A / float(np.sqrt(24.0))),
-    "211": (COLUMN_PERIODS_A["110"] / 2, LATTICE_CONSTANT_A / float(np.sqrt(3.0))),
-}
-"""Grid (x, y) that every projected cerium site lies on [Å]."""
-
-CE_NEIGHBOUR_A = 1.15 * LATTICE_CONSTANT_A / np.sqrt(2.0)
-CE_O_BOND_A = 1.15 * LATTICE_CONSTANT_A * np.sqrt(3.0) / 4.0
 
 COLUMN_DTYPE = np.dtype([("y_A", "f4"), ("x_A", "f4"), ("count", "i2"), ("column_id", "i4")])
 
@@ -54,7 +30,8 @@ class ParticleSettings:
     """Everything that determines one particle.
 
     Distances are in Å, angles in degrees. ``face_distances_A`` are the distances of the {111}, {100} and
-    {110} faces (8, 6 and 12 of them, in the order of :func:`face_normals`) from the centre.
+    {110} faces (8, 6 and 12 of them, in the order of :func:`face_normals`) from the centre. ``material`` is
+    one of ``simulator.crystals.CRYSTALS``.
     """
 
     zone_axis: str
@@ -73,15 +50,33 @@ class ParticleSettings:
     tilt_y_deg: float
     rotation_deg: float
     seed: int
+    material: str = "ceria"
+
+    @property
+    def crystal(self) -> Crystal:
+        """What the particle consists of."""
+        return crystal_of(self.material)
+
+    @property
+    def period_A(self) -> float:
+        """Distance of neighbouring atoms in a column [Å]."""
+        return self.crystal.period_A(self.zone_axis)
+
+    def as_json(self) -> str:
+        """Return the settings as they are stored; ceria, of which the first files are, is not named."""
+        values = asdict(self)
+        if self.material == "ceria":
+            del values["material"]
+        return json.dumps(values)
 
 
 @dataclass(frozen=True, slots=True)
 class Particle:
     """An atomic model and its truth.
 
-    ``atoms`` are centred on x = y = 0; ``columns`` has one row a cerium column (:data:`COLUMN_DTYPE`): mean
-    projected position after the tilt [Å] from that centre, number of atoms, and an id that names the lattice
-    site of the column (stable while a particle gains and loses atoms).
+    ``atoms`` are centred on x = y = 0; ``columns`` has one row a column of the metal (:data:`COLUMN_DTYPE`):
+    mean projected position after the tilt [Å] from that centre, number of atoms, and an id that names the
+    lattice site of the column (stable while a particle gains and loses atoms).
     """
 
     atoms: Atoms
@@ -91,9 +86,9 @@ class Particle:
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """Sites of fluorite in the beam's frame before any tilt [Å]; shapes (n, 3) and (m, 3)."""
+    """Sites of a crystal in the beam's frame before any tilt [Å]; shapes (n, 3) and (m, 3), m 0 in metals."""
 
-    cerium_A: NDArray[np.float64]
+    metal_A: NDArray[np.float64]
     oxygen_A: NDArray[np.float64]
 
 
@@ -107,26 +102,33 @@ def face_normals() -> NDArray[np.float64]:
 
 
 def draw_settings(
-    seed: int, max_radius_A: float = 24.0, max_tilt_deg: float = 1.0, zone_axis: str | None = None
+    seed: int,
+    max_radius_A: float = 24.0,
+    max_tilt_deg: float = 1.0,
+    zone_axis: str | None = None,
+    material: str = "ceria",
 ) -> ParticleSettings:
     """Draw a varied particle from a seed, of the training data's zone axes or of the one asked for.
 
-    The ratios of the face distances scatter around the relative surface energies 1 : 1.6 : 1.4 of {111},
-    {100} and {110} (order of the stabilities: Nolan et al., Surf. Sci. 576 (2005) 217), widely enough that
-    each family may dominate or vanish, and close enough that columns grow from the edge inwards. A third are
-    cut to a wedge, a few carry saw-teeth. No column is cut higher than ten atoms. (Slabs of one thickness,
-    tried before, leave nothing in the picture to count from: focus and thickness are then told apart badly.)
+    The ratios of the face distances scatter around the crystal's relative surface energies of {111}, {100}
+    and {110}, widely enough that each family may dominate or vanish, and close enough that columns grow from
+    the edge inwards. A third are cut to a wedge, a few carry saw-teeth. No column is cut higher than the
+    crystal's ``most_periods``. (Slabs of one thickness, tried before, leave nothing in the picture to count
+    from: focus and thickness are then told apart badly.)
     """
+    crystal = crystal_of(material)
     rng = np.random.default_rng(seed)
     drawn_axis = str(rng.choice(["110", "100"], p=[0.6, 0.4]))
     zone_axis = zone_axis or drawn_axis
-    period = COLUMN_PERIODS_A[zone_axis]
+    period = crystal.period_A(zone_axis)
     radius = rng.uniform(9.0, max_radius_A)
-    energies = np.repeat([1.0, 1.6, 1.4], [8, 6, 12]) * np.repeat(rng.uniform(0.6, 1.0, 3), [8, 6, 12])
+    energies = np.repeat(crystal.surface_energies, [8, 6, 12]) * np.repeat(
+        rng.uniform(0.6, 1.0, 3), [8, 6, 12]
+    )
     distances = 0.8 * radius * energies / energies.min() * rng.uniform(0.8, 1.05, 26)
     along_beam = np.abs(face_normals() @ ZONE_AXES[zone_axis][2])
-    distances *= 1.0 + along_beam * rng.uniform(-0.2, 0.3)
-    low = high = 10.2 * period
+    distances *= 1.0 + along_beam * rng.uniform(*crystal.lengthened)
+    low = high = crystal.most_periods * period
     if rng.random() < 0.35:
         low, high = np.sort(rng.uniform(2.0, 12.0, 2)) * period
     saw = rng.random() < 0.15
@@ -148,6 +150,7 @@ def draw_settings(
         tilt_y_deg=float(tilt * np.sin(azimuth)),
         rotation_deg=float(rng.uniform(0.0, 360.0)),
         seed=seed,
+        material=material,
     )
 
 
@@ -162,33 +165,35 @@ def build_particle(settings: ParticleSettings) -> Particle:
     """Build the atomic model of a particle and count its columns."""
     rng = np.random.default_rng([settings.seed, 1])
     lattice = make_lattice(settings)
-    kept = inside_particle(lattice.cerium_A, settings)
-    kept = add_and_remove_surface_atoms(lattice.cerium_A, kept, settings, rng)
+    kept = inside_particle(lattice.metal_A, settings)
+    kept = add_and_remove_surface_atoms(lattice.metal_A, kept, settings, rng)
+    kept = without_too_high(lattice.metal_A, kept, settings)
     return particle_from_sites(lattice, kept, settings)
 
 
 def particle_from_sites(lattice: Lattice, kept: NDArray[np.bool_], settings: ParticleSettings) -> Particle:
-    """Build the particle whose cerium atoms are the lattice sites marked in ``kept``, shape (n,)."""
-    cerium = lattice.cerium_A[kept]
-    oxygen = bonded_oxygen(lattice.oxygen_A, cerium)
+    """Build the particle whose metal atoms are the lattice sites marked in ``kept``, shape (n,)."""
+    metal = lattice.metal_A[kept]
+    oxygen = bonded_oxygen(lattice.oxygen_A, metal, settings.crystal)
     matrix = orientation_matrix(settings)
-    columns = count_columns(cerium, cerium @ matrix.T, settings)
-    symbols = ["Ce"] * len(cerium) + ["O"] * len(oxygen)
-    return Particle(Atoms(symbols, positions=np.vstack([cerium, oxygen]) @ matrix.T), columns, settings)
+    columns = count_columns(metal, metal @ matrix.T, settings)
+    symbols = [settings.crystal.metal] * len(metal) + ["O"] * len(oxygen)
+    return Particle(Atoms(symbols, positions=np.vstack([metal, oxygen]) @ matrix.T), columns, settings)
 
 
 def make_lattice(settings: ParticleSettings) -> Lattice:
-    """Return the fluorite sites within reach of a particle, in the beam's frame, shifted by ``-centre_A``."""
-    cell = bulk("CeO2", "fluorite", a=LATTICE_CONSTANT_A, cubic=True)
-    half = int(np.ceil(1.25 * (settings.radius_A * 1.3 + 40.0) / LATTICE_CONSTANT_A))
-    steps = np.arange(-half, half) * LATTICE_CONSTANT_A
+    """Return the sites within reach of a particle, in the beam's frame, shifted by ``-centre_A``."""
+    crystal = settings.crystal
+    cell = crystal.cell()
+    half = int(np.ceil(1.25 * (settings.radius_A * 1.3 + 40.0) / crystal.lattice_constant_A))
+    steps = np.arange(-half, half) * crystal.lattice_constant_A
     offsets = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 1, 3)
-    positions = (offsets + cell.positions).reshape(-1, 3)  # (cells * 12, 3)
+    positions = (offsets + cell.positions).reshape(-1, 3)  # (cells * atoms, 3)
     positions = positions @ ZONE_AXES[settings.zone_axis].T - np.asarray(settings.centre_A)
     near = np.hypot(positions[:, 0], positions[:, 1]) < settings.radius_A * 1.05 + 6.0
     near &= np.abs(positions[:, 2]) < 62.0
-    is_cerium = np.tile(cell.numbers == 58, len(offsets))
-    return Lattice(positions[near & is_cerium], positions[near & ~is_cerium])
+    is_metal = np.tile(cell.symbols == crystal.metal, len(offsets))
+    return Lattice(positions[near & is_metal], positions[near & ~is_metal])
 
 
 def inside_particle(sites_A: NDArray[np.float64], settings: ParticleSettings) -> NDArray[np.bool_]:
@@ -211,7 +216,7 @@ def local_thickness(
     fraction = np.clip(0.5 + 0.5 * along / settings.radius_A, 0.0, 1.0)
     wedge = settings.thickness_low_A + (settings.thickness_high_A - settings.thickness_low_A) * fraction
     saw = settings.saw_amplitude_A * (np.mod(along / settings.saw_period_A, 1.0) - 0.5)
-    limit = 10.2 * COLUMN_PERIODS_A[settings.zone_axis]
+    limit = settings.crystal.most_periods * settings.period_A
     return np.asarray(np.clip(wedge + saw, 0.0, limit))
 
 
@@ -222,7 +227,7 @@ def add_and_remove_surface_atoms(
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
     """Return ``kept`` with surface vacancies taken out, adatoms put on, and lone atoms removed."""
-    neighbours = neighbour_pairs(sites_A)
+    neighbours = neighbour_pairs(sites_A, settings.crystal)
     bonds = coordination(neighbours, kept)
     surface = np.flatnonzero(kept & (bonds <= 9))
     hollows = np.flatnonzero(~kept & (bonds >= 3))
@@ -234,14 +239,28 @@ def add_and_remove_surface_atoms(
     return result
 
 
+def without_too_high(
+    sites_A: NDArray[np.float64], kept: NDArray[np.bool_], settings: ParticleSettings
+) -> NDArray[np.bool_]:
+    """Return ``kept`` without the topmost atoms of columns that are higher than the labels go."""
+    chosen = np.flatnonzero(kept)
+    ids = column_ids(sites_A[chosen], settings)
+    order = np.lexsort((sites_A[chosen, 2], ids))
+    sorted_ids = ids[order]
+    rank = np.arange(len(ids)) - np.searchsorted(sorted_ids, sorted_ids)
+    result = kept.copy()
+    result[chosen[order[rank >= MAX_COUNT]]] = False
+    return result
+
+
 def choose(rng: np.random.Generator, candidates: NDArray[np.intp], fraction: float) -> NDArray[np.intp]:
     """Choose a fraction of the candidates without replacement."""
     return rng.choice(candidates, size=round(fraction * len(candidates)), replace=False)
 
 
-def neighbour_pairs(sites_A: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return the pairs of neighbouring cerium sites, shape (pairs, 2)."""
-    return np.asarray(cKDTree(sites_A).query_pairs(CE_NEIGHBOUR_A, output_type="ndarray"))
+def neighbour_pairs(sites_A: NDArray[np.float64], crystal: Crystal) -> NDArray[np.intp]:
+    """Return the pairs of neighbouring metal sites, shape (pairs, 2)."""
+    return np.asarray(cKDTree(sites_A).query_pairs(crystal.neighbour_A, output_type="ndarray"))
 
 
 def coordination(pairs: NDArray[np.intp], kept: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -251,9 +270,11 @@ def coordination(pairs: NDArray[np.intp], kept: NDArray[np.bool_]) -> NDArray[np
     return np.asarray(counts + np.bincount(right[kept[left]], minlength=len(kept)))
 
 
-def bonded_oxygen(oxygen_A: NDArray[np.float64], cerium_A: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the oxygen sites that at least two of their four cerium neighbours hold."""
-    near = cKDTree(cerium_A).query_ball_point(oxygen_A, CE_O_BOND_A, return_length=True)
+def bonded_oxygen(
+    oxygen_A: NDArray[np.float64], metal_A: NDArray[np.float64], crystal: Crystal
+) -> NDArray[np.float64]:
+    """Return the oxygen sites that at least two of their four metal neighbours hold."""
+    near = cKDTree(metal_A).query_ball_point(oxygen_A, crystal.oxygen_bond_A, return_length=True)
     return np.asarray(oxygen_A[np.asarray(near) >= 2])
 
 
@@ -269,7 +290,7 @@ def orientation_matrix(settings: ParticleSettings) -> NDArray[np.float64]:
 def count_columns(
     lattice_A: NDArray[np.float64], image_A: NDArray[np.float64], settings: ParticleSettings
 ) -> NDArray[np.void]:
-    """Group cerium atoms by their projected lattice site and count each group.
+    """Group metal atoms by their projected lattice site and count each group.
 
     Parameters
     ----------
@@ -295,7 +316,7 @@ def count_columns(
 
 def column_ids(lattice_A: NDArray[np.float64], settings: ParticleSettings) -> NDArray[np.int64]:
     """Return an id for each atom's column: its projected site on the axis' grid."""
-    step_x_A, step_y_A = COLUMN_STEPS_A[settings.zone_axis]
+    step_x_A, step_y_A = settings.crystal.steps_A(settings.zone_axis)
     nx = np.rint((lattice_A[:, 0] + settings.centre_A[0]) / step_x_A).astype(np.int64)
     ny = np.rint((lattice_A[:, 1] + settings.centre_A[1]) / step_y_A).astype(np.int64)
     return (ny + 500) * 1000 + nx + 500

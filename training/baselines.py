@@ -34,7 +34,8 @@ STEPS = 24
 """Pieces of the regression."""
 DOSE_LIMIT = 4000.0
 """Highest dose that the networks were trained on [e/Å²]."""
-SURFACE_REACH_A = 5.6
+SURFACE_REACH = 1.035
+"""Columns this near to one another, in lattice constants, are neighbours at a particle's rim."""
 SURFACE_GAP_DEG = 120.0
 
 Frames = NDArray[np.float32]
@@ -134,10 +135,10 @@ def counted_ways(
     return {**found, "filter": counter.columns(frame)}
 
 
-def at_surface(columns: NDArray[np.void]) -> NDArray[np.bool_]:
+def at_surface(columns: NDArray[np.void], reach_A: float) -> NDArray[np.bool_]:
     """Mark true columns (n,) at the particle's rim: their neighbours leave a gap of more than 120 degrees."""
     places = np.stack([columns["y"], columns["x"]], -1).astype(float)
-    near = cKDTree(places).query_ball_point(places, SURFACE_REACH_A / 0.2)
+    near = cKDTree(places).query_ball_point(places, reach_A / 0.2)
     gaps = [widest_gap(places[others] - place) for place, others in zip(places, near, strict=True)]
     return np.array(gaps) > SURFACE_GAP_DEG
 
@@ -151,9 +152,9 @@ def widest_gap(vectors: NDArray[np.float64]) -> float:
     return float(np.diff(angles, append=angles[0] + 360.0).max())
 
 
-def surface_recall(found: NDArray[np.void], true: NDArray[np.void]) -> tuple[int, int]:
+def surface_recall(found: NDArray[np.void], true: NDArray[np.void], reach_A: float) -> tuple[int, int]:
     """Return how many of the surface columns were found, and how many there are."""
-    rim = true[at_surface(true)]
+    rim = true[at_surface(true, reach_A)]
     rows = compare(found, rim, 0)
     return int(((rows["true_count"] > 0) & (rows["found_count"] > 0)).sum()), len(rim)
 
@@ -173,6 +174,7 @@ def compare_ways(
     size_px: int,
     config: DrawConfig,
     rng: np.random.Generator,
+    lattice_constant_A: float,
 ) -> Ways:
     """Count one frame of each particle in all ways."""
     rows: dict[str, list[NDArray[np.void]]] = {}
@@ -180,6 +182,6 @@ def compare_ways(
     for index, (frame, true, denoised) in enumerate(exposures(networks, particles, size_px, config, rng)):
         for name, found in counted_ways(networks, counter, frame, denoised).items():
             rows.setdefault(name, []).append(compare(found, true, index))
-            rim.setdefault(name, []).append(surface_recall(found, true))
+            rim.setdefault(name, []).append(surface_recall(found, true, SURFACE_REACH * lattice_constant_A))
     recall = {name: float(np.divide(*np.sum(pairs, axis=0))) for name, pairs in rim.items()}
     return Ways({name: np.concatenate(parts) for name, parts in rows.items()}, recall)

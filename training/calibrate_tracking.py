@@ -176,14 +176,15 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     parser.add_argument("--models", type=Path, help="folder of the networks (default: the shipped ones)")
     parser.add_argument("--material", default="ceria")
     parser.add_argument("--folder", type=Path, default=Path("data/tracking"), help="where movies are kept")
-    parser.add_argument("--particles", type=int, nargs="+", default=held_out("validation", 4))
+    parser.add_argument("--particles", type=int, nargs="+", help="numbers in the data set")
     parser.add_argument("--doses", type=float, nargs="+", default=[30.0, 100.0, 300.0])
     args = parser.parse_args(arguments)
     networks = find_networks(args.models, args.material)
+    particles = args.particles or held_out("validation", 4, args.material)
     noise, models = [], []
     for dose in args.doses:
         print(f"{dose:g} e/Å²", flush=True)
-        movies = list(seen_movies(args.particles, Conditions(dose), networks, args.folder))
+        movies = list(seen_movies(particles, Conditions(dose), networks, args.folder, args.material))
         models.append(calibrated(movies))
         noise.append(round(float(np.mean([movie.noise.mean() for movie in movies])), 4))
     order = np.argsort(noise)

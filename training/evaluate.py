@@ -1,7 +1,8 @@
 """Judge the shipped networks on the test split and write tables and figures.
 
 The test particles have never been used to choose anything. ``main(EvaluateConfig())`` writes
-``ceria.json`` (all figures), ``ceria.md`` (tables) and pictures into ``docs/evaluation``.
+``ceria.json`` (all figures), ``ceria.md`` (tables) and pictures into ``docs/evaluation``; what is written of
+another material is named after that.
 """
 
 import json
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from simulator.crystals import crystal_of
 from training.baselines import compare_ways, fitted_counters
 from training.data import DrawConfig, fixed_dose, load, make_scene
 from training.figures import plot_accuracy, plot_calibration, plot_conditions
@@ -49,6 +51,13 @@ WAYS = {
     "both": "network, mean of both answers",
     "filter": "Gaussian filter, peaks' intensity",
 }
+TITLES = {"ceria": "Ceria networks", "gold-columns": "Networks for gold's columns"}
+WRITTEN = {
+    "ceria": "Written by `python -m training.evaluate`. Further tilts, carbon and other zone axes: "
+    "[limits](limits.md).\n",
+    "gold-columns": "Written by `atomstream evaluate --material gold-columns`. Further tilts and "
+    "carbon: [limits](gold-columns_limits.md).\n",
+}
 MOVIE_DOSE_E_PER_A2 = 11.25
 """0.45 electrons a pixel of 0.2 Å."""
 CONDITIONS = ("overfocus_nm", "cs_um", "tilt_deg", "diameter_nm")
@@ -63,6 +72,7 @@ class EvaluateConfig:
     denoise: str = "pipeline/models/ceria_denoise.onnx"
     data: str = "data/ceria.h5"
     out: str = "docs/evaluation"
+    material: str = "ceria"
     split: str = "test"
     doses_e_per_A2: tuple[float, ...] = (30.0, 100.0, 300.0, 1000.0, 3000.0)
     size_px: int = 256
@@ -158,6 +168,7 @@ def main(config: EvaluateConfig) -> Path:
     detail = scores[config.detail_dose_e_per_A2]
     second = judged(config.detail_dose_e_per_A2, config.second_size_px)
     report = {
+        "material": config.material,
         "split": config.split,
         "particles": len(particles.settings),
         "size_px": config.size_px,
@@ -194,9 +205,10 @@ def counting_ways(
     store = load(Path(config.data), "train", config.fitted_particles)
     some = first_of(particles, config.compared_particles)
     counters = fitted_counters(store, config.doses_e_per_A2, config.size_px, config.draw, rng)
-    result = {}
+    lattice_constant_A, result = crystal_of(config.material).lattice_constant_A, {}
     for dose, counter in tqdm(counters.items(), unit="dose", desc="ways to count", disable=None):
-        ways = compare_ways(networks, some, counter, config.size_px, fixed_dose(config.draw, dose), rng)
+        draw = fixed_dose(config.draw, dose)
+        ways = compare_ways(networks, some, counter, config.size_px, draw, rng, lattice_constant_A)
         result[f"{dose:g}"] = {
             name: {**summary(rows), "surface": ways.surface[name]} for name, rows in ways.columns.items()
         }
@@ -225,40 +237,40 @@ def with_psnr(scores: Scores) -> dict[str, float]:
 def write(out: Path, report: dict[str, Any], scores: dict[float, Scores]) -> Path:
     """Write the report as JSON, as tables and as pictures."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "ceria.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (out / "ceria.md").write_text(as_markdown(report), encoding="utf-8")
-    plot_accuracy(report["by_dose"], out / "ceria_dose.png")
+    name = report["material"]
+    (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / f"{name}.md").write_text(as_markdown(report), encoding="utf-8")
+    plot_accuracy(report["by_dose"], out / f"{name}_dose.png")
     tables = {dose: calibration(matched_rows(result.columns))[1] for dose, result in scores.items()}
-    plot_calibration(tables, out / "ceria_calibration.png")
-    plot_conditions(report["by_condition"], report["by_count"], out / "ceria_conditions.png")
-    return out / "ceria.json"
+    plot_calibration(tables, out / f"{name}_calibration.png")
+    plot_conditions(report["by_condition"], report["by_count"], out / f"{name}_conditions.png")
+    return out / f"{name}.json"
 
 
 def as_markdown(report: dict[str, Any]) -> str:
     """Return the report's tables as text."""
-    size = report["size_px"]
+    size, material = report["size_px"], report["material"]
     conditions = [
         table(f"By {name}", [(f"{r['low']:.2f} to {r['high']:.2f}", r) for r in rows])
         for name, rows in report["by_condition"].items()
     ]
     vacuum = report["vacuum"]
     parts = [
-        "# Ceria networks on held-out particles\n",
+        f"# {TITLES[material]} on held-out particles\n",
         f"{report['particles']} particles of the {report['split']} split, one frame of {size} × {size} px "
-        "each; optics, detector and noise drawn from the ranges in `training/data.py`. Written by "
-        "`python -m training.evaluate`. Further tilts, carbon and other zone axes: [limits](limits.md).\n",
+        "each; optics, detector and noise drawn from the ranges in `training/data.py`. " + WRITTEN[material],
         table("By dose [e/Å²]", list(report["by_dose"].items())),
         f"Pure vacuum, columns found in {vacuum['frames']} frames with drawn detectors: "
         + ", ".join(f"{n} at {dose} e/Å²" for dose, n in vacuum["columns"].items())
         + ".\n",
-        "![against dose](ceria_dose.png) ![calibration](ceria_calibration.png)\n",
+        f"![against dose]({material}_dose.png) ![calibration]({material}_calibration.png)\n",
         f"The following at {report['detail_dose_e_per_A2']:g} e/Å².\n",
         table("By size of the frame [px]", list(report["by_size"].items())),
         table("By zone axis", list(report["by_zone"].items())),
         *conditions,
         *ways_tables(report),
         table("By true count", list(report["by_count"].items())),
-        "![against conditions](ceria_conditions.png)\n",
+        f"![against conditions]({material}_conditions.png)\n",
     ]
     return "\n".join(parts)
 

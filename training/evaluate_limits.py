@@ -2,14 +2,15 @@
 
 ``python -m training.evaluate_limits`` simulates particles that no training has seen: as usual, then the same
 ones tilted further or on a film of amorphous carbon, and others in zone axes that the network does not know.
-It runs the shipped networks as the live program does and writes ``docs/evaluation/limits.md`` and its figure.
+It runs the shipped networks as the live program does and writes ``docs/evaluation/limits.md`` and its figure
+(``MATERIAL_limits.md`` of another material, whose columns along [111] and [211] are too near to one another).
 Lens, detector and particle *i* are the same in all conditions; what differs is the condition.
 """
 
 import argparse
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,9 +26,9 @@ from pipeline.machine import describe_machine
 from pipeline.networks import find_networks
 from pipeline.prepare import PreparedFrame
 from pipeline.preprocess import normalise
-from simulator.dataset import build_nonempty, in_field
+from simulator.dataset import GRIDS, build_nonempty, in_field, particle_waves
 from simulator.films import film_wave
-from simulator.multislice import MultisliceSettings, exit_waves
+from simulator.multislice import MultisliceSettings
 from simulator.structures import COLUMN_DTYPE, Particle, build_particle, draw_settings, with_tilt
 from simulator.support import membrane_distance_A, supported
 from simulator.waves import pack
@@ -50,7 +51,6 @@ THRESHOLD = 0.5
 """Column probability from which on a peak is a column: `analysis.detection_threshold`."""
 WARNS_FROM = 0.5
 """Unfamiliarity from which on the window's gauge warns (`gui.status_text.HIGH_UNFAMILIARITY`)."""
-GRID = MultisliceSettings()
 MEMBRANES = 4
 """Membranes of each thickness; a particle's is shifted and turned at random."""
 
@@ -66,6 +66,7 @@ class Condition:
     zone_axis: str = ""
     tilt_deg: float = float("nan")
     carbon_A: float = 0.0
+    material: str = "ceria"
 
 
 CONDITIONS = (
@@ -89,26 +90,36 @@ COLUMNS = {
     "unfamiliarity": "median unfamiliarity",
 }
 LABELS = {"exact": "exact", "within_one": "within one", "missed": "missed", "warned": "frames with a warning"}
-TITLE = "# Ceria networks at the edges of their training, and beyond"
-SAMPLE = f"""The particles are drawn as most of the training's, from another seed. Those that are tilted or on
-carbon are the particles of the first row, with the same lens, detector and noise level; those in [111] and
-[211] are others, cut along these axes. The training had three particles in ten between 1 and 4°, and films of
-1 to 5.5 nm with one in four; it had nothing in [111] or [211]. Films of amorphous carbon of 2 g/cm³ fill the
-frame, before or behind the particle (`simulator/support.py`). Optics and detectors are drawn as in the
-training. *Exact*, *within one*, *stated probability* and *off* (mean of found less true atoms) are of the
-true columns that were found, *missed* and *false* are shares of all true columns. A *warning* is an
-unfamiliarity of {WARNS_FROM:g} or more, from which on the window's gauge changes
+TITLES = {
+    "ceria": "# Ceria networks at the edges of their training, and beyond",
+    "gold-columns": "# Networks for gold's columns at the edges of their training",
+}
+OTHER_AXES = {
+    "ceria": " Those in [111] and [211] are others, cut along these axes, of which the training had nothing.",
+    "gold-columns": "",
+}
+SAMPLE = """The particles are drawn as most of the training's, from another seed. Those that are tilted or on
+carbon are the particles of the first row, with the same lens, detector and noise level.{other_axes} The
+training had three particles in ten between 1 and 4°, and films of 1 to 5.5 nm with one in four. Films of
+amorphous carbon of 2 g/cm³ fill the frame, before or behind the particle (`simulator/support.py`). Optics and
+detectors are drawn as in the training. *Exact*, *within one*, *stated probability* and *off* (mean of found
+less true atoms) are of the true columns that were found, *missed* and *false* are shares of all true columns.
+A *warning* is an unfamiliarity of {warns_from:g} or more, from which on the window's gauge changes
 ([unfamiliarity](../analysis.md#unfamiliarity))."""
-FIGURE = "![shares against condition](limits.png)"
-READING = """What the truth means here: a column is a row of atoms along the zone axis, at its atoms' mean
-projected place, however far it is tilted. At 4° a column of ten atoms in [110] (34 Å from the first to the
-last) is 2.4 Å long in projection, nearly as long as columns are apart: there is hardly a spot left to
-look for. In [111] columns are 2.2 Å apart with 9.4 Å between their atoms, in [211] 1.9 Å and 6.6 Å; the
-networks were taught 3.3 and 2.7 Å with 3.8 and 5.4 Å between atoms, and what is nearer than 1.6 Å is one
-column to the analysis.
-
-The frames are simulated from one model of ceria, carbon and detector, and a condition is a few dozen
-particles: differences of one or two per cent between rows say nothing."""
+FIGURE = "![shares against condition]({name}.png)"
+TRUTH = """What the truth means here: a column is a row of atoms along the zone axis, at its atoms' mean
+projected place, however far it is tilted."""
+READINGS = {
+    "ceria": """At 4° a column of ten atoms in [110] (34 Å from the first to the last) is 2.4 Å long in
+projection, nearly as long as columns are apart: there is hardly a spot left to look for. In [111] columns are
+2.2 Å apart with 9.4 Å between their atoms, in [211] 1.9 Å and 6.6 Å; the networks were taught 3.3 and 2.7 Å
+with 3.8 and 5.4 Å between atoms, and what is nearer than 1.6 Å is one column to the analysis.""",
+    "gold-columns": """At 4° a column of ten atoms is 1.8 Å long in projection along [110],
+where columns are 2.5 Å apart, and 2.6 Å along [100], where they are 2.0 Å apart: there is hardly a spot left
+to look for.""",
+}
+CAUTION = """The frames are simulated from one model of the crystal, carbon and detector, and a condition is a
+few dozen particles: differences of one or two per cent between rows say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,29 +134,39 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     """Simulate, count, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", type=Path, help="folder of the networks (default: the shipped ones)")
+    parser.add_argument("--material", choices=tuple(TITLES), default="ceria")
     parser.add_argument("--out", type=Path, default=Path("docs/evaluation"))
     parser.add_argument("--particles", type=int, default=20, help="in each condition")
     parser.add_argument("--doses", type=float, nargs="+", default=[300.0, 1000.0])
     args = parser.parse_args(arguments)
-    networks = find_networks(args.models, "ceria")
+    networks = find_networks(args.models, args.material)
     table: Table = {}
     with closing(make_backend("openvino", networks)) as backend:
         info = backend.load(BatchShape(1, SIZE_PX, SIZE_PX))
         look = partial(analysed, backend, networks.pixel_size_A, Trained.of(networks))
-        for condition in tqdm(CONDITIONS, unit="condition", disable=None):
+        for condition in tqdm(conditions_for(args.material), unit="condition", disable=None):
             particles = simulated(condition, args.particles)
             table[condition.name] = {dose: summarised(judged(look, particles, dose)) for dose in args.doses}
     args.out.mkdir(parents=True, exist_ok=True)
-    plotted(table).savefig(args.out / "limits.png", dpi=110)
-    path: Path = args.out / "limits.md"
-    path.write_text(page(table, args.particles, info), encoding="utf-8")
+    name = "limits" if args.material == "ceria" else f"{args.material}_limits"
+    plotted(table).savefig(args.out / f"{name}.png", dpi=110)
+    path: Path = args.out / f"{name}.md"
+    path.write_text(page(table, args.particles, info, args.material, name), encoding="utf-8")
     return path
 
 
-def simulated(condition: Condition, count: int, grid: MultisliceSettings = GRID) -> Particles:
+def conditions_for(material: str) -> tuple[Condition, ...]:
+    """Return the conditions of a material; other zone axes are of ceria alone."""
+    if material == "ceria":
+        return CONDITIONS
+    return tuple(replace(each, material=material) for each in CONDITIONS if not each.zone_axis)
+
+
+def simulated(condition: Condition, count: int, grid: MultisliceSettings | None = None) -> Particles:
     """Compute the exit waves of a condition's particles, and draw a lens for each."""
+    grid = grid or GRIDS[condition.material]
     particles = [built(condition, index) for index in range(count)]
-    waves = np.stack([exit_waves(p.atoms, grid, p.settings.seed) for p in particles])
+    waves = np.stack([particle_waves(p, grid) for p in particles])
     if condition.carbon_A:
         membranes = [film_wave(condition.carbon_A, SEED + number, grid) for number in range(MEMBRANES)]
         for index, particle in enumerate(particles):
@@ -161,7 +182,7 @@ def simulated(condition: Condition, count: int, grid: MultisliceSettings = GRID)
 
 def built(condition: Condition, index: int) -> Particle:
     """Build particle `index`; but for the zone axes, it is the same one in all conditions."""
-    draw = partial(draw_settings, zone_axis=condition.zone_axis or None)
+    draw = partial(draw_settings, zone_axis=condition.zone_axis or None, material=condition.material)
     particle = build_nonempty(SEED, index, draw)
     if np.isnan(condition.tilt_deg):
         return particle
@@ -239,8 +260,10 @@ def summarised(found: Judged) -> dict[str, float]:
     }
 
 
-def page(table: Table, particles: int, info: AnalyserInfo) -> str:
-    """Return the page."""
+def page(
+    table: Table, particles: int, info: AnalyserInfo, material: str = "ceria", name: str = "limits"
+) -> str:
+    """Return the page of a material; ``name`` is that of its files."""
     machine = describe_machine()
     doses = list(next(iter(table.values())))
     head = "| condition | " + " | ".join(COLUMNS.values()) + " |\n" + "|" + "---|" * (len(COLUMNS) + 1)
@@ -248,13 +271,18 @@ def page(table: Table, particles: int, info: AnalyserInfo) -> str:
         f"At {dose:g} e/Å²:\n\n{head}\n" + "\n".join(_row(name, rows[dose]) for name, rows in table.items())
         for dose in doses
     ]
+    command = "python -m training.evaluate_limits"
+    command += "" if material == "ceria" else f" --material {material}"
+    sample = SAMPLE.format(other_axes=OTHER_AXES[material], warns_from=WARNS_FROM)
+    reading = f"{TRUTH} {READINGS[material]}"
     packages = ", ".join(f"{name} {machine['packages'][name]}" for name in ("openvino", "numpy", "torch"))
     run = (
-        f"Written by `python -m training.evaluate_limits`: {particles} particles a condition, one frame of "
+        f"Written by `{command}`: {particles} particles a condition, one frame of "
         f"{SIZE_PX} × {SIZE_PX} px each, on {machine['cpu']}, {machine['cores']} cores, {packages}, networks "
         f"in {info.precision}."
     )
-    return "\n\n".join([TITLE, run, SAMPLE, *tables, FIGURE, READING]) + "\n"
+    figure = FIGURE.format(name=name)
+    return "\n\n".join([TITLES[material], run, sample, *tables, figure, reading, CAUTION]) + "\n"
 
 
 def _row(name: str, values: dict[str, float]) -> str:

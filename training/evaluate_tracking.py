@@ -158,22 +158,24 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     parser.add_argument("--material", default="ceria")
     parser.add_argument("--folder", type=Path, default=Path("data/tracking"), help="where movies are kept")
     parser.add_argument("--out", type=Path, default=Path("docs/evaluation"))
-    parser.add_argument("--particles", type=int, nargs="+", default=held_out("test", 6))
+    parser.add_argument("--particles", type=int, nargs="+", help="numbers in the data set")
     parser.add_argument("--cases", nargs="+", default=["300", "100", "30", "10x15"], metavar="DOSE[xFRAMES]")
     args = parser.parse_args(arguments)
     networks = find_networks(args.models, args.material)
+    particles = args.particles or held_out("test", 6, args.material)
     calibration = calibration_for(networks)
+    name = "tracking" if args.material == "ceria" else f"{args.material}_tracking"
     steady, changes = {}, {}
     for case in map(_case, args.cases):
-        movies = list(seen_movies(args.particles, case, networks, args.folder))
+        movies = list(seen_movies(particles, case, networks, args.folder, args.material))
         model = _model(calibration, movies, case)
         steady[case] = score_steady(movies, model, case.average_frames - 1)
         changes[case] = [score_changes(movies, model, odds, case.average_frames - 1) for odds in ODDS]
         print(case, steady[case][-1], changes[case][1], flush=True)
-    _plot_steady(steady).savefig(args.out / "tracking_steady.png", dpi=110)
-    _plot_changes(changes).savefig(args.out / "tracking_changes.png", dpi=110)
-    path: Path = args.out / "tracking.md"
-    path.write_text(_page(networks, calibration, len(args.particles), steady, changes), encoding="utf-8")
+    _plot_steady(steady).savefig(args.out / f"{name}_steady.png", dpi=110)
+    _plot_changes(changes).savefig(args.out / f"{name}_changes.png", dpi=110)
+    path: Path = args.out / f"{name}.md"
+    path.write_text(_page(name, networks, calibration, len(particles), steady, changes), encoding="utf-8")
     return path
 
 
@@ -193,6 +195,7 @@ def _name(case: Conditions) -> str:
 
 
 def _page(
+    name: str,
     networks: Networks,
     calibration: TrackingCalibration,
     particles: int,
@@ -230,7 +233,7 @@ def _page(
         ]
     lines += [
         "",
-        "![share of right counts against frames](tracking_steady.png)",
+        f"![share of right counts against frames]({name}_steady.png)",
         "",
         "## Changes of an atom or more",
         "",
@@ -246,7 +249,7 @@ def _page(
             f" {c.false_per_1000:.2f} |"
             for c in found
         ]
-    return "\n".join([*lines, "", "![found against false](tracking_changes.png)", ""])
+    return "\n".join([*lines, "", f"![found against false]({name}_changes.png)", ""])
 
 
 def _plot_steady(steady: dict[Conditions, list[SteadyScore]]) -> Figure:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from pipeline.backends.onnx_weights import stored_in_half
 from pipeline.particle_networks import PATCH_PX
 from pipeline.preprocess import PIXEL_SIZE_A
+from simulator.crystals import crystal_of
 from simulator.gold import SHAPES
 from training.checkpoint import Checkpoint, load_checkpoint
 from training.gold_data import PEDESTAL_PER_A
@@ -114,11 +115,11 @@ def export(network: Network, task: str, metadata: dict[str, str], out: Path) -> 
 
 def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
     """Return what the file says about itself."""
-    gold = checkpoint.material == "gold"
+    gold = checkpoint.material == "gold"  # turned at random, seen on carbon
     draw = checkpoint.config["pictures"]["lens"] if gold else lens_of(checkpoint.config)
     return {
         "task": checkpoint.task,
-        "material": "Au" if gold else "CeO2",
+        "material": "Au" if gold else crystal_of(checkpoint.material).formula,
         "zone_axes": "any" if gold else "[110],[100]",
         "energy_eV": "300000",
         "pixel_size_A": str(PIXEL_SIZE_A * BINNING if checkpoint.task == "shapes" else PIXEL_SIZE_A),
@@ -139,7 +140,7 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def lens_of(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the ranges of the frames that a ceria network was trained on, single ones or movies'."""
+    """Return the ranges of the frames that a network of columns was trained on, single ones or movies'."""
     lens: dict[str, Any] = config["movies"]["lens"] if "movies" in config else config["draw"]
     return lens
 

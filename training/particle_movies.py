@@ -7,7 +7,8 @@ computed once and kept in a folder, the networks' answers are not, so that other
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -21,12 +22,18 @@ from pipeline.networks import Networks
 from pipeline.prepare import prepare
 from pipeline.preprocess import PIXEL_SIZE_A, SIZE_MULTIPLE
 from pipeline.steady import Steadier
-from simulator.dataset import DatasetConfig, build_nonempty, in_field
+from simulator.dataset import GRIDS, build_nonempty, config_for, in_field, particle_waves
 from simulator.demo_states import ROW_DTYPE, DemoStates
 from simulator.make_demo_states import next_state
 from simulator.movie import Movie, MovieSettings, Place
-from simulator.multislice import MultisliceSettings, exit_waves
-from simulator.structures import inside_particle, make_lattice, neighbour_pairs, particle_from_sites
+from simulator.structures import (
+    draw_settings,
+    inside_particle,
+    make_lattice,
+    neighbour_pairs,
+    particle_from_sites,
+    without_too_high,
+)
 from simulator.wave_file import SPLITS, split_of
 from simulator.waves import resample
 from streamer.link import Task
@@ -35,7 +42,7 @@ from streamer.records import Compression, Frame, FrameHeader, SeriesKey
 __all__ = ["SeenFrame", "held_out", "movie_of", "open_backend", "seen", "window_of"]
 
 STATES = 3
-GRID = MultisliceSettings(pixels=256, phonons=0)
+FIELD_PX = 256
 FRAME_PX = 288
 FOCI_A = (40.0, 75.0)
 ROOM_PX = 26.0
@@ -56,22 +63,24 @@ class SeenFrame:
     noise: float
 
 
-def held_out(split: str, count: int) -> list[int]:
+def held_out(split: str, count: int, material: str = "ceria") -> list[int]:
     """Return the numbers of the first particles of a split, ``validation`` or ``test``."""
-    config = DatasetConfig()
+    config = config_for(material)
     indices = np.arange(config.particles)
     wanted = split_of(indices, config) == SPLITS.index(split)
     return [int(i) for i in indices[wanted][:count]]
 
 
-def movie_of(index: int, dose_e_per_A2: float, state_frames: int, folder: Path) -> Movie:
-    """Return the movie of one particle of the data set; its exit waves are kept in `folder`."""
+def movie_of(
+    index: int, dose_e_per_A2: float, state_frames: int, folder: Path, material: str = "ceria"
+) -> Movie:
+    """Return the movie of one particle of a material's data set; its exit waves are kept in `folder`."""
     rng = np.random.default_rng([index, 5])
     settings = MovieSettings(
         size_px=FRAME_PX, dose_e_per_A2=dose_e_per_A2, seed=index, state_frames=state_frames,
         drift_reach_px=6.0, overfocus_A=float(rng.uniform(*FOCI_A)),
     )  # fmt: skip
-    return Movie(settings, _states(index, folder))
+    return Movie(settings, _states(index, folder, material))
 
 
 def window_of(movie: Movie) -> slice:
@@ -116,34 +125,37 @@ def _task(image: NDArray[np.unsignedinteger]) -> Task:
     return Task(Frame(header, memoryview(image.tobytes())), 0.0, PIXEL_SIZE_A, None)
 
 
-def _states(index: int, folder: Path) -> DemoStates:
-    path = folder / f"particle-{index}.npz"
+def _states(index: int, folder: Path, material: str) -> DemoStates:
+    path = folder / ("" if material == "ceria" else material) / f"particle-{index}.npz"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        waves, columns = _compute_states(index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        waves, columns = _compute_states(index, material)
         np.savez(path, waves=waves, columns=columns)
     with np.load(path) as stored:
         return DemoStates(stored["waves"], stored["columns"], PIXEL_SIZE_A)
 
 
-def _compute_states(index: int) -> tuple[NDArray[np.complex64], NDArray[np.void]]:
+def _compute_states(index: int, material: str) -> tuple[NDArray[np.complex64], NDArray[np.void]]:
     """Let atoms come and go on one particle, and compute the exit wave of every state."""
-    settings = build_nonempty(DatasetConfig().seed, index).settings
+    draw = partial(draw_settings, material=material)
+    settings = build_nonempty(config_for(material).seed, index, draw).settings
     lattice = make_lattice(settings)
-    occupied = [inside_particle(lattice.cerium_A, settings)]
+    occupied = [inside_particle(lattice.metal_A, settings)]
     rng = np.random.default_rng([index, 6])
-    pairs = neighbour_pairs(lattice.cerium_A)
+    pairs = neighbour_pairs(lattice.metal_A, settings.crystal)
     while len(occupied) < STATES:
         occupied.append(next_state(occupied[-1], pairs, rng))
-    particles = [particle_from_sites(lattice, kept, settings) for kept in occupied]
-    waves = np.stack([exit_waves(particle.atoms, GRID, index) for particle in particles])
+    labelled = [without_too_high(lattice.metal_A, kept, settings) for kept in occupied]
+    particles = [particle_from_sites(lattice, kept, settings) for kept in labelled]
+    grid = replace(GRIDS[material], pixels=FIELD_PX)
+    waves = np.stack([particle_waves(particle, grid) for particle in particles])
     rows = []
     for state, particle in enumerate(particles):
-        columns = in_field(particle.columns, GRID)
+        columns = in_field(particle.columns, grid)
         row = np.zeros(len(columns), ROW_DTYPE)
         row["state"] = state
         for name in ("column_id", "y_A", "x_A", "count"):
             row[name] = columns[name]
         rows.append(row)
-    side = round(GRID.field_A / PIXEL_SIZE_A)
+    side = round(grid.field_A / PIXEL_SIZE_A)
     return resample(waves, side).astype(np.complex64), np.concatenate(rows)

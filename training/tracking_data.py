@@ -95,23 +95,27 @@ class Conditions:
 
 
 def seen_movies(
-    particles: Sequence[int], conditions: Conditions, networks: Networks, folder: Path
+    particles: Sequence[int],
+    conditions: Conditions,
+    networks: Networks,
+    folder: Path,
+    material: str = "ceria",
 ) -> Iterator[SeenMovie]:
     """Yield the movies of particles (numbers in the data set); they are made where they are not there yet."""
     digest = networks.heights.sha256[:12]
     for index in tqdm(particles, unit="movie", disable=None):
         path = folder / f"seen-{index}-{conditions.name}-{digest}.npz"
         if not path.exists():
-            parts = _look(index, conditions, networks, folder)
+            parts = _look(index, conditions, networks, folder, material)
             np.savez(path, **parts)  # type: ignore[arg-type]
         with np.load(path) as stored:
             yield SeenMovie(particle=index, **{name: stored[name] for name in stored.files})
 
 
 def _look(
-    index: int, conditions: Conditions, networks: Networks, folder: Path
+    index: int, conditions: Conditions, networks: Networks, folder: Path, material: str
 ) -> dict[str, NDArray[np.generic]]:
-    movie = movie_of(index, conditions.dose_e_per_A2, conditions.state_frames, folder)
+    movie = movie_of(index, conditions.dose_e_per_A2, conditions.state_frames, folder, material)
     n_frames = conditions.state_frames + AFTER_FRAMES
     columns, probabilities, measured, noise, places = [], [], [], [], []
     truth: dict[int, NDArray[np.void]] = {}

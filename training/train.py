@@ -1,7 +1,7 @@
 """Train one network: ``main(TrainConfig(...))``. The loop is in reading order.
 
-What is learned, from what, and how it is judged is a :class:`Course`: ceria's is here, gold's in
-``training/gold_train.py``. A run is described by its configuration and seed. It writes ``last.pt``
+What is learned, from what, and how it is judged is a :class:`Course`: that of columns is here, that of gold's
+shapes in ``training/gold_train.py``. A run is described by its configuration and seed. It writes ``last.pt``
 (resumable) and ``curve.csv`` into its folder every few minutes. The learning rate rises, stays, and falls
 linearly over the last part of the steps; resuming with fewer or more ``steps`` moves that last part.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from simulator.dataset import content_hash
+from simulator.dataset import content_hash, material_of
 from streamer.errors import UsageError
 from training.checkpoint import Checkpoint, current_commit, load_checkpoint, save_checkpoint
 from training.data import Batch, DrawConfig, Pool, load
@@ -139,13 +139,12 @@ def loss_of(network: Network, batch: Batch, precision: str = "f32") -> Tensor:
     return denoise_loss(output.float(), batch.frames, batch.clean)
 
 
-class CeriaCourse:
-    """Column heights, or frames without noise, of ceria."""
-
-    material = "ceria"
+class ColumnCourse:
+    """Column heights, or frames without noise, of the material of a data set."""
 
     def __init__(self, config: TrainConfig) -> None:
         self.config, self.data = config, Path(config.data)
+        self.material = material_of(self.data)
         self.validation = make_validation(load(self.data, "validation"), config.draw)
         self.data_sha256 = content_hash(self.data)
 
@@ -164,7 +163,7 @@ class CeriaCourse:
             return Verdict(validate(network, self.validation, temperature), temperature)
         if isinstance(network, DenoiseNet):
             return Verdict(validate(network, self.validation))
-        raise ValueError("there are no shapes to learn from ceria; give --material gold")
+        raise ValueError("there are no shapes to learn from columns; give --material gold")
 
 
 def chosen_precision(wanted: str) -> str:
@@ -221,8 +220,13 @@ def start_or_resume(config: TrainConfig) -> Checkpoint | None:
     return load_checkpoint(path) if config.resume and path.exists() else None
 
 
-def expect_same(checkpoint: Checkpoint, config: TrainConfig) -> None:
-    """Raise a UsageError where a run would go on with another network than it began with."""
+def expect_same(checkpoint: Checkpoint, config: TrainConfig, material: str) -> None:
+    """Raise a UsageError where a run would go on with another network or material than it began with."""
+    if checkpoint.material != material:
+        raise UsageError(
+            f"the run in {config.out} is of {checkpoint.material}, and {material} is asked for: give another"
+            " --out, or remove it"
+        )
     if checkpoint.model != config.model:
         raise UsageError(
             f"the run in {config.out} has another network ({checkpoint.model}) than is asked for"
@@ -231,12 +235,12 @@ def expect_same(checkpoint: Checkpoint, config: TrainConfig) -> None:
 
 
 def main(config: TrainConfig, course: Course | None = None) -> Path:
-    """Train (or go on training) and return the path of the last checkpoint; without a course, ceria."""
+    """Train (or go on training) and return the path of the last checkpoint; without a course, of columns."""
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     Path(config.out).mkdir(parents=True, exist_ok=True)
     with joined_run() as place:
-        return train(config, course or CeriaCourse(config), place)
+        return train(config, course or ColumnCourse(config), place)
 
 
 def train(config: TrainConfig, course: Course, place: Place) -> Path:
@@ -250,7 +254,7 @@ def train(config: TrainConfig, course: Course, place: Place) -> Path:
     average = {name: value.clone() for name, value in network.state_dict().items()}
     first_step, checkpoint = 0, start_or_resume(config)
     if checkpoint is not None:
-        expect_same(checkpoint, config)
+        expect_same(checkpoint, config, course.material)
         network.load_state_dict(checkpoint.weights)
         optimiser.load_state_dict(checkpoint.optimiser)
         average, first_step = moved(checkpoint.average, place.device), checkpoint.step

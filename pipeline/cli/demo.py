@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
         ingest__continuous=False,
     )
     sender = movie_companion(args, n_frames, out)
+    if config.analysis.material != "ceria":
+        say(f"the movie is of ceria: what networks of {config.analysis.material} say of it means nothing")
     say(f"recording to {out}, its truth beside it")
     plan = RunPlan(config=config, say=say, sender=sender, window=window, ends_with_window=not n_frames)
     return run_and_report(args, plan, _compare_with_truth)

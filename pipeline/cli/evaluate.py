@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     parser.add_argument("--data", type=Path, metavar="FILE.h5", help="default: data/MATERIAL.h5")
     parser.add_argument("--models", type=Path, metavar="FOLDER", help="networks (default: the shipped ones)")
-    parser.add_argument("--material", default="ceria", help="ceria (default) or gold")
+    parser.add_argument("--material", default="ceria", help="ceria (default), gold or gold-columns")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--out", type=Path, default=Path("runs/evaluation"), metavar="FOLDER")
 
@@ -43,7 +43,9 @@ def _columns(args: argparse.Namespace) -> tuple[Any, Any]:
     networks = find_networks(args.models, args.material)
     paths = {"heights": str(networks.heights.path), "denoise": str(networks.denoise.path)}
     five = networks.denoise.path.with_name(f"{args.material}_denoise5.onnx")
-    return evaluate, evaluate.EvaluateConfig(**paths, denoise5=str(five) if five.exists() else "")
+    return evaluate, evaluate.EvaluateConfig(
+        **paths, denoise5=str(five) if five.exists() else "", material=args.material
+    )
 
 
 def _gold(args: argparse.Namespace) -> tuple[Any, Any]:

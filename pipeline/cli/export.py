@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--batch", type=int, metavar="N", help="frames that the networks take at once")
     group.add_argument("--precision", choices=("f16", "bf16", "f32"), help="default: f16")
-    group.add_argument("--material", metavar="NAME", help="ceria (default) or gold")
+    group.add_argument("--material", metavar="NAME", help="ceria (default), gold or gold-columns")
     group.add_argument("--models", metavar="FOLDER", help="ONNX networks (default: the shipped ones)")
     group.add_argument("--denoise-frames", type=int, metavar="N", help="for runs that denoise from N frames")
 

@@ -221,7 +221,11 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--precision", choices=("f16", "bf16", "f32"), help="default: the backend's own choice"
     )
-    group.add_argument("--material", metavar="NAME", help="ceria: atoms are counted; gold: shapes are told")
+    group.add_argument(
+        "--material",
+        metavar="NAME",
+        help="ceria (default), gold-columns: atoms are counted; gold: shapes are told",
+    )
     group.add_argument("--models", metavar="FOLDER", help="ONNX networks (default: the shipped ones)")
     group.add_argument("--batch", type=int, metavar="N", help="frames that the networks take at once")
     group.add_argument("--max-wait-ms", type=float, metavar="MS", help="a batch waits this long to fill")

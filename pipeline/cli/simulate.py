@@ -8,6 +8,7 @@ set holds the exit waves and the truth of many different particles, computed by 
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipeline.cli.options import add_keys, add_stream, new_file, run_config
 from pipeline.cli.output import print_json, say
@@ -16,6 +17,8 @@ from pipeline.cli.running import movie_companion, movie_stream, run_and_report
 from streamer.errors import UsageError
 
 HELP = "simulated movies, as a stream or a file, and data sets, with ground truth"
+
+_MATERIALS = ("ceria", "gold", "gold-columns")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,11 +32,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_stream(parser)
     add_keys(parser)
     data = parser.add_argument_group("data set")
-    data.add_argument("--material", choices=("ceria", "gold"), default="ceria", help="default: ceria")
-    data.add_argument("--particles", type=int, metavar="N", help="default: 1100 of ceria, 2400 of gold")
+    data.add_argument("--material", choices=_MATERIALS, default="ceria", help="default: ceria")
+    data.add_argument(
+        "--particles", type=int, metavar="N",
+        help="default: 1100 of ceria, 2400 of gold, 1200 of gold-columns",
+    )  # fmt: skip
     data.add_argument(
         "--tilts-and-films", action="store_true",
-        help="of ceria: tilt a share of the training's particles by up to 4°, and compute carbon films",
+        help="unless of gold: tilt a share of the training's particles by up to 4°, and compute carbon films",
     )  # fmt: skip
     data.add_argument(
         "--workers", type=int, metavar="N", help="processes of this machine that compute (default: 2)"
@@ -59,15 +65,8 @@ def _dataset(args: argparse.Namespace) -> int:
             f"--workers {args.workers}: expected 0 or more, and no --scheduler, which has its own"
         )
     workers = 2 if args.workers is None else args.workers
-    gold = args.material == "gold"
-    if gold and args.tilts_and_films:
-        raise UsageError("--tilts-and-films is for ceria: gold is turned at random, and has membranes always")
-    dataset = load("simulator.gold_dataset" if gold else "simulator.dataset", "simulate")
-    config = (dataset.GoldDatasetConfig if gold else dataset.DatasetConfig)(
-        out=str(args.dataset), seed=args.seed, workers=workers
-    )
-    if args.tilts_and_films:
-        config = replace(config, harder=dataset.TiltsAndFilms())
+    dataset, config = _data_config(args)
+    config = replace(config, out=str(args.dataset), seed=args.seed, workers=workers)
     if args.particles is not None:
         config = replace(config, particles=args.particles)
     opened = open_pool(args.scheduler, 0, args.timeout_s) if args.scheduler else open_processes(workers)
@@ -81,6 +80,21 @@ def _dataset(args: argparse.Namespace) -> int:
         done = {"particles": config.particles, "file": str(path), "workers": pool.n_workers}
         print_json({"verb": args.verb, "ok": True, **done})
     return 0
+
+
+def _data_config(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Return the module that computes a material's data sets, and the usual configuration of one."""
+    if args.material != "gold":
+        dataset = load("simulator.dataset", "simulate")
+        config = dataset.config_for(args.material)
+        harder = dataset.TiltsAndFilms() if args.tilts_and_films else None
+        return dataset, replace(config, harder=harder)
+    if args.tilts_and_films:
+        raise UsageError(
+            "--tilts-and-films is for ceria and gold-columns: gold is turned at random, on membranes"
+        )
+    dataset = load("simulator.gold_dataset", "simulate")
+    return dataset, dataset.GoldDatasetConfig()
 
 
 def _record(args: argparse.Namespace) -> int:

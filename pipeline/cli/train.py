@@ -16,7 +16,8 @@ from streamer.errors import UsageError
 HELP = "train a network on simulated data"
 
 _WIDTHS = 3
-_TASKS = {"ceria": ("heights", "denoise"), "gold": ("restore", "shapes")}
+_COLUMN_TASKS = ("heights", "denoise")
+_TASKS = {"ceria": _COLUMN_TASKS, "gold": ("restore", "shapes"), "gold-columns": _COLUMN_TASKS}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task",
         choices=sorted({task for tasks in _TASKS.values() for task in tasks}),
-        help="ceria: heights (default) or denoise; gold: restore (default) or shapes",
+        help="ceria, gold-columns: heights (default) or denoise; gold: restore (default) or shapes",
     )
     parser.add_argument("--data", type=Path, metavar="FILE.h5", help="default: data/MATERIAL.h5")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: data/runs/TASK (gold_TASK)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: data/runs/TASK (MATERIAL_TASK)")
     parser.add_argument("--steps", type=int, metavar="N")
     parser.add_argument("--seed", type=int, metavar="N")
     parser.add_argument(
@@ -72,10 +73,8 @@ def run(args: argparse.Namespace) -> int:
         config = replace(_given(args, config), data=str(data))
         course = gold.course_of(config)
     else:
-        model = load("training.model", "train").config_for(task)
-        draw = load("training.data", "train").draw_for(task)
-        config = train.TrainConfig(out=f"data/runs/{task}", model=model, draw=draw)
-        config = replace(_given(args, config), data=str(data))
+        config = replace(_given(args, _column_config(args.material, task, train)), data=str(data))
+        _expect_material(args.material, data)
     path = train.main(config, course)
     if os.environ.get("RANK", "0") != "0":  # one of several processes; the first one speaks
         return 0
@@ -83,6 +82,23 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"verb": args.verb, "ok": True, "checkpoint": str(path), "steps": config.steps})
     return 0
+
+
+def _column_config(material: str, task: str, train: Any) -> Any:
+    """Return the settings of a network of counted columns."""
+    model = load("training.model", "train").config_for(task)
+    draw = load("training.data", "train").draw_for(task)
+    folder = task if material == "ceria" else f"{material}_{task}"
+    return train.TrainConfig(out=f"data/runs/{folder}", model=model, draw=draw)
+
+
+def _expect_material(material: str, data: Path) -> None:
+    """Raise a UsageError where a data set is of another material than the network is to be."""
+    found = load("simulator.dataset", "train").material_of(data)
+    if found != material:
+        raise UsageError(
+            f"{data} is of {found}, not of {material}: give another --data, or --material {found}"
+        )
 
 
 def _gold_config(args: argparse.Namespace, task: str, gold: Any) -> Any:

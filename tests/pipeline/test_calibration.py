@@ -65,6 +65,8 @@ def test_a_calibration_of_other_weights_is_not_used_and_that_is_said(
         (tmp_path / network.name).write_bytes(network.read_bytes())
     networks = find_networks(tmp_path, "tiny")
     path = calibration_path(networks.heights.path)
+    assert calibration_for(networks).at(0.1) == FusionModel()
+    assert "there is no tiny_tracking.json" in caplog.text
     write_calibration(path, TrackingCalibration((0.1,), (HIGH,), networks.sha256))
     assert calibration_for(networks).at(0.1) == HIGH
     write_calibration(path, TrackingCalibration((0.1,), (HIGH,), {networks.heights.path.name: "ab"}))

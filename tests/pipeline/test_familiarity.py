@@ -1,6 +1,7 @@
 """The unfamiliarity score: each term, and the shipped networks on images that are and are not ceria."""
 
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -149,6 +150,18 @@ def test_what_was_trained_on_is_read_from_the_networks(tiny_networks: Networks) 
     assert trained.noise[0] < 1 / np.sqrt(300 * 0.04) < trained.noise[1]
     np.testing.assert_allclose(trained.spacings_A, SPACINGS_A, atol=0.01)
     assert Trained.of(tiny_networks) == Trained(None, ())
+
+
+def test_gold_has_the_pattern_of_ceria_at_three_quarters_of_its_size(tiny_networks: Networks) -> None:
+    metadata = {"material": "Au", "zone_axes": "[110],[100]", "pixel_size_A": "0.2"}
+    header = replace(tiny_networks.heights.header, metadata=metadata)
+    gold = replace(tiny_networks, heights=replace(tiny_networks.heights, header=header))
+    trained = Trained.of(gold)
+    for points in (ceria_110(4.078 / 5.411), ceria_100(4.078 / 5.411)):
+        assert spacing_term(columns_at(points), 0.2, trained.spacings_A) == 0.0
+        assert spacing_term(columns_at(points), 0.2, SPACINGS_A) > 0.9
+    for points in (ceria_110(), ceria_100()):
+        assert spacing_term(columns_at(points), 0.2, trained.spacings_A) > 0.9
 
 
 def shipped_scores(images: list[NDArray[np.uint16]]) -> list[float]:

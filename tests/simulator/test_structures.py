@@ -8,22 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
+from simulator.crystals import CRYSTALS, ZONE_AXES
 from simulator.structures import (
-    CE_O_BOND_A,
-    COLUMN_PERIODS_A,
-    LATTICE_CONSTANT_A,
     MAX_COUNT,
-    ZONE_AXES,
     ParticleSettings,
     build_particle,
     draw_settings,
     with_tilt,
 )
 
+CERIA, GOLD = CRYSTALS["ceria"], CRYSTALS["gold-columns"]
+
 
 def slab(zone_axis: str, atoms_high: int) -> ParticleSettings:
     """Return a slab without faces or defects, `atoms_high` atoms in every column."""
-    thickness = atoms_high * COLUMN_PERIODS_A[zone_axis]
+    thickness = atoms_high * CERIA.period_A(zone_axis)
     return replace(
         draw_settings(0),
         zone_axis=zone_axis,
@@ -69,7 +68,7 @@ def test_every_atom_is_counted_once_and_every_oxygen_is_bonded(seed: int) -> Non
     assert particle.columns["count"].sum() == len(cerium)
     assert np.all((particle.columns["count"] >= 1) & (particle.columns["count"] <= MAX_COUNT))
     oxygen = particle.atoms.positions[symbols == "O"]
-    near = cKDTree(cerium).query_ball_point(oxygen, CE_O_BOND_A, return_length=True)
+    near = cKDTree(cerium).query_ball_point(oxygen, CERIA.oxygen_bond_A, return_length=True)
     assert np.all(np.asarray(near) >= 2)
 
 
@@ -87,7 +86,7 @@ def test_tilt_keeps_the_counts_and_moves_columns_by_their_height() -> None:
     before, after = (build_particle(s).columns for s in (replace(upright, rotation_deg=0.0), tilted))
     assert np.array_equal(before[["column_id", "count"]], after[["column_id", "count"]])
     moved = np.hypot(after["y_A"] - before["y_A"], after["x_A"] - before["x_A"])
-    assert 0 < moved.max() < 0.5 * 6 * COLUMN_PERIODS_A["110"] * np.sin(np.deg2rad(1.0)) + 0.01
+    assert 0 < moved.max() < 0.5 * 6 * CERIA.period_A("110") * np.sin(np.deg2rad(1.0)) + 0.01
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,7 @@ def test_columns_are_straight_evenly_spaced_and_as_dense_as_the_crystal(
     for one in tall[:10]:
         assert np.diff(np.sort(cerium[column == one, 2])) == pytest.approx([period_A] * 4, abs=2e-3)
     inside = (np.hypot(*places.T) < 9.0).sum()
-    area_A2 = LATTICE_CONSTANT_A**3 / 4 / period_A
+    area_A2 = CERIA.lattice_constant_A**3 / 4 / period_A
     assert inside == pytest.approx(np.pi * 9.0**2 / area_A2, rel=0.1)
 
 

@@ -15,7 +15,7 @@ def lattice() -> np.ndarray:
 
 
 def test_the_surface_is_the_rim() -> None:
-    rim = at_surface(lattice()).reshape(5, 5)
+    rim = at_surface(lattice(), 5.6).reshape(5, 5)
     assert rim.sum() == 16
     assert not rim[1:-1, 1:-1].any()
 

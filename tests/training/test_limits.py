@@ -93,3 +93,14 @@ def test_the_page_has_a_row_for_each_condition_and_dose() -> None:
     text = evaluate_limits.page(table, 20, Info())  # type: ignore[arg-type]
     assert text.count("| 88 | 12.5 | 12.5 | -1.50 |") == 2 * len(CONDITIONS)
     assert "bf16" in text
+
+
+def test_gold_is_judged_off_its_axes_but_along_no_others() -> None:
+    conditions = evaluate_limits.conditions_for("gold-columns")
+    assert {c.zone_axis for c in conditions} == {""}
+    assert [c.tilt_deg for c in conditions] == pytest.approx(
+        [c.tilt_deg for c in CONDITIONS if not c.zone_axis], nan_ok=True
+    )
+    tilted = built(conditions[5], 1)
+    assert tilted.settings.material == "gold-columns"
+    assert np.hypot(tilted.settings.tilt_x_deg, tilted.settings.tilt_y_deg) == pytest.approx(4.0)

@@ -12,10 +12,12 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from simulator.dataset import DatasetConfig, create
+from pipeline.cli import main as atomstream
+from simulator.dataset import DatasetConfig, config_for, create
 from simulator.multislice import MultisliceSettings
 from simulator.structures import COLUMN_DTYPE
 from simulator.waves import pack
+from streamer.errors import UsageError
 from training import export, train
 from training.checkpoint import load_checkpoint
 from training.data import (
@@ -216,3 +218,39 @@ def test_the_temperature_undoes_what_made_the_logits_too_sure() -> None:
     logits = 2.0 * torch.randn(40000, 6, generator=generator)
     truth = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
     assert fitted_temperature(1.4 * logits, truth) == pytest.approx(1.4, rel=0.03)
+
+
+def test_a_data_set_of_another_material_is_refused_by_name(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert atomstream(["train", "--material", "gold-columns", "--data", str(data)]) == 2
+    assert "is of ceria, not of gold-columns: give another --data" in " ".join(
+        capsys.readouterr().err.split()
+    )
+
+
+def test_a_run_is_of_its_datas_material_and_goes_on_with_no_other(data: Path, tmp_path: Path) -> None:
+    gold, config = tmp_path / "gold.h5", config_for("gold-columns")
+    config = replace(config, particles=30, multislice=MultisliceSettings(pixels=PIXELS, phonons=1))
+    with h5py.File(gold, "w") as file:
+        create(file, config)
+        wave, columns = fake_particle(np.random.default_rng(1))
+        for index in range(30):
+            file["waves"][index], file["columns"][index, :448] = wave, columns
+        file["done"][:] = True
+    run = TrainConfig(
+        data=str(gold),
+        out=str(tmp_path / "run"),
+        model=ModelConfig("heights", SMALL),
+        shapes=((2, 64),),
+        pool=4,
+        steps=1,
+        threads=1,
+    )
+    path = train.main(run)
+    assert load_checkpoint(path).material == "gold-columns"
+    shipped = export.main(export.ExportConfig(str(path), str(tmp_path / "gold-columns_heights.onnx")))
+    metadata = {p.key: p.value for p in onnx.load(shipped).metadata_props}
+    assert (metadata["material"], metadata["zone_axes"]) == ("Au", "[110],[100]")
+    with pytest.raises(UsageError, match="is of gold-columns, and ceria is asked for"):
+        train.main(replace(run, data=str(data), steps=2))
