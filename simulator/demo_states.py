@@ -1,8 +1,9 @@
-"""States of one ceria particle while it gains and loses atoms: what the demonstration's movie plays.
+"""States of one particle while it gains and loses atoms: what the demonstration's movie plays.
 
-``python -m simulator.make_demo_states`` computes the states with multislice (ten seconds) and writes
-``simulator/data/ceria_110_movie.h5``, which is part of the repository, so that a demonstration need not wait.
-:func:`load_states` reads it; it needs neither abTEM nor ASE.
+``python -m simulator.make_demo_states`` computes the states with multislice (ceria's in ten seconds, gold's
+in two minutes) and writes ``simulator/data/ceria_110_movie.h5`` or ``gold-columns_110_movie.h5``, which are
+part of the repository, so that a demonstration need not wait. :func:`load_states` reads them; it needs
+neither abTEM nor ASE.
 
 Layout (S states, P waves a state, waves on a square of n × n pixels):
 
@@ -29,7 +30,9 @@ from numpy.typing import NDArray
 
 from simulator.waves import resample
 
-FILE = Path(__file__).parent / "data" / "ceria_110_movie.h5"
+MATERIALS = ("ceria", "gold-columns")
+"""What there are movies of."""
+FILES = {name: Path(__file__).parent / "data" / f"{name}_110_movie.h5" for name in MATERIALS}
 IMAGE_PIXEL_SIZE_A = 0.2
 
 ROW_DTYPE = np.dtype([("state", "i2"), ("column_id", "i4"), ("y_A", "f4"), ("x_A", "f4"), ("count", "i2")])
@@ -53,9 +56,9 @@ class DemoStates:
         return np.asarray(self.columns[self.columns["state"] == state])
 
 
-def load_states(path: Path = FILE) -> DemoStates:
-    """Read the states and resample the waves to the images' pixel size."""
-    with h5py.File(path, "r") as file:
+def load_states(material: str = "ceria") -> DemoStates:
+    """Read the states of one of :data:`MATERIALS`, and resample the waves to the images' pixel size."""
+    with h5py.File(FILES[material], "r") as file:
         waves = file["waves_real"][:].astype(np.float32) + 1j * file["waves_imag"][:].astype(np.float32)
         columns, stored_pixel_size_A = file["columns"][:], float(file.attrs["pixel_size_A"])
     pixels = round(waves.shape[-1] * stored_pixel_size_A / IMAGE_PIXEL_SIZE_A)

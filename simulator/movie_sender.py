@@ -53,7 +53,7 @@ def stream_movie(
     control: Control, stream: MovieStream, wait: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
     """Send a movie from this process; returns the counts. `wait` is called before the first frame."""
-    movie = Movie(stream.movie, load_states())
+    movie = Movie(stream.movie, load_states(stream.movie.material))
     pixel_size_A, about = movie.states.pixel_size_A, _about(stream)
     sending = replace(stream.sending, n_planned=stream.n_frames, pixel_size_A=pixel_size_A, extra=about)
 

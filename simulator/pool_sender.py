@@ -18,7 +18,7 @@ _BEGIN_CHECK_S = 0.05
 
 def pool_of(stream: MovieStream, n_frames: int) -> tuple[list[EncodedFrame], float]:
     """Film and compress the movie's first frames; return them with the size of their pixels [Å]."""
-    movie = Movie(stream.movie, load_states())
+    movie = Movie(stream.movie, load_states(stream.movie.material))
     frames = itertools.islice(movie, n_frames)
     return [encode_frame(f.image, stream.sending.compression) for f in frames], movie.states.pixel_size_A
 

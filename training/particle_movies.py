@@ -77,8 +77,8 @@ def movie_of(
     """Return the movie of one particle of a material's data set; its exit waves are kept in `folder`."""
     rng = np.random.default_rng([index, 5])
     settings = MovieSettings(
-        size_px=FRAME_PX, dose_e_per_A2=dose_e_per_A2, seed=index, state_frames=state_frames,
-        drift_reach_px=6.0, overfocus_A=float(rng.uniform(*FOCI_A)),
+        material=material, size_px=FRAME_PX, dose_e_per_A2=dose_e_per_A2, seed=index,
+        state_frames=state_frames, drift_reach_px=6.0, overfocus_A=float(rng.uniform(*FOCI_A)),
     )  # fmt: skip
     return Movie(settings, _states(index, folder, material))
 

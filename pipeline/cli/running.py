@@ -96,29 +96,32 @@ def has_display() -> bool:
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
 
 
-def movie_companion(args: "argparse.Namespace", n_frames: int, recording: Path | None) -> "Companion":
+def movie_companion(
+    args: "argparse.Namespace", material: str, n_frames: int, recording: Path | None
+) -> "Companion":
     """Return the process that films and sends the movie that the options describe (`options.add_stream`)."""
     from pipeline.plan import Companion
 
     truth = str(new_file(load("simulator.truth").truth_path(recording))) if recording else ""
-    stream = movie_stream(args, n_frames, truth)
+    stream = movie_stream(args, material, n_frames, truth)
     return Companion(load("simulator.movie_sender").run_movie, (stream,))
 
 
 def movie_stream(
     args: "argparse.Namespace",
+    material: str,
     n_frames: int,
     truth: str,
     bind: str = "tcp://127.0.0.1:*",
     security: "SecurityConfig | None" = None,
 ) -> Any:
-    """Return the `simulator.movie_sender.MovieStream` that the options describe."""
+    """Return the `simulator.movie_sender.MovieStream` of a material that the options describe."""
     from streamer.config import LOCAL_ONLY
     from streamer.records import Compression
     from streamer.sources import Scheme
 
-    movie = load("simulator.movie").MovieSettings(
-        size_px=args.size, dose_e_per_A2=args.dose, seed=args.seed, detector=args.detector
+    movie = load("simulator.movie").settings_for(
+        material, size_px=args.size, dose_e_per_A2=args.dose, seed=args.seed, detector=args.detector
     )
     sending = load("simulator.sender").SenderSettings(
         scheme=Scheme(args.wire),

@@ -1,8 +1,8 @@
 """Simulate: a movie with its truth, as a stream or as a recording; or a multislice data set for training.
 
-The movie shows one ceria particle that gains and loses atoms while it drifts and the focus wanders. The data
-set holds the exit waves and the truth of many different particles, computed by processes of this machine
-(--workers) or a Dask cluster (--scheduler); an interrupted one goes on where it stopped.
+The movie shows one particle of ceria or gold that gains and loses atoms while it drifts and the focus
+wanders. The data set holds the exit waves and the truth of many different particles, computed by processes of
+this machine (--workers) or a Dask cluster (--scheduler); an interrupted one goes on where it stopped.
 """
 
 import argparse
@@ -27,12 +27,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--stream", metavar="tcp://HOST:PORT", help="send a movie from this address")
     what.add_argument("--movie", type=Path, metavar="FILE.nxs", help="record a movie, its truth beside it")
     what.add_argument("--dataset", type=Path, metavar="FILE.h5", help="compute (or go on with) a data set")
+    parser.add_argument(
+        "--material", choices=_MATERIALS, default="ceria",
+        help="default: ceria; gold, of whose particles shapes are told, is for data sets alone",
+    )  # fmt: skip
     parser.add_argument("--frames", type=int, metavar="N", help="frames of the movie (stream: without end)")
     parser.add_argument("--truth", type=Path, metavar="FILE.h5", help="where a stream's truth is saved")
     add_stream(parser)
     add_keys(parser)
     data = parser.add_argument_group("data set")
-    data.add_argument("--material", choices=_MATERIALS, default="ceria", help="default: ceria")
     data.add_argument(
         "--particles", type=int, metavar="N",
         help="default: 1100 of ceria, 2400 of gold, 1200 of gold-columns",
@@ -102,7 +105,7 @@ def _record(args: argparse.Namespace) -> int:
 
     out = new_file(args.movie)
     config = run_config(args, record__path=str(out), analysis__enabled=False, ingest__idle_timeout_s=30.0)
-    sender = movie_companion(args, args.frames or 300, out)
+    sender = movie_companion(args, args.material, args.frames or 300, out)
     return run_and_report(args, RunPlan(config=config, say=say, sender=sender))
 
 
@@ -111,7 +114,8 @@ def _stream(args: argparse.Namespace) -> int:
     from streamer.worker import Control
 
     truth = str(args.truth) if args.truth else ""
-    stream = movie_stream(args, args.frames or 0, truth, args.stream, run_config(args).security)
+    security = run_config(args).security
+    stream = movie_stream(args, args.material, args.frames or 0, truth, args.stream, security)
     with StopSignals() as signals:
         control = Control(signals, lambda message: say(f"sending from {message[1]['address']}"))
         sent = load("simulator.movie_sender").stream_movie(control, stream)

@@ -14,9 +14,11 @@ from typing import Any
 
 import h5py
 import numpy as np
+import onnx
 import pytest
 
 from simulator.accuracy import MATCH_RADIUS_A, match
+from simulator.demo_states import load_states
 from simulator.truth import read_truth, truth_path
 
 COMMAND = [sys.executable, "-m", "pipeline.cli"]
@@ -167,6 +169,49 @@ def test_the_movie_streams_in_our_own_format_too(tmp_path: Path) -> None:
     done = atomstream("demo", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["analysed"] == 30
+
+
+def filmed(done: "subprocess.CompletedProcess[str]", folder: Path) -> str:
+    """What the movie was of, by its truth."""
+    assert done.returncode == 0, done.stderr
+    with h5py.File(truth_path(folder / json.loads(done.stdout)["files"][0])) as file:
+        return str(json.loads(file.attrs["settings"])["material"])
+
+
+def ceria_networks_named(material: str, folder: Path) -> Path:
+    """Lay the shipped networks of ceria into a folder as if they were another material's."""
+    folder.mkdir()
+    for task in ("denoise", "heights"):
+        model = onnx.load(ROOT / "pipeline" / "models" / f"ceria_{task}.onnx")
+        properties = {p.key: p.value for p in model.metadata_props}
+        onnx.helper.set_model_props(model, {**properties, "material": material})
+        onnx.save(model, folder / f"{material}_{task}.onnx")
+    return folder
+
+
+def test_the_movie_is_of_the_networks_material_and_compared_with_its_truth(tmp_path: Path) -> None:
+    models = ceria_networks_named("gold-columns", tmp_path / "models")
+    options = ["--headless", "--size", "256", "--json", "--frames", "10", "--models", str(models)]
+    done = atomstream("demo", *options, "--material", "gold-columns", cwd=tmp_path)
+    assert filmed(done, tmp_path) == "gold-columns"
+    assert "means nothing" not in done.stderr
+    truth = json.loads(done.stdout)["truth"]
+    assert truth["frames"] == 10
+    assert truth["true_columns"] == 10 * len(load_states("gold-columns").columns_of(0))
+
+
+def test_a_material_that_was_never_filmed_gets_ceria_and_is_told(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('[analysis]\nmaterial = "gold"\n')
+    done = atomstream("demo", *SMALL, "--frames", "10", "--config", "run.toml", cwd=tmp_path)
+    assert filmed(done, tmp_path) == "ceria"
+    assert "the movie is of ceria: what networks of gold say of it means nothing" in done.stderr
+
+
+def test_a_movie_of_gold_is_recorded_with_its_truth(tmp_path: Path) -> None:
+    options = ["--movie", "gold.nxs", "--material", "gold-columns", "--frames", "10", "--size", "256"]
+    done = atomstream("simulate", *options, "--json", cwd=tmp_path)
+    assert filmed(done, tmp_path) == "gold-columns"
+    assert atomstream("check", "gold.nxs", cwd=tmp_path).returncode == 0
 
 
 @needs_sessions

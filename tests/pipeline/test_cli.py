@@ -85,6 +85,8 @@ def test_help_imports_nothing_heavy() -> None:
         (["simulate", "--stream", "tcp://0.0.0.0:5555", "--frames", "2"], "--insecure"),
         (["keys", "no/such/folder/mine"], "cannot make no/such/folder/mine.key_secret"),
         (["simulate", "--dataset", "b.h5", "--material", "silver"], "gold-columns"),
+        (["simulate", "--movie", "a.nxs", "--material", "gold"], "there is no movie of gold"),
+        (["simulate", "--stream", "tcp://127.0.0.1:*", "--material", "gold"], "there is no movie of gold"),
         (["simulate"], "one of the arguments"),
         (["simulate", "--movie", "a.nxs", "--dataset", "b.h5"], "not allowed with"),
         (["train", "--data", "nowhere.h5"], "there is no nowhere.h5"),

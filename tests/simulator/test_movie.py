@@ -8,7 +8,7 @@ import pytest
 from scipy.ndimage import maximum_filter
 
 from simulator.demo_states import load_states
-from simulator.movie import Movie, MovieSettings, Place
+from simulator.movie import Movie, MovieSettings, Place, settings_for
 from simulator.optics import Optics, image_intensity
 from simulator.truth import TruthWriter, read_truth, truth_path
 from streamer.errors import RecordingError, UsageError
@@ -19,6 +19,11 @@ CENTRED = Place(state=4, drift_px=(0.0, 0.0), overfocus_A=60.0)
 @pytest.fixture(scope="module")
 def movie() -> Movie:
     return Movie(MovieSettings(size_px=320, state_frames=2), load_states())
+
+
+@pytest.fixture(scope="module")
+def gold() -> Movie:
+    return Movie(settings_for("gold-columns", size_px=320, state_frames=2), load_states("gold-columns"))
 
 
 def images(movie: Movie, count: int) -> list[np.ndarray]:
@@ -73,6 +78,32 @@ def test_true_columns_lie_on_the_bright_spots(movie: Movie) -> None:
     assert np.quantile(distance, 0.95) < 1.5  # px
 
 
+def test_columns_of_gold_are_found_by_eye_and_brighten_with_their_count(gold: Movie) -> None:
+    """Up to seven atoms; taller columns fade, but are not taken for short ones."""
+    usual = Place(0, (0.0, 0.0), gold.settings.overfocus_A)
+    field, columns = gold.intensity(usual), gold.columns(usual)
+    peaks = maximum_filter(field, 5)[np.rint(columns["y"]).astype(int), np.rint(columns["x"]).astype(int)]
+    by_count = [np.median(peaks[columns["count"] == count]) for count in range(1, 11)]
+    assert by_count[0] > 1.2
+    assert np.all(np.diff(by_count[:7]) > 0)
+    assert min(by_count[7:]) > by_count[3]
+    spots = np.argwhere((maximum_filter(field, 7) == field) & (field > 1.2))
+    distance = np.linalg.norm(np.stack([columns["y"], columns["x"]], -1)[:, None] - spots, axis=-1).min(1)
+    assert np.quantile(distance, 0.95) < 1.5  # px
+
+
+def test_golds_focus_stays_where_the_networks_have_learned(gold: Movie) -> None:
+    foci_A = [frame.place.overfocus_A for frame in islice(gold, 400)]
+    assert len(set(foci_A)) > 1
+    assert min(foci_A) >= 50.0
+    assert max(foci_A) <= 90.0
+
+
+def test_the_movie_of_a_material_begins_with_its_usual_settings() -> None:
+    assert settings_for("ceria", seed=3) == MovieSettings(seed=3)
+    assert settings_for("gold-columns", overfocus_A=50.0).overfocus_A == 50.0
+
+
 @pytest.mark.parametrize("drift", [(3.0, -5.0), (0.25, 0.0), (-7.75, 4.5)])
 def test_drift_moves_picture_and_truth_alike(movie: Movie, drift: tuple[float, float]) -> None:
     moved = Place(CENTRED.state, drift, CENTRED.overfocus_A)
@@ -117,6 +148,7 @@ def test_states_are_played_forth_and_back_without_end(movie: Movie) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"material": "gold"}, "no movie of gold, expected ceria or gold-columns"),
         ({"size_px": 240}, "at least 256 px"),
         ({"size_px": 500}, "multiple of 16"),
         ({"detector": "film"}, "counting, integrating"),
