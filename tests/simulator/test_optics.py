@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from simulator.demo_states import load_states
 from simulator.optics import (
     WAVELENGTH_300KEV_A,
     Optics,
@@ -93,6 +94,21 @@ def test_a_lens_removes_no_electrons(seed: int, overfocus_A: float) -> None:
     wave = rng.normal(size=(2, 32, 32)) + 1j * rng.normal(size=(2, 32, 32))
     image = image_intensity(wave, PIXEL_A, Optics(overfocus_A, convergence_mrad=0.0), np)
     assert image.mean() == pytest.approx((np.abs(wave) ** 2).mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("focal_spread_A", "rms"), [(20.0, 0.031), (30.0, 0.141), (40.0, 0.320)])
+def test_five_foci_are_off_by_what_the_module_says(focal_spread_A: float, rms: float) -> None:
+    states = load_states()
+    offsets = np.arange(-3.5, 3.51, 0.25)
+    weights = np.exp(-0.5 * offsets**2) / np.exp(-0.5 * offsets**2).sum()
+
+    def image(overfocus_A: float, spread_A: float, points: int) -> NDArray[np.float32]:
+        optics = Optics(overfocus_A=overfocus_A, focal_spread_A=spread_A)
+        return image_intensity(states.waves[:1], states.pixel_size_A, optics, np, points)
+
+    fine = sum(w * image(60.0 + o * focal_spread_A, 0.0, 1) for o, w in zip(offsets, weights, strict=True))
+    error = image(60.0, focal_spread_A, 5) - fine
+    assert error.std() / fine.std() == pytest.approx(rms, abs=0.01)
 
 
 def test_vacuum_stays_at_one() -> None:
