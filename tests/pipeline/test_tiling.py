@@ -43,7 +43,7 @@ def test_usual_frames_are_one_tile_and_a_large_one_is_cut() -> None:
     tiles = tiles_of((4160, 4368))
     assert len({tile.shape for tile in tiles}) == 1
     assert max(tiles[0].shape) <= MAX_SIDE_PX
-    assert len(tiles) <= 16
+    assert len(tiles) <= 20
 
 
 def analysed(networks: Networks, image: NDArray[np.uint16], max_side_px: int) -> FrameAssembly:
@@ -63,7 +63,7 @@ def test_tiles_of_local_networks_give_the_whole_frames_answer(tiny_networks: Net
     columns = [(30.0, 24.0 + 40 * i, 1 + i % 8) for i in range(25)]
     image = frame_with_columns((96, 1024), columns)
     whole, tiled = (analysed(tiny_networks, image, side) for side in (1024, 512))
-    assert (len(whole.tiles), len(tiled.tiles)) == (1, 3)
+    assert (len(whole.tiles), len(tiled.tiles)) == (1, 4)
     np.testing.assert_allclose(tiled.denoised, whole.denoised, atol=1e-5)
     expected, found = (np.sort(f.heights().table, order="x") for f in (whole, tiled))
     assert len(found) == len(expected) == len(columns)
@@ -101,7 +101,7 @@ def test_what_is_beyond_the_margin_hardly_changes_an_answer() -> None:
             step = 512 // before.shape[-1]
             changed = np.abs(before - after).reshape(-1, before.shape[-1]).max(0)
             assert changed[edge // step] > 0.05, "the place of the change itself"
-            assert changed[(edge + MARGIN_PX) // step :].max() < 0.01
+            assert changed[(edge + MARGIN_PX) // step :].max() < 0.02
 
 
 def probabilities(backend: OpenVinoBackend, frame: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -5,7 +5,7 @@ import pytest
 from benchmarks.file_samples import SAMPLES, why_not
 from benchmarks.fuzz_files import run
 
-N_SESSIONS = 10
+N_SESSIONS = 20
 
 
 @pytest.mark.parametrize("target", SAMPLES)
