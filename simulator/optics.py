@@ -86,7 +86,7 @@ def focal_offsets(points: int) -> tuple[list[float], list[float]]:
     Foci one standard deviation Δ apart sum a Gaussian to better than 1 % up to g = 1.3 1/Å at a spread of
     3 nm. Beyond, such a sum revives, around g = √(2 / λΔ), 1.84 1/Å at 3 nm. Pictures of ceria are off by 3,
     14 and 32 % of their contrast at spreads of 2, 3 and 4 nm (``tests/simulator/test_optics.py``), nearly all
-    of it above 1.3 1/Å; gold, whose wave reaches further, by twice as much.
+    of it above 1.3 1/Å; those of gold, whose wave reaches further, by more.
     """
     offsets = [k - (points - 1) / 2 for k in range(points)]
     weights = [exp(-0.5 * offset**2) for offset in offsets]

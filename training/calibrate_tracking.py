@@ -32,9 +32,8 @@ REACH = 3
 """Standing errors of more atoms than this are not modelled."""
 MOMENTS = (2, 10, 40, 98, 120, 148)
 """Frames at which the score is taken; atoms have come and gone at frame 100."""
-FRAMES = 100
-"""Frames before anything changes."""
 STANDING_SHARE = 0.5
+"""A false find stands if more of the frames than this show one at its place."""
 LEAST = 1e-4
 # A renewal of 0.02 may score a little higher, but standing errors that come and go so fast explain changes
 # away: of those in the validation's movies (300 e/Å²) 41 % were found with it, and 64 % with 0.005
@@ -124,21 +123,22 @@ def standing_errors(movies: Sequence[SeenMovie]) -> tuple[float, ...]:
 def false_shares(movies: Sequence[SeenMovie]) -> tuple[float, float]:
     """Return the share of the finds that are no column, and of these the share that stands.
 
-    A false find stands if more than half of the frames show one there.
+    Only frames before the change count.
     """
     false = standing = total = 0
     for movie in movies:
-        places_A, n_found = _false_finds(movie)
+        n_frames = int(np.count_nonzero(movie.state == movie.state[0]))
+        places_A, n_found = _false_finds(movie, n_frames)
         near = cKDTree(places_A).query_ball_point(places_A, MATCH_RADIUS_A, return_length=True)
         false, total = false + len(places_A), total + n_found
-        standing += int(np.count_nonzero(near > STANDING_SHARE * FRAMES))
+        standing += int(np.count_nonzero(near > STANDING_SHARE * n_frames))
     return (false + 0.5) / (total + 1.0), (standing + 0.5) / (false + 1.0)
 
 
-def _false_finds(movie: SeenMovie) -> tuple[NDArray[np.float64], int]:
-    """Return where in the first `FRAMES` frames no column was found (m, 2) [Å], and how much was found."""
+def _false_finds(movie: SeenMovie, n_frames: int) -> tuple[NDArray[np.float64], int]:
+    """Return where in the first frames no column was found (m, 2) [Å], and how much was found."""
     places, n_found = [np.empty((0, 2))], 0
-    for f in range(FRAMES):
+    for f in range(n_frames):
         columns, _ = movie.frame(f, THRESHOLD)
         found, true = (_places_A(c["y"], c["x"]) for c in (columns, movie.true_columns(f)))
         i, _ = match(found, true, MATCH_RADIUS_A)

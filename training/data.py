@@ -25,7 +25,7 @@ from simulator.waves import unpack
 COLUMN_SIGMA_PX = 2.0
 """Standard deviation of the target at a column's centre [px], 0.4 Å."""
 TALL_ATOMS = 9
-"""From so many atoms on columns are rare, one in forty: seen no more often, they are taken for shorter."""
+"""From so many atoms on columns are rare, one in thirty: seen no more often, they are taken for shorter."""
 DISC_RADIUS_PX = 4.0
 """Radius around a column's centre within which the count is learned [px]."""
 
