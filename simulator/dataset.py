@@ -58,8 +58,9 @@ GRIDS = {
 """What the waves are computed on, by material.
 
 Gold scatters far: pictures of columns of ten atoms exactly along the beam are off by 8 to 13 % of their
-contrast (6 to 10 % at 0.6° of tilt), where ceria's grid is off by 20 to 38 %. (Measured once, against 0.04 Å and slices of
-0.36 Å, at overfoci of 2, 5.5 and 9 nm; 0.05 Å and slices of 0.5 Å are off by 2 to 8 %, in twice the time.)
+contrast (6 to 10 % at 0.6° of tilt), where ceria's grid is off by 20 to 38 %. (Measured once, against 0.04 Å
+and slices of 0.36 Å, at overfoci of 2, 5.5 and 9 nm; 0.05 Å and slices of 0.5 Å are off by 2 to 8 %, in twice
+the time.)
 """
 BOXES_PX: dict[str, tuple[int, ...]] = {"ceria": (), "gold-columns": (192, 240)}
 """Boxes that small particles are computed in, by material."""

@@ -21,26 +21,15 @@ from simulator.structures import (
     without_too_high,
 )
 from simulator.wave_file import identity
+from tests.simulator.test_structures import upright_slab
 
 GOLD_A = 4.078
 PERIODS_A = {"110": 2.8836, "100": 4.078}
 
 
 def slab(zone_axis: str, periods: float) -> ParticleSettings:
-    """Return an upright slab of gold without faces or defects, a number of periods thick."""
-    thickness_A = periods * PERIODS_A[zone_axis]
-    return replace(
-        draw_settings(0, zone_axis=zone_axis, material="gold-columns"),
-        radius_A=14.0,
-        face_distances_A=(1000.0,) * 26,
-        thickness_low_A=thickness_A,
-        thickness_high_A=thickness_A,
-        saw_amplitude_A=0.0,
-        vacancy_fraction=0.0,
-        adatom_fraction=0.0,
-        tilt_x_deg=0.0,
-        tilt_y_deg=0.0,
-    )
+    """Return a slab of gold, a number of periods thick."""
+    return upright_slab("gold-columns", zone_axis, periods * PERIODS_A[zone_axis], 14.0)
 
 
 def places(particle: Particle) -> NDArray[np.float64]:

@@ -20,22 +20,25 @@ from simulator.structures import (
 CERIA, GOLD = CRYSTALS["ceria"], CRYSTALS["gold-columns"]
 
 
-def slab(zone_axis: str, atoms_high: int) -> ParticleSettings:
-    """Return a slab without faces or defects, `atoms_high` atoms in every column."""
-    thickness = atoms_high * CERIA.period_A(zone_axis)
+def upright_slab(material: str, zone_axis: str, thickness_A: float, radius_A: float) -> ParticleSettings:
+    """Return an upright slab without faces or defects."""
     return replace(
-        draw_settings(0),
-        zone_axis=zone_axis,
-        radius_A=12.0,
+        draw_settings(0, zone_axis=zone_axis, material=material),
+        radius_A=radius_A,
         face_distances_A=(1000.0,) * 26,
-        thickness_low_A=thickness,
-        thickness_high_A=thickness,
+        thickness_low_A=thickness_A,
+        thickness_high_A=thickness_A,
         saw_amplitude_A=0.0,
         vacancy_fraction=0.0,
         adatom_fraction=0.0,
         tilt_x_deg=0.0,
         tilt_y_deg=0.0,
     )
+
+
+def slab(zone_axis: str, atoms_high: int) -> ParticleSettings:
+    """Return a slab of ceria, `atoms_high` atoms in every column."""
+    return upright_slab("ceria", zone_axis, atoms_high * CERIA.period_A(zone_axis), 12.0)
 
 
 @pytest.mark.parametrize("zone_axis", ["110", "100", "111", "211"])
