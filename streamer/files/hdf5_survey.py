@@ -5,6 +5,7 @@ and it plans a task for each chunk that is declared.
 """
 
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 
 import h5py
@@ -33,9 +34,7 @@ def survey(path: Path) -> tuple[str, ...]:
         return ()
     notes: list[str] = []
     with open_hdf5(path) as file:
-        file.visititems(
-            lambda name, node: notes.extend(_notes(node)) if isinstance(node, h5py.Dataset) else None
-        )
+        file.visititems(lambda name, node: notes.extend(_notes(node)))
     return tuple(notes)
 
 
@@ -59,9 +58,7 @@ def _notes(dataset: h5py.Group | h5py.Dataset) -> Iterator[str]:
 def _expect_plausible_chunks(dataset: h5py.Dataset, name: str) -> None:
     if dataset.chunks is None:
         return
-    n_chunks = 1
-    for n, step in zip(dataset.shape, dataset.chunks, strict=True):
-        n_chunks *= -(-n // step)
+    n_chunks = prod(-(-n // step) for n, step in zip(dataset.shape, dataset.chunks, strict=True))
     most = max(_ALWAYS_CHUNKS, Path(dataset.file.filename).stat().st_size // _LEAST_CHUNK_BYTES)
     if n_chunks > most:
         raise UsageError(f"{name} declares {n_chunks:,} chunks, the file can hold {most:,}: copy it again")
