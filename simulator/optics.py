@@ -9,9 +9,8 @@ The phase of the lens is χ(g) = π λ C10 g² + ½ π λ³ Cs g⁴ + π λ A1 g
 is multiplied by exp(-iχ).
 
 Temporal coherence is a sum of intensities over a Gaussian spread of foci; unlike an envelope on the wave this
-keeps the mean intensity, to which the preprocessing refers. Five foci sum it well below 1.3 1/Å; finer
-details than a real lens passes come through at large spreads (:func:`focal_offsets`). Spatial coherence is
-the usual envelope on the wave, which at these defoci takes away less than a percent.
+keeps the mean intensity, to which the preprocessing refers. Spatial coherence is the usual envelope on the
+wave, which at these defoci takes away less than a percent.
 
 One implementation serves NumPy and torch: the array module comes in as ``xp``. Every field of :class:`Optics`
 may be a number or an array that broadcasts against (…, h, w), e.g. shape (N, 1, 1) for a batch.
@@ -26,6 +25,8 @@ Array = Any
 
 WAVELENGTH_300KEV_A = 0.0196875
 """Relativistic electron wavelength at 300 keV [Å]."""
+FOCI_APART = 0.625
+"""Distance of the foci that stand for the focal spread, in units of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +82,19 @@ def transfer(gy: Array, gx: Array, optics: Optics, xp: Any) -> Array:
 
 
 def focal_offsets(points: int) -> tuple[list[float], list[float]]:
-    """Return foci in units of the focal spread, one apart and centred, and their Gaussian weights.
+    """Return foci in units of the focal spread, `FOCI_APART` apart and centred, and their Gaussian weights.
 
-    Foci one standard deviation Δ apart sum a Gaussian to better than 1 % up to g = 1.3 1/Å at a spread of
-    3 nm. Beyond, such a sum revives, around g = √(2 / λΔ), 1.84 1/Å at 3 nm. Pictures of ceria are off by 3,
-    14 and 32 % of their contrast at spreads of 2, 3 and 4 nm (``tests/simulator/test_optics.py``), nearly all
-    of it above 1.3 1/Å; those of gold, whose wave reaches further, by more.
+    Foci hΔ apart sum a Gaussian of standard deviation Δ well, until the lens' phases at two of them differ by
+    2π: around g = √(2 / λhΔ), 2.3 1/Å at a spread of 3 nm. With nine of them pictures of ceria are off by
+    0.5, 1 and 7 % of their contrast at 2, 3 and 4 nm (``tests/simulator/test_optics.py``).
     """
-    offsets = [k - (points - 1) / 2 for k in range(points)]
+    offsets = [FOCI_APART * (k - (points - 1) / 2) for k in range(points)]
     weights = [exp(-0.5 * offset**2) for offset in offsets]
     return offsets, [weight / sum(weights) for weight in weights]
 
 
 def image_intensity(
-    waves: Array, pixel_size_A: float, optics: Optics, xp: Any, focal_points: int = 5
+    waves: Array, pixel_size_A: float, optics: Optics, xp: Any, focal_points: int = 9
 ) -> Array:
     """Form the images of exit waves.
 

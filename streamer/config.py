@@ -113,6 +113,7 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     join_timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 60.0  # how long frames wait for one of them
     average_frames: Positive = 1  # the networks get the drift-corrected mean of so many (with one analyser)
     denoise_frames: Positive = 1  # the denoiser sees so many (with one analyser): as many as it was made for
+    orientations: Literal[1, 2, 4] = 1  # mirror images of a frame; the mean of the networks' answers counts
     follow: bool = True  # give columns an identity, and fuse their counts over frames
 
     @property

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.backends.cuda_device import device_count, why_no_device
+from pipeline.backends.oriented import OrientedBackend
 from pipeline.backends.protocol import Backend
 from pipeline.backends.registry import make_backend
 from pipeline.particle_networks import AnyNetworks
@@ -107,6 +108,8 @@ def _started(
     folder = Path(config.engines) if config.engines else None
     gpu = config.gpu if config.gpu >= 0 else (number - 1) % max(1, device_count())
     backend = make_backend(name, networks, config.threads, config.precision, folder, config.on_device, gpu)
+    if config.orientations > 1:
+        backend = OrientedBackend(backend, config.orientations, networks.channels)
     try:
         return backend, load(backend)
     except BaseException:

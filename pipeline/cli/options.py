@@ -62,6 +62,7 @@ _PLACES = {
     "join_timeout_s": ("analysis", "join_timeout_s"),
     "average": ("analysis", "average_frames"),
     "denoise_frames": ("analysis", "denoise_frames"),
+    "orientations": ("analysis", "orientations"),
     "view": ("view", "bind"),
     "key": ("security", "key"),
     "client_key": ("security", "clients"),
@@ -243,6 +244,9 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--denoise-frames", type=int, metavar="N", help="denoise each frame from the last N (1 or 5)"
+    )
+    group.add_argument(
+        "--orientations", type=int, choices=(1, 2, 4), help="mirror images, whose answers are averaged"
     )
     group.add_argument("--maps", type=_every, metavar="every=N", help="store maps of every n-th frame")
 

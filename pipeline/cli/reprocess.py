@@ -24,6 +24,7 @@ _OWN = {
     "threads": "threads",
     "average": "average_frames",
     "denoise_frames": "denoise_frames",
+    "orientations": "orientations",
 }
 """Options, and the fields of the configuration that they replace."""
 
@@ -48,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--threads", type=int, metavar="N", help="of each worker's networks (default: 1)")
     group.add_argument("--average", type=int, metavar="N", help="drift-corrected mean of N frames")
     group.add_argument("--denoise-frames", type=int, metavar="N", help="denoise from N frames")
+    group.add_argument(
+        "--orientations", type=int, choices=(1, 2, 4), help="mirror images whose answers are averaged"
+    )
     group.add_argument(
         "--pixel-size-A", "--pixel-size", dest="pixel_size", type=float, metavar="Å",
         help="pixel size at the specimen [Å] (default: the file's)",
