@@ -8,8 +8,7 @@ is gained: docs/analysis.md.
 
 from collections import deque
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +101,8 @@ class OrientedBackend:
     def collect(self) -> NetworkOutput:
         """Wait for all orientations of the oldest batch, and return the mean of the answers.
 
-        Of count probabilities it is the mean, too, given as its logarithm.
+        That of the logits is the geometric mean of the probabilities: as well calibrated as those of one
+        answer, where their plain mean says too little (docs/evaluation/orientations.md).
         """
         check_collect(len(self._batches))
         batch = self._batches[0]
@@ -111,7 +111,9 @@ class OrientedBackend:
         self._batches.popleft()
         if batch.error is not None:
             raise batch.error
-        return _mean(batch.sums, len(self._orientations), self.device.xp)
+        for total in batch.sums:
+            total *= 1.0 / len(self._orientations)
+        return NetworkOutput(*batch.sums)
 
     def classify(self, patches: Array) -> NDArray[np.float32]:
         """Let the other backend run the shape network, on the patches as they are."""
@@ -143,7 +145,7 @@ class OrientedBackend:
             self._start()
             return
         self._start()
-        _add(batch, orientation, output, self.device.xp)
+        _add(batch, orientation, output)
 
     def _forget(self) -> None:
         self._shape = None
@@ -156,33 +158,13 @@ def _give_up(batch: _Batch, error: BackendError) -> None:
     batch.error = batch.error or error
 
 
-def _add(batch: _Batch, orientation: Orientation, output: NetworkOutput, xp: ModuleType) -> None:
+def _add(batch: _Batch, orientation: Orientation, output: NetworkOutput) -> None:
     """Turn an answer back, and add it to what is there; the answer itself is the other backend's."""
     batch.left -= 1
-    answers = [orientation.of(answer) for answer in _summed(output, xp)]
+    answers = (output.denoised, output.column_probability, output.count_logits)
+    turned = [orientation.of(answer) for answer in answers if answer is not None]
     if not batch.sums:
-        batch.sums = [answer.copy() for answer in answers]
+        batch.sums = [answer.copy() for answer in turned]
         return
-    for total, answer in zip(batch.sums, answers, strict=True):
+    for total, answer in zip(batch.sums, turned, strict=True):
         total += answer
-
-
-def _summed(output: NetworkOutput, xp: ModuleType) -> list[Any]:
-    """Return what is added up of an answer: of counts, their probabilities."""
-    if output.count_logits is None:
-        return [output.denoised]
-    return [output.denoised, output.column_probability, _softmax(output.count_logits, xp)]
-
-
-def _softmax(logits: Array, xp: ModuleType) -> Array:
-    exponentials = xp.exp(logits - logits.max(1, keepdims=True))  # (N, K, H / s, W / s)
-    exponentials /= exponentials.sum(1, keepdims=True)
-    return exponentials
-
-
-def _mean(sums: list[Array], number: int, xp: ModuleType) -> NetworkOutput:
-    for total in sums:
-        total *= 1.0 / number
-    if len(sums) > 1:
-        xp.log(xp.maximum(sums[2], np.finfo(np.float32).tiny), out=sums[2])
-    return NetworkOutput(*sums)

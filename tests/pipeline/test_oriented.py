@@ -92,12 +92,9 @@ def mean_by_hand(frame: NDArray[np.float32], number: int) -> NetworkOutput:
     for flips in {2: [(), (2, 3)], 4: [(), (2,), (3,), (2, 3)]}[number]:
         output = answer_to(np.flip(frame, flips))
         back = tuple(axis - 1 for axis in flips)
-        shares = np.exp(output.count_logits) / np.exp(output.count_logits).sum(1, keepdims=True)
-        answers.append(
-            (np.flip(output.denoised, back), np.flip(output.column_probability, back), np.flip(shares, flips))
-        )
-    denoised, probability, counts = (np.mean(parts, axis=0) for parts in zip(*answers, strict=True))
-    return NetworkOutput(denoised, probability, np.log(counts))
+        images = (np.flip(image, back) for image in (output.denoised, output.column_probability))
+        answers.append((*images, np.flip(output.count_logits, flips)))
+    return NetworkOutput(*(np.mean(parts, axis=0) for parts in zip(*answers, strict=True)))
 
 
 def frame_of(seed: int) -> NDArray[np.float32]:

@@ -168,6 +168,18 @@ def test_a_run_is_denoised_again_from_several_frames(lab: Path, tmp_path: Path) 
     assert tables["columns/count"] == tables_of(run)["columns/count"], "columns are counted in single frames"
 
 
+def test_a_run_is_analysed_again_in_several_orientations(lab: Path, tmp_path: Path) -> None:
+    """These networks know no handedness at all, so that the mean over mirror images changes nothing."""
+    run = tmp_path / "run.nxs"
+    shutil.copy(lab / "run.nxs", run)
+    assert main(["reprocess", str(run), "--workers", "0", "--orientations", "4"]) == 0
+    with h5py.File(tmp_path / "run-again.nxs") as new, h5py.File(run) as old:
+        assert b"orientations = 4" in new["entry/process/configuration"][()]
+        for name in ("count", "x", "y", "probability"):
+            values = (file[f"entry/columns/{name}"][:] for file in (new, old))
+            np.testing.assert_allclose(*values, rtol=1e-4)
+
+
 def test_what_is_given_wins_over_what_the_run_had(lab: Path) -> None:
     run = read_run(lab / "run.nxs")
     run = replace(run, config=replace_analysis(run.config, denoise_frames=3))
