@@ -23,6 +23,7 @@ __all__ = [
     "MICROSCOPE_FILES",
     "NEXUS",
     "PVAPY",
+    "READERS",
     "TICKIT",
     "ForeignFiles",
     "ForeignVenv",
@@ -160,13 +161,18 @@ FORMATS = ForeignVenv(
 NEXUS = ForeignVenv("nexus", ("nexgen==0.11.2", "fabio==2026.6.0"))
 """Writers of DECTRIS master files: Diamond Light Source's and the ESRF's."""
 
+READERS = ForeignVenv(
+    "readers", ("hyperspy==2.5.0", "silx==3.1.3", "nexusformat==2.1.0", "hdf5plugin>=5", "h5py>=3.12")
+)
+"""Other people's readers of result files."""
+
 PVAPY = ForeignVenv("pva", ("pvapy==5.6.0",))
 """EPICS pvAccess: a simulated area detector and a monitor, for the benchmark beside others."""
 
 if __name__ == "__main__":
     with ThreadPoolExecutor(2) as pool:  # half of the time is waiting for the network
         everything = (
-            TICKIT, LIBERTEM, MERLIN, DIRECT_ELECTRON, NEXUS, PVAPY, FORMATS, MICROSCOPE_FILES,
+            TICKIT, LIBERTEM, MERLIN, DIRECT_ELECTRON, NEXUS, PVAPY, FORMATS, READERS, MICROSCOPE_FILES,
             MERLIN_HEADERS,
         )  # fmt: skip
         for made in [pool.submit(environment.make) for environment in everything]:
