@@ -44,6 +44,7 @@ from streamer.worker import Control
 __all__ = ["Pictures", "analyse", "results_queue", "run_analyser"]
 
 _POLL_S = 0.1  # between two looks at whether the run is over
+_GLANCE_S = 0.001  # between two looks at a batch that is being computed
 _LINGER_MS = 1000
 _VIEW_QUEUE = 2
 _FAILED_BATCHES = 5  # in a row, after which the engine is taken to be broken
@@ -224,9 +225,10 @@ class _Analyser:
             self._take(incoming)
 
     def _patience_ms(self) -> int:
-        if self._engine.busy or self._control.stopping():
+        if self._engine.full or self._engine.ready or self._control.stopping():
             return 0
-        return ceil(1000 * min(_POLL_S, self._queue.closes_in_s(self._clock.now())))
+        patience_s = min(_POLL_S, self._queue.closes_in_s(self._clock.now()))
+        return ceil(1000 * (min(patience_s, _GLANCE_S) if self._engine.busy else patience_s))
 
     def _take(self, incoming: Incoming) -> None:
         task = incoming.task
@@ -264,13 +266,14 @@ class _Analyser:
     def _advance(self) -> None:
         """Start the next batch if it is due and there is room; else finish the oldest, start, then publish.
 
+        While there is room nothing waits for the oldest: a frame that comes meanwhile is computed beside it.
         Loading the networks for another shape needs an idle engine and ends the validity of its answers.
         """
         due = self._queue.closes_in_s(self._clock.now()) == 0
         fits = due and self._engine.fits(self._queue.next_shape)
         if fits and not self._engine.full:
             self._start(self._queue.take())
-        elif self._engine.busy:
+        elif self._engine.busy and (due or self._engine.full or self._engine.ready):
             done, answer = self._engine.finish()
             t_computed = self._clock.now()
             if fits:

@@ -65,6 +65,11 @@ class Engine:
         """Whether a batch must be finished before another can be started."""
         return len(self._in_flight) >= IN_FLIGHT
 
+    @property
+    def ready(self) -> bool:
+        """Whether the oldest batch is computed."""
+        return self._backend.ready()
+
     def fits(self, shape: tuple[int, int]) -> bool:
         """Whether the networks are loaded for tiles of `shape` (height, width)."""
         return self._shape == shape

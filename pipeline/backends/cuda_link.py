@@ -57,6 +57,10 @@ class HostLink:
             array.get(stream=self._download, out=buffers.host[name], blocking=False)
         self._download.record(buffers.downloaded)
 
+    def ready(self, buffers: BatchBuffers) -> bool:
+        """Whether the answer is there."""
+        return bool(buffers.downloaded.done)
+
     def wait(self, buffers: BatchBuffers) -> NetworkOutput:
         """Wait for the answer and return views of it."""
         buffers.downloaded.synchronize()
@@ -89,6 +93,10 @@ class DeviceLink:
     def fetch(self, buffers: BatchBuffers) -> None:
         """Mark the place in the compute stream where the answer is there."""
         self._compute.record(buffers.computed)
+
+    def ready(self, buffers: BatchBuffers) -> bool:
+        """Whether the answer is there."""
+        return bool(buffers.computed.done)
 
     def wait(self, buffers: BatchBuffers) -> NetworkOutput:
         """Wait for the answer and return views of it."""

@@ -36,6 +36,10 @@ class NullBackend:
         check_batch(frames, self._shape, self._networks.channels, self._in_flight)
         self._in_flight += 1
 
+    def ready(self) -> bool:
+        """Nothing takes any time."""
+        return self._in_flight > 0
+
     def collect(self) -> NetworkOutput:
         """Return vacuum."""
         check_collect(self._in_flight)

@@ -102,6 +102,14 @@ class OpenVinoBackend:
         self._turns.rotate(-1)
         self._in_flight.append((requests, frames))
 
+    def ready(self) -> bool:
+        """Look at the oldest batch's requests."""
+        if not self._in_flight:
+            return False
+        with suppress(RuntimeError):  # its error is `collect`'s to tell
+            return all(request.wait_for(0) for request in self._in_flight[0][0].networks)
+        return True
+
     def collect(self) -> NetworkOutput:
         """Wait for the networks."""
         check_collect(len(self._in_flight))

@@ -98,6 +98,12 @@ class OrientedBackend:
         self._waiting.extend((batch, orientation) for orientation in self._orientations)
         self._start()
 
+    def ready(self) -> bool:
+        """Take in what has been computed meanwhile, and start what comes next."""
+        while self._computing and self._inner.ready():
+            self._finish_one()
+        return bool(self._batches) and not self._batches[0].left
+
     def collect(self) -> NetworkOutput:
         """Wait for all orientations of the oldest batch, and return the mean of the answers.
 

@@ -57,7 +57,8 @@ class Backend(Protocol):
 
     Called by one thread, the analyser's: `load` before the stream starts, and again when the frames' shape
     changes (nothing is being computed then); `submit` and `collect`, the oldest batch first, with at most
-    `IN_FLIGHT` batches between them; `close` at the end, also after an error (use `contextlib.closing`).
+    `IN_FLIGHT` batches between them; `ready` at any time between these two; `close` at the end, also after an
+    error (use `contextlib.closing`).
     Between `submit` and `collect` the engine computes while the caller receives and prepares the next batch,
     so `submit` returns at once and the engine's threads do not need the interpreter.
 
@@ -95,6 +96,13 @@ class Backend(Protocol):
         ------
         BackendError
             If nothing is loaded, `IN_FLIGHT` batches wait to be collected, or shape or type are others.
+        """
+
+    def ready(self) -> bool:
+        """Whether the oldest batch that was submitted is computed, or has failed: `collect` would not wait.
+
+        Called every millisecond while there is room for another batch, so that one that comes in meanwhile is
+        started at once; with nothing submitted the answer is False.
         """
 
     def collect(self) -> NetworkOutput:

@@ -141,6 +141,14 @@ class TensorRtBackend:
         self._turns.rotate(-1)
         self._in_flight.append(buffers)
 
+    def ready(self) -> bool:
+        """Ask the device how far it has got."""
+        if not self._in_flight:
+            return False
+        with suppress(BackendError), cuda_errors("looking at a batch"):  # its error is `collect`'s to tell
+            return self._used_link.ready(self._in_flight[0])
+        return True
+
     def collect(self) -> NetworkOutput:
         """Wait for the oldest batch."""
         check_collect(len(self._in_flight))

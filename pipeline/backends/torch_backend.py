@@ -109,6 +109,10 @@ class TorchBackend:
         if self._thread is not None:
             self._in_flight.append(self._thread.submit(self._answer, frames))
 
+    def ready(self) -> bool:
+        """Whether the thread is done with the oldest batch."""
+        return bool(self._in_flight) and self._in_flight[0].done()
+
     def collect(self) -> NetworkOutput:
         """Wait for the thread; the answer is a copy in host memory."""
         check_collect(len(self._in_flight))

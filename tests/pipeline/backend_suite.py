@@ -26,6 +26,7 @@ from tests.pipeline.tiny_networks import (
 
 SHAPE = BatchShape(2, 64, 96)
 NAMES = ("denoised", "column_probability", "count_logits")
+PATIENCE_S = 20.0
 VALUE_TOLERANCE = 0.05  # bf16 keeps eight bits: 0.02 of a contrast of 2
 
 
@@ -127,6 +128,31 @@ class BackendSuite:
             time.sleep(0.002)
             for old, name in zip(before, NAMES, strict=True):
                 assert bool((old == getattr(output, name)).all())
+
+    def test_it_says_when_the_oldest_batch_is_ready(self, backend: Backend) -> None:
+        backend.load(SHAPE)
+        assert not backend.ready()
+        for k in (3, 8):
+            give(backend, batch((20, 30, k), (40, 60, k)))
+        for k in (3, 8):
+            deadline = time.monotonic() + PATIENCE_S
+            while not backend.ready():
+                assert time.monotonic() < deadline, "it is never ready"
+                time.sleep(0.001)
+            output = take(backend)
+            assert not self.answers or output.count_logits[0, :, 20, 30].argmax() == k - 1
+        assert not backend.ready()
+
+    def test_a_batch_that_fails_is_ready_too(self, backend: Backend) -> None:
+        if not self.answers:
+            return
+        backend.load(SHAPE)
+        give(backend, np.full_like(batch((20, 30, 3), (40, 60, 5)), np.nan))
+        deadline = time.monotonic() + PATIENCE_S
+        while not backend.ready():
+            assert time.monotonic() < deadline, "it is never ready"
+        with pytest.raises(BackendError, match="NaN"):
+            take(backend)
 
     def test_an_error_leaves_the_other_batch_alone(self, backend: Backend) -> None:
         if not self.answers:

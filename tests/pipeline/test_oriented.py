@@ -66,6 +66,9 @@ class Lopsided:
         self._waiting.append((self._calls, frames))
         self.most_in_flight = max(self.most_in_flight, len(self._waiting))
 
+    def ready(self) -> bool:
+        return bool(self._waiting)
+
     def collect(self) -> NetworkOutput:
         call, frames = self._waiting.popleft()
         if call in self._failing:
@@ -112,6 +115,20 @@ def test_answers_are_turned_back_and_their_mean_is_given(number: int) -> None:
             np.testing.assert_allclose(output.denoised, expected.denoised, rtol=1e-6)
             np.testing.assert_allclose(output.column_probability, expected.column_probability, rtol=1e-6)
             np.testing.assert_allclose(output.count_logits, expected.count_logits, rtol=1e-5, atol=1e-6)
+
+
+@EVERY
+def test_looking_whether_it_is_ready_gets_it_on(number: int) -> None:
+    with closing(OrientedBackend(Lopsided(), number, 2)) as backend:
+        backend.load(SHAPE)
+        assert not backend.ready()
+        for seed in range(IN_FLIGHT):
+            backend.submit(frame_of(seed))
+        for seed in range(IN_FLIGHT):
+            assert backend.ready()
+            np.testing.assert_allclose(
+                backend.collect().denoised, mean_by_hand(frame_of(seed), number).denoised, rtol=1e-6
+            )
 
 
 @EVERY
