@@ -22,7 +22,8 @@ import silx.io.nxdata
 def silx_shows(path: str) -> dict[str, Any]:
     with silx.io.open(path) as file:
         data = silx.io.nxdata.get_default(file)
-        assert data is not None and data.is_valid, "no valid default plot"
+        assert data is not None, "no default plot"
+        assert data.is_valid, data.issues
         axes = zip(data.axes_names, data.axes, strict=True)
         return shown(data.signal) | {"axes": [[name, *step(axis)] for name, axis in axes]}
 

@@ -42,7 +42,7 @@ def test_it_shows_every_frame_pixel_for_pixel(found: dict[str, dict[str, Any]], 
 def test_axes_are_seconds_and_nanometres(found: dict[str, dict[str, Any]]) -> None:
     scales = [FRAME_TIME_S, PIXEL_NM, PIXEL_NM]
     for reader, names in (
-        ("silx", ["time", "axis_j", "axis_i"]),
+        ("silx", ["time", "y [nm]", "x [nm]"]),
         ("nexusformat", ["time", "axis_j", "axis_i"]),
         ("hyperspy", ["time", "y", "x"]),
     ):
