@@ -15,13 +15,14 @@ from gui.colours import count_colours
 from gui.geometry import inside
 from gui.history import Limits
 from gui.persist import load_settings, open_ini
+from gui.resolve import FrameDrawing
 from gui.settings import Backdrop, ContrastMode, CountsFrom, Region, Settings, ThemeName
 from gui.theme import THEMES
 from gui.window import AnalysisWindow
 from streamer.triggers import EVENT_TOPIC, Event, encode_event
 from streamer.window_link import View
 from tests.gui.conftest import OpenWindow, process_events, show_until
-from tests.gui.publisher import Particle, Publisher, make_status, make_view
+from tests.gui.publisher import PIXEL_SIZE_A, Particle, Publisher, make_status, make_view
 
 PARTICLE = Particle(size=256, n_largest=6)
 
@@ -368,6 +369,24 @@ def test_a_new_series_starts_a_new_history(open_window: OpenWindow, publisher: P
     publisher.send(make_view(PARTICLE, 0, size=256, series_id=2))
     show_until(window, lambda: window.state.value.live)
     assert len(window.session.history.rows) == 1
+
+
+def test_the_ring_on_the_power_spectrum_keeps_to_the_magnification(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    panel = window.panels.tabs.spectrum
+    send_frames(publisher, window, range(1))
+    radius = panel.ring.rect().width() / 2
+    assert radius == pytest.approx(5 / (10 / (256 * PIXEL_SIZE_A)))
+    view = make_view(PARTICLE, 0, size=256, series_id=2)
+    header = msgspec.structs.replace(view.header, pixel_size_A=2 * PIXEL_SIZE_A)
+    publisher.send(View(header, view.raw, view.denoised, view.columns))
+    show_until(window, lambda: newest_series(window) == 2)
+    assert panel.ring.rect().width() / 2 == pytest.approx(2 * radius)
+    panel.draw(FrameDrawing(), PIXEL_SIZE_A)
+    assert panel.spectrum is None
+    assert not panel.image.isVisible()
 
 
 def test_clicking_a_column_shows_its_count_against_time(
