@@ -77,7 +77,7 @@ def series_table(
     followed = {name: _by_time(values, index) for name, (values, index) in extra.items() if len(values)}
     table: list[list[object]] = []
     for row in rows:
-        values = [value if value == value else None for value in row.tolist()]
+        values: list[object] = [_cell(name, value) for name, value in zip(names, row.tolist(), strict=True)]
         table.append(values + [found.get(float(row["t"])) for found in followed.values()])
     return [*names, *followed], table
 
@@ -97,6 +97,13 @@ def save_series(path: Path, names: Sequence[str], table: Iterable[Sequence[objec
             writer.writerows(table)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _cell(name: str, value: float) -> float | None:
+    """Write numbers of things without a decimal point, and nothing for what is not known."""
+    if value != value:
+        return None
+    return round(value) if name.startswith("n_") else value
 
 
 def _by_time(values: NDArray[np.float64], index: int) -> dict[float, float | None]:

@@ -25,13 +25,13 @@ SERIES_DTYPE = np.dtype(
         ("total_atoms_std", "f8"),
         ("fused_atoms", "f8"),  # from all frames so far; NaN: columns are not followed
         ("fused_atoms_std", "f8"),
-        ("n_columns", "i4"),
+        ("n_columns", "f8"),  # NaN, as all results: in a file, of frames that were not analysed
         ("ood_score", "f8"),
         ("drift_y_px", "f8"),
         ("drift_x_px", "f8"),
         ("mean_counts", "f8"),  # per pixel; NaN: in a file, of frames that were not looked at
-        ("n_particles", "i4"),
-        ("n_unsure", "i4"),  # particles whose shape is not said
+        ("n_particles", "f8"),
+        ("n_unsure", "f8"),  # particles whose shape is not said
         ("particle_size_nm", "f8"),  # mean; NaN: there is none
     ]
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from gui.counting import any_fused
-from gui.figures import Headline, headline_of
+from gui.figures import Headline, headline_of, is_analysed
 from gui.following import expected_place, find_chosen
 from gui.format import duration_text, number_text
 from gui.geometry import whole_frame
@@ -212,7 +212,8 @@ def _title(scene: Scene) -> str:
 def _frame_text(view: View) -> str:
     h = view.header
     binned = f"  ·  shown {h.bin_px}×{h.bin_px} binned" if h.bin_px > 1 else ""
-    return f"frame {number_text(h.frame_id)}  ·  {h.height} × {h.width} px{binned}"
+    unanswered = "" if is_analysed(h) else "  ·  not analysed"
+    return f"frame {number_text(h.frame_id)}{unanswered}  ·  {h.height} × {h.width} px{binned}"
 
 
 def _past_text(scene: Scene, state: ViewState) -> str:

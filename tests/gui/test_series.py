@@ -49,6 +49,17 @@ def test_plots_carry_the_band_the_reading_and_nothing_unknown() -> None:
     assert atoms.x[0] == pytest.approx(0.0)
 
 
+def test_a_curve_goes_straight_on_over_frames_that_were_not_analysed() -> None:
+    rows = rows_of(2000)
+    for name in ("total_atoms", "total_atoms_std", "n_columns"):
+        rows[name][1::2] = np.nan
+    for n_points in (100, 5000):
+        atoms, columns = resolve_plots(rows, ("atoms", "columns"), 100.0, None, 0.1, n_points)
+        for curve in (atoms.curves[0], columns.curves[0]):
+            assert np.isfinite(curve.y).all()
+        assert set(columns.curves[0].y) == {80.0}
+
+
 def test_the_dose_is_counts_an_area_and_its_sum_takes_in_frames_that_were_not_shown() -> None:
     rows = rows_of(4)
     rows["frame_id"] = (0, 1, 5, 6)
