@@ -148,7 +148,7 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
         light=recording_light(scene.status),
         alarm=alarm(
             scene.status,
-            acknowledged=(state.acknowledged, state.acknowledged_refused, state.acknowledged_events),
+            acknowledged=_acknowledged(scene.status, state),
             silent_s=scene.silent_s,
             refused=scene.refused,
             connected=scene.connected,
@@ -163,10 +163,16 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
         selected=_place_of(state, view),
         roi=state.roi,
         untold=why_not(scene.status, scene.address),
-        recording=scene.status is not None and bool(scene.status.path) and scene.status.recording,
+        recording=scene.status is not None and scene.status.recording,
         can_go_live=not scene.recorded or (scene.status is not None and scene.status.state == "running"),
         said=scene.said,
     )
+
+
+def _acknowledged(status: RunStatus | None, state: ViewState) -> tuple[int, int, int]:
+    """Return what was confirmed; of another run's losses nothing was."""
+    same_run = status is not None and status.t_started == state.acknowledged_run
+    return state.acknowledged if same_run else 0, state.acknowledged_refused, state.acknowledged_events
 
 
 def time_range(

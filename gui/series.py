@@ -68,7 +68,7 @@ def accumulated_dose(rows: NDArray[np.void], t: float | None, pixel_size_A: floa
     """
     seen = rows if t is None else rows[: int(rows["t"].searchsorted(t, side="right"))]
     seen = seen[np.isfinite(seen["mean_counts"])]
-    frames = np.diff(seen["frame_id"], prepend=-1).clip(0)  # a late one was counted already
+    frames = np.diff(np.maximum.accumulate(seen["frame_id"]), prepend=-1)  # a late one was counted already
     return float((_dose(seen, pixel_size_A)[0] * frames).sum()) if len(seen) else float("nan")
 
 

@@ -66,6 +66,8 @@ def test_the_dose_is_counts_an_area_and_its_sum_takes_in_frames_that_were_not_sh
     rows["mean_counts"] = (2.0, 2.0, 3.0, 3.0)
     assert accumulated_dose(rows, None, 0.5) == pytest.approx((2 + 2 + 4 * 3 + 3) / 0.25)
     assert accumulated_dose(rows, 100.15, 0.5) == pytest.approx((2 + 2) / 0.25)
+    rows["frame_id"] = (0, 2, 1, 3)  # in the order of their arrival
+    assert accumulated_dose(rows, None, 0.5) == pytest.approx((2 + 2 * 2 + 3) / 0.25)
     (plot,) = resolve_plots(rows, ("dose",), 100.0, None, 0.5, 500, dose=76_000.0)
     assert plot.reading == "12.0 counts/Å²   Σ 7.60×10⁴"
     np.testing.assert_allclose(plot.curves[0].y, (8, 8, 12, 12))

@@ -230,6 +230,22 @@ def test_a_lost_frame_lights_the_alarm_until_it_is_acknowledged(
     show_until(window, alarm.isVisible)
 
 
+def test_a_run_that_is_started_again_has_its_own_losses_and_pictures(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(30))
+    publisher.send(make_status(missing=5))
+    show_until(window, window.panels.alarm.isVisible)
+    QTest.keyClick(window, Qt.Key.Key_A)
+    show_until(window, lambda: not window.panels.alarm.isVisible())
+    publisher.send(make_status(missing=1, t_started=time.time() - 1))
+    show_until(window, window.panels.alarm.isVisible)
+    publisher.send(make_view(PARTICLE, 0, size=256))
+    show_until(window, lambda: newest_id(window) == 0)
+    assert len(window.session.history.rows) == 1
+
+
 def test_a_fired_trigger_stays_until_it_is_acknowledged(
     open_window: OpenWindow, publisher: Publisher
 ) -> None:
