@@ -7,46 +7,52 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QRect
-from PySide6.QtGui import QPainter
+from PySide6.QtCore import QBuffer, QRect
+from PySide6.QtGui import QPainter, QPixmap
 from PySide6.QtSvg import QSvgGenerator
-from PySide6.QtWidgets import QWidget
 
 from streamer.errors import UsageError
 
-__all__ = ["save_png", "save_series", "save_svg", "series_table"]
+__all__ = ["save_png", "save_series", "save_svg", "series_table", "svg_of"]
 
 
-def save_png(widget: QWidget, path: Path) -> None:
-    """Save what `widget` shows, at the screen's resolution.
+def save_png(picture: QPixmap, path: Path) -> None:
+    """Save what a window showed.
 
     Raises
     ------
     UsageError
         If the file cannot be written.
     """
-    if not widget.grab().save(str(path), "PNG"):
+    if not picture.save(str(path), "PNG"):
         raise UsageError(f"cannot write {path}: check the folder, its permissions and the free space")
 
 
-def save_svg(canvas: Any, path: Path) -> None:
-    """Save a graphics view as vectors; pictures in it stay pixels.
+def save_svg(svg: bytes, path: Path) -> None:
+    """Save what `svg_of` has made.
 
     Raises
     ------
     UsageError
         If the file cannot be written.
     """
-    generator = QSvgGenerator()
-    generator.setFileName(str(path))
+    try:
+        path.write_bytes(svg)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def svg_of(canvas: Any) -> bytes:
+    """Draw a graphics view as vectors; pictures in it stay pixels."""
+    buffer, generator = QBuffer(), QSvgGenerator()
+    generator.setOutputDevice(buffer)
     generator.setSize(canvas.viewport().size())
     generator.setViewBox(QRect(0, 0, canvas.viewport().width(), canvas.viewport().height()))
     generator.setTitle("Atomstream: atom counts")
-    painter = QPainter()
-    if not painter.begin(generator):
-        raise UsageError(f"cannot write {path}: check the folder, its permissions and the free space")
+    painter = QPainter(generator)
     canvas.render(painter)
     painter.end()
+    return bytes(buffer.data().data())
 
 
 def series_table(
