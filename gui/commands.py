@@ -194,8 +194,9 @@ class Commands:
     def confirm(self, alarm: Alarm) -> None:
         """Note that the person has seen `alarm`; only further losses or triggers raise it again."""
         self.state.change(
-            acknowledged=alarm.losses, acknowledged_refused=alarm.refused, acknowledged_events=alarm.events
-        )
+            acknowledged=alarm.losses, acknowledged_run=alarm.run, acknowledged_refused=alarm.refused,
+            acknowledged_events=alarm.events,
+        )  # fmt: skip
 
     def record(self, on: bool) -> None:
         """Ask the run to switch recording on or off."""

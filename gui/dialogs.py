@@ -37,7 +37,7 @@ def save_as(parent: QWidget, proposed: str, kind: str, save: Callable[[Path], No
     Parameters
     ----------
     proposed : str
-        File name with its suffix, which the file will have whatever is typed.
+        File name with its suffix, which is added to a name that is typed without it.
     kind : str
         What the dialog calls such files.
     save : callable
@@ -45,9 +45,16 @@ def save_as(parent: QWidget, proposed: str, kind: str, save: Callable[[Path], No
     """
     suffix = Path(proposed).suffix
     name, _ = QFileDialog.getSaveFileName(parent, "Save", proposed, f"{kind} (*{suffix})")
-    if not name:
+    path = Path(name) if name.lower().endswith(suffix) else Path(name + suffix)
+    if not name or (path != Path(name) and path.exists() and not _may_replace(parent, path)):
         return
     try:
-        save(Path(name).with_suffix(suffix))
+        save(path)
     except UsageError as error:
         QMessageBox.warning(parent, "Not saved", str(error))
+
+
+def _may_replace(parent: QWidget, path: Path) -> bool:
+    """Ask what the dialog could not: it did not know of the suffix."""
+    answer = QMessageBox.question(parent, "Save", f"{path.name} is there already. Replace it?")
+    return answer is QMessageBox.StandardButton.Yes

@@ -7,46 +7,52 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QRect
-from PySide6.QtGui import QPainter
+from PySide6.QtCore import QBuffer, QRect
+from PySide6.QtGui import QPainter, QPixmap
 from PySide6.QtSvg import QSvgGenerator
-from PySide6.QtWidgets import QWidget
 
 from streamer.errors import UsageError
 
-__all__ = ["save_png", "save_series", "save_svg", "series_table"]
+__all__ = ["save_png", "save_series", "save_svg", "series_table", "svg_of"]
 
 
-def save_png(widget: QWidget, path: Path) -> None:
-    """Save what `widget` shows, at the screen's resolution.
+def save_png(picture: QPixmap, path: Path) -> None:
+    """Save what a window showed.
 
     Raises
     ------
     UsageError
         If the file cannot be written.
     """
-    if not widget.grab().save(str(path), "PNG"):
+    if not picture.save(str(path), "PNG"):
         raise UsageError(f"cannot write {path}: check the folder, its permissions and the free space")
 
 
-def save_svg(canvas: Any, path: Path) -> None:
-    """Save a graphics view as vectors; pictures in it stay pixels.
+def save_svg(svg: bytes, path: Path) -> None:
+    """Save what `svg_of` has made.
 
     Raises
     ------
     UsageError
         If the file cannot be written.
     """
-    generator = QSvgGenerator()
-    generator.setFileName(str(path))
+    try:
+        path.write_bytes(svg)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def svg_of(canvas: Any) -> bytes:
+    """Draw a graphics view as vectors; pictures in it stay pixels."""
+    buffer, generator = QBuffer(), QSvgGenerator()
+    generator.setOutputDevice(buffer)
     generator.setSize(canvas.viewport().size())
     generator.setViewBox(QRect(0, 0, canvas.viewport().width(), canvas.viewport().height()))
     generator.setTitle("Atomstream: atom counts")
-    painter = QPainter()
-    if not painter.begin(generator):
-        raise UsageError(f"cannot write {path}: check the folder, its permissions and the free space")
+    painter = QPainter(generator)
     canvas.render(painter)
     painter.end()
+    return bytes(buffer.data().data())
 
 
 def series_table(
@@ -77,7 +83,7 @@ def series_table(
     followed = {name: _by_time(values, index) for name, (values, index) in extra.items() if len(values)}
     table: list[list[object]] = []
     for row in rows:
-        values = [value if value == value else None for value in row.tolist()]
+        values: list[object] = [_cell(name, value) for name, value in zip(names, row.tolist(), strict=True)]
         table.append(values + [found.get(float(row["t"])) for found in followed.values()])
     return [*names, *followed], table
 
@@ -97,6 +103,13 @@ def save_series(path: Path, names: Sequence[str], table: Iterable[Sequence[objec
             writer.writerows(table)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _cell(name: str, value: float) -> float | None:
+    """Write numbers of things without a decimal point, and nothing for what is not known."""
+    if value != value:
+        return None
+    return round(value) if name.startswith("n_") else value
 
 
 def _by_time(values: NDArray[np.float64], index: int) -> dict[float, float | None]:

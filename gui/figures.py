@@ -9,11 +9,12 @@ from gui.format import NOTHING, number_text, value_text
 from gui.particles import mean_size_nm
 from gui.settings import CountsFrom, Settings
 from gui.status_text import HIGH_UNFAMILIARITY, Severity
-from streamer.window_link import View
+from streamer.window_link import View, ViewHeader
 
-__all__ = ["Headline", "headline_of"]
+__all__ = ["Headline", "headline_of", "is_analysed"]
 
 _CAPTIONS = {CountsFrom.SINGLE: "TOTAL ATOMS", CountsFrom.FUSED: "TOTAL ATOMS, FUSED"}
+_PARTICLES, _MEAN_SIZE = "PARTICLES", "MEAN SIZE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,17 @@ class Headline:
     unfamiliarity_severity: Severity = Severity.PLAIN
 
 
+def is_analysed(header: ViewHeader) -> bool:
+    """Whether there is a result: a file has frames without one."""
+    return bool(np.isfinite(header.t_published))
+
+
 def headline_of(view: View, settings: Settings) -> Headline:
     """Say what a frame holds: atoms, by the counts that the settings choose, or particles."""
     h = view.header
+    if not is_analysed(h):
+        of_particles = Headline(caption=_PARTICLES, columns_caption=_MEAN_SIZE)
+        return of_particles if h.shapes else Headline(caption=_CAPTIONS[settings.counts])
     if h.shapes:
         return _particles_of(view)
     fused = settings.counts is CountsFrom.FUSED
@@ -55,10 +64,10 @@ def _particles_of(view: View) -> Headline:
     """Say how many particles there are, and of how many the shape is not said."""
     unsure = int((view.particles["shape"] < 0).sum())
     return Headline(
-        caption="PARTICLES",
+        caption=_PARTICLES,
         atoms=number_text(len(view.particles)),
         atoms_std=f"{number_text(unsure)} unsure" if unsure else "",
-        columns_caption="MEAN SIZE",
+        columns_caption=_MEAN_SIZE,
         columns=value_text(mean_size_nm(view.particles), 1, "nm"),
         uncertain="diameter of equal area",
         unfamiliarity=view.header.ood_score,

@@ -2,9 +2,10 @@
 
 from itertools import groupby
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QKeyEvent, QMouseEvent
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+from shiboken6 import isValid
 
 from gui.actions import ACTIONS
 from gui.labels import plain_label
@@ -58,6 +59,7 @@ class HelpOverlay(QWidget):
         content.addLayout(columns)
         layout = QVBoxLayout(self)
         layout.addWidget(self._card, 0, Qt.AlignmentFlag.AlignCenter)
+        self._before: QWidget | None = None  # where the keys went
         self.hide()
 
     def apply_theme(self, theme: Theme) -> None:
@@ -73,19 +75,34 @@ class HelpOverlay(QWidget):
         """Show it over all of the parent, or hide it."""
         parent = self.parentWidget()
         if self.isVisible() or parent is None:
-            self.hide()
+            self._close()
             return
         self.setGeometry(parent.rect())
         self.raise_()
         self.show()
+        self._before = QApplication.focusWidget()
+        self.setFocus()
+
+    def event(self, event: QEvent) -> bool:
+        """Take every key for itself: otherwise it would do, unseen, what it usually does."""
+        if event.type() == QEvent.Type.ShortcutOverride:
+            event.accept()
+            return True
+        return super().event(event)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Close."""
-        self.hide()
+        self._close()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Close."""
+        """Close; a key that only modifies the next one does not."""
+        if event.text() or not event.modifiers():
+            self._close()
+
+    def _close(self) -> None:
         self.hide()
+        if self._before is not None and isValid(self._before):
+            self._before.setFocus()
 
 
 def _group(title: str, lines: list[tuple[str, str]]) -> QVBoxLayout:

@@ -25,13 +25,13 @@ SERIES_DTYPE = np.dtype(
         ("total_atoms_std", "f8"),
         ("fused_atoms", "f8"),  # from all frames so far; NaN: columns are not followed
         ("fused_atoms_std", "f8"),
-        ("n_columns", "i4"),
+        ("n_columns", "f8"),  # NaN, as all results: in a file, of frames that were not analysed
         ("ood_score", "f8"),
         ("drift_y_px", "f8"),
         ("drift_x_px", "f8"),
         ("mean_counts", "f8"),  # per pixel; NaN: in a file, of frames that were not looked at
-        ("n_particles", "i4"),
-        ("n_unsure", "i4"),  # particles whose shape is not said
+        ("n_particles", "f8"),
+        ("n_unsure", "f8"),  # particles whose shape is not said
         ("particle_size_nm", "f8"),  # mean; NaN: there is none
     ]
 )
@@ -86,12 +86,18 @@ class History:
     """The shown frames of one series.
 
     A frame of another series that was published later starts a new history; a frame of an older series that
-    arrives late is not added. A frame id far below the newest that was received later belongs to a new run
-    that counts from the beginning again, and starts a new history too.
+    arrives late is not added. A frame that was received after another run was started begins a new history
+    too, and so does a frame id far below the newest that was received later.
+
+    Attributes
+    ----------
+    run_started : float
+        When the run was started that is shown now [Unix s]; NaN if that is not known.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
+        self.run_started = float("nan")
         self._clear()
 
     def _clear(self) -> None:
@@ -103,6 +109,7 @@ class History:
         self._views: _Thinning[View] = _Thinning(
             self._limits.picture_bytes, lambda view: view.raw.nbytes + view.denoised.nbytes
         )
+        self._looked_at: tuple[float, View | None] = (float("nan"), None)
         self.newest: View | None = None
         self.largest_count = 0
         self.t_first = float("nan")  # when the series' first frame known here was received [Unix s]
@@ -113,7 +120,7 @@ class History:
         if newest is not None and newest.header.series_id != view.header.series_id:
             if view.header.t_published < newest.header.t_published:
                 return False
-        new_series = newest is not None and _begins_anew(newest.header, view.header)
+        new_series = newest is not None and _begins_anew(newest.header, view.header, self.run_started)
         if new_series:
             self._clear()
         if newest is None or new_series or view.header.frame_id > newest.header.frame_id:
@@ -142,13 +149,20 @@ class History:
         return self._views.n_bytes
 
     def at(self, t: float | None) -> View | None:
-        """Return the kept frame nearest in time to `t` [Unix s]; the newest for None."""
-        return self.newest if t is None else self._views.nearest(t)
+        """Return the kept frame nearest in time to `t` [Unix s]; the newest for None.
+
+        As long as the same time is asked for, the frame is the same, even if it has been forgotten meanwhile.
+        """
+        if t is None:
+            return self.newest
+        if self._looked_at[0] != t:
+            self._looked_at = t, self._views.nearest(t)
+        return self._looked_at[1]
 
     def recent(self, view: View, n: int) -> list[View]:
         """Return up to `n` kept frames that end with `view`, oldest first."""
-        end = bisect_right(self._views.times, view.header.t_received)
-        return self._views.items[max(0, end - n) : end]
+        end = bisect_left(self._views.times, view.header.t_received)
+        return [*self._views.items[max(0, end - n + 1) : end], view]
 
     def step(self, t: float, frames: int) -> float:
         """Return the time of the kept frame that lies `frames` after the one at `t` (before, if negative)."""
@@ -183,8 +197,9 @@ class History:
             self._n_rows = len(kept)
 
 
-def _begins_anew(newest: ViewHeader, header: ViewHeader) -> bool:
-    if header.series_id != newest.series_id:
+def _begins_anew(newest: ViewHeader, header: ViewHeader, run_started: float) -> bool:
+    of_another_run = newest.t_received < run_started <= header.t_received
+    if of_another_run or header.series_id != newest.series_id:
         return True
     return header.frame_id < newest.frame_id - _REORDERED_FRAMES and header.t_received > newest.t_received
 

@@ -84,9 +84,7 @@ def _write(painter: QPainter, mark: ParticleMark, around: QRectF) -> None:
     box = metrics.boundingRect(mark.text).adjusted(-_GAP_PX, -1, _GAP_PX, 1)
     box.moveCenter(around.center())
     box.moveTop(around.bottom() + _GAP_PX)
-    device = painter.device()
-    ratio = device.devicePixelRatioF()
-    width, height = device.width() / ratio, device.height() / ratio
+    width, height = painter.device().width(), painter.device().height()
     if box.bottom() > height:
         box.moveBottom(max(around.top() - _GAP_PX, box.height()))
     box.moveLeft(min(max(box.left(), 0.0), max(width - box.width(), 0.0)))

@@ -45,9 +45,14 @@ class Picture:
         return self.low + float(self.pixels[row, column]) / 255 * (self.high - self.low)
 
 
-def raw_picture(view: View, recent: tuple[View, ...], settings: Settings) -> Picture:
-    """Make the picture of the raw frame, or of the mean of `recent`, which end with `view`."""
+def raw_picture(view: View, recent: tuple[View, ...], settings: Settings) -> Picture | None:
+    """Make the picture of the raw frame, or of the mean of `recent`, which end with `view`.
+
+    None where the frame is damaged.
+    """
     h = view.header
+    if not view.raw.size:
+        return None
     pixels = average(recent) if settings.average_frames > 1 and recent else view.raw
     levels = contrast_of(settings).levels(pixels)
     return Picture(pixels, levels, settings.raw_colour_map, h.bin_px, h.raw_low, h.raw_high)

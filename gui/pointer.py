@@ -28,9 +28,12 @@ def pointer_texts(
 ) -> PointerTexts:
     """Say what each picture shows at `place` (y, x) [px]; without one, how it is drawn."""
     if place is None or frame.raw is None or frame.raw.value_at(*place) is None:
-        missing = frame.raw is not None and frame.denoised is None
-        how = "not stored for this frame" if missing else _how(settings, raw=False)
-        return PointerTexts(_how(settings, raw=True), how, frame.text)
+        raw, denoised = _how(settings, raw=True), _how(settings, raw=False)
+        if frame.text and frame.raw is None:
+            raw = "damaged: cannot be decoded"
+        if frame.text and frame.denoised is None:
+            denoised = "not stored for this frame"
+        return PointerTexts(raw, denoised, frame.text)
     return PointerTexts(
         _value(frame.raw, place, 1, "counts"),
         _value(frame.denoised, place, 2, "× vacuum"),

@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -13,7 +14,10 @@ from gui.channels import ChannelHistory
 from gui.history import SERIES_DTYPE
 from gui.moments import Moment
 from gui.particles import sound_particles
+from pipeline.prepare import valid_pixels
 from pipeline.views import at_frame_pixels, binned, to_uint8
+from streamer.errors import AtomstreamError
+from streamer.files.hdf5 import read_frame
 from streamer.records import COLUMN_DTYPE, PARTICLE_DTYPE
 from streamer.result_tables import Tables, open_result, read_tables
 from streamer.stimuli import Sample
@@ -25,6 +29,7 @@ _KEPT_PICTURES = 32
 _DOSE_FRAMES = 100
 _LARGEST_PX = 1024
 _A_PER_NM = 10.0
+_NO_PICTURE = (np.zeros((0, 0), np.uint8), 0.0, 1.0)  # with what 0 and 255 stand for
 
 
 class RecordedPast:
@@ -52,15 +57,11 @@ class RecordedPast:
         A file has no table of it, and reading all frames would take as long as recording them has.
         """
         step = max(1, len(self.rows) // _DOSE_FRAMES)
-        unknown = np.flatnonzero(np.isnan(self.rows["mean_counts"][::step]))
-        if len(unknown):
-            index = int(unknown[0]) * step
-            frame_id = int(self.rows["frame_id"][index])
-            if frame_id not in self._means:
-                with open_result(self.path) as file:
-                    row = int(self.tables.ledger["stack_row"][self._ledger_row[index]])
-                    self._means[frame_id] = float(file["/entry/stack/intensity"][row].mean())
-            self.rows["mean_counts"][index] = self._means[frame_id]
+        ids = self.rows["frame_id"][::step].tolist()
+        unread = next((k for k, frame_id in enumerate(ids) if frame_id not in self._means), None)
+        if unread is not None:
+            with open_result(self.path) as file:
+                self._frame(file, unread * step)
 
     def reload(self) -> None:
         """Read the tables anew: a file that is being written has grown."""
@@ -73,6 +74,7 @@ class RecordedPast:
             self.series_id = int(file["/entry/process/series/series_id"][()])
             self.latency_s = file["/entry/process/latency/received_to_published"][:].tolist()
             self._pixel_size_A = float(file["/entry/process/series/pixel_size_nm"][()]) * _A_PER_NM
+            self._saturation = max(0, int(file["/entry/process/series/saturation_value"][()]))
             self.channels = _channels(file)
             notes = file["/entry/process/notes"]
             self.notes = [
@@ -84,6 +86,8 @@ class RecordedPast:
         recorded = np.flatnonzero(ledger["stack_row"] >= 0)
         self._ledger_row = recorded[np.argsort(ledger["t_received"][recorded], kind="stable")]
         self.rows = _series(self.tables, self._ledger_row)
+        _, at, known = np.intersect1d(self.rows["frame_id"], list(self._means), return_indices=True)
+        self.rows["mean_counts"][at] = np.array(list(self._means.values()))[known]
         self.t_first = float(self.rows["t"][0]) if len(self.rows) else math.nan
 
     @property
@@ -167,29 +171,35 @@ class RecordedPast:
 
     def _read(self, index: int) -> View:
         bin_px = -(-max(self._height, self._width) // _LARGEST_PX)
-        ledger_row = self._ledger_row[index]
-        frame_id = int(self.tables.ledger["frame_id"][ledger_row])
         with open_result(self.path) as file:
-            counts = file["/entry/stack/intensity"][int(self.tables.ledger["stack_row"][ledger_row])]
-            stored = self._map_row.get(frame_id)
+            counts = self._frame(file, index)
+            stored = self._map_row.get(int(self.rows["frame_id"][index]))
             denoised = None if stored is None else file["/entry/maps/denoised"][stored].astype(np.float32)
-        raw, *raw_levels = to_uint8(binned(counts.astype(np.float32), bin_px))
+        raw, *raw_levels = _NO_PICTURE if counts is None else to_uint8(binned(counts, bin_px))
         if denoised is None:
-            clean, clean_levels = np.zeros((0, 0), np.uint8), [0.0, 1.0]
+            clean, *clean_levels = _NO_PICTURE
         else:
             frame_shape = (self._height, self._width)
-            clean, *clean_levels = to_uint8(at_frame_pixels(denoised, frame_shape, bin_px, raw.shape))
-        self.rows["mean_counts"][index] = mean_counts = float(counts.mean())
-        header = self._header(index, bin_px, tuple(raw_levels), tuple(clean_levels), mean_counts)
+            shape = self._height // bin_px, self._width // bin_px
+            clean, *clean_levels = to_uint8(at_frame_pixels(denoised, frame_shape, bin_px, shape))
+        header = self._header(index, bin_px, tuple(raw_levels), tuple(clean_levels))
         return View(header, raw, clean, self._columns_of(index), self._particles_of(index))
 
+    def _frame(self, file: h5py.File, index: int) -> NDArray[np.float32] | None:
+        """Decode a frame, 0 where it has no data, and note its mean; None if it is damaged."""
+        row, frame_id = self.tables.ledger["stack_row"][self._ledger_row[index]], self.rows["frame_id"][index]
+        counts, mean = None, math.nan
+        with suppress(AtomstreamError):
+            image = read_frame(file["/entry/stack/intensity"], int(row), int(frame_id))
+            valid = valid_pixels(image, self._saturation)
+            counts = (image if valid is None else np.where(valid, image, 0)).astype(np.float32)
+            known = image if valid is None else image[valid]
+            mean = float(known.mean()) if known.size else math.nan
+        self._means[int(frame_id)] = self.rows["mean_counts"][index] = mean
+        return counts
+
     def _header(
-        self,
-        index: int,
-        bin_px: int,
-        raw_levels: tuple[float, ...],
-        denoised_levels: tuple[float, ...],
-        mean_counts: float = math.nan,
+        self, index: int, bin_px: int, raw_levels: tuple[float, ...], denoised_levels: tuple[float, ...]
     ) -> ViewHeader:
         row = self.rows[index]
         t = float(row["t"])
@@ -198,10 +208,11 @@ class RecordedPast:
             view_height=self._height // bin_px, view_width=self._width // bin_px, bin_px=bin_px,
             raw_low=raw_levels[0], raw_high=raw_levels[1], denoised_low=denoised_levels[0],
             denoised_high=denoised_levels[1], pixel_size_A=self._pixel_size_A, t_detector=t, t_received=t,
-            t_published=t, total_atoms=float(row["total_atoms"]),
-            total_atoms_std=float(row["total_atoms_std"]), fused_atoms=float(row["fused_atoms"]),
-            fused_atoms_std=float(row["fused_atoms_std"]), drift_y_px=float(row["drift_y_px"]),
-            drift_x_px=float(row["drift_x_px"]), ood_score=float(row["ood_score"]), mean_counts=mean_counts,
+            t_published=t if self._result_row(index) >= 0 else math.nan,  # never: it was not analysed
+            total_atoms=float(row["total_atoms"]), total_atoms_std=float(row["total_atoms_std"]),
+            fused_atoms=float(row["fused_atoms"]), fused_atoms_std=float(row["fused_atoms_std"]),
+            drift_y_px=float(row["drift_y_px"]), drift_x_px=float(row["drift_x_px"]),
+            ood_score=float(row["ood_score"]), mean_counts=float(row["mean_counts"]),
             shapes=self.tables.shapes,
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from gui.counting import any_fused
-from gui.figures import Headline, headline_of
+from gui.figures import Headline, headline_of, is_analysed
 from gui.following import expected_place, find_chosen
 from gui.format import duration_text, number_text
 from gui.geometry import whole_frame
@@ -148,7 +148,7 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
         light=recording_light(scene.status),
         alarm=alarm(
             scene.status,
-            acknowledged=(state.acknowledged, state.acknowledged_refused, state.acknowledged_events),
+            acknowledged=_acknowledged(scene.status, state),
             silent_s=scene.silent_s,
             refused=scene.refused,
             connected=scene.connected,
@@ -163,10 +163,16 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
         selected=_place_of(state, view),
         roi=state.roi,
         untold=why_not(scene.status, scene.address),
-        recording=scene.status is not None and bool(scene.status.path) and scene.status.recording,
+        recording=scene.status is not None and scene.status.recording,
         can_go_live=not scene.recorded or (scene.status is not None and scene.status.state == "running"),
         said=scene.said,
     )
+
+
+def _acknowledged(status: RunStatus | None, state: ViewState) -> tuple[int, int, int]:
+    """Return what was confirmed; of another run's losses nothing was."""
+    same_run = status is not None and status.t_started == state.acknowledged_run
+    return state.acknowledged if same_run else 0, state.acknowledged_refused, state.acknowledged_events
 
 
 def time_range(
@@ -212,7 +218,8 @@ def _title(scene: Scene) -> str:
 def _frame_text(view: View) -> str:
     h = view.header
     binned = f"  ·  shown {h.bin_px}×{h.bin_px} binned" if h.bin_px > 1 else ""
-    return f"frame {number_text(h.frame_id)}  ·  {h.height} × {h.width} px{binned}"
+    unanswered = "" if is_analysed(h) else "  ·  not analysed"
+    return f"frame {number_text(h.frame_id)}{unanswered}  ·  {h.height} × {h.width} px{binned}"
 
 
 def _past_text(scene: Scene, state: ViewState) -> str:

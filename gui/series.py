@@ -31,7 +31,7 @@ class PlotSpec:
     """What one plot shows: a row's fields turned into values, and how they are written.
 
     `spreads` names, for each curve, the field of its standard deviation; empty: it has none. `least_span` is
-    the shortest range of the value axis. A `sparse` curve goes straight on over what is not known.
+    the shortest range of the value axis. Of rows in which the field `known` is not known, nothing is drawn.
     """
 
     title: str
@@ -43,7 +43,7 @@ class PlotSpec:
     limits: tuple[float, float] | None = None
     spreads: tuple[str, ...] = ()
     least_span: float = 1e-3
-    sparse: bool = False
+    known: str = "n_columns"
 
 
 def _fields(*names: str) -> Callable[[NDArray[np.void], float], tuple[Values, ...]]:
@@ -68,7 +68,7 @@ def accumulated_dose(rows: NDArray[np.void], t: float | None, pixel_size_A: floa
     """
     seen = rows if t is None else rows[: int(rows["t"].searchsorted(t, side="right"))]
     seen = seen[np.isfinite(seen["mean_counts"])]
-    frames = np.diff(seen["frame_id"], prepend=-1).clip(0)  # a late one was counted already
+    frames = np.diff(np.maximum.accumulate(seen["frame_id"]), prepend=-1)  # a late one was counted already
     return float((_dose(seen, pixel_size_A)[0] * frames).sum()) if len(seen) else float("nan")
 
 
@@ -80,8 +80,10 @@ PLOT_SPECS = {
     "columns": PlotSpec("Columns", "", 0, ("",), _fields("n_columns"), least_span=4.0),
     "unfamiliarity": PlotSpec("Unlike training data", "", 2, ("",), _fields("ood_score"), limits=(0.0, 1.0)),
     "drift": PlotSpec("Drift", "nm", 2, ("y", "x"), _drift_nm),
-    "dose": PlotSpec("Dose a frame", "counts/Å²", 1, ("",), _dose, sparse=True),
-    "signal": PlotSpec("Mean signal", "counts/px", 3, ("",), _fields("mean_counts"), sparse=True),
+    "dose": PlotSpec("Dose a frame", "counts/Å²", 1, ("",), _dose, known="mean_counts"),
+    "signal": PlotSpec(
+        "Mean signal", "counts/px", 3, ("",), _fields("mean_counts"), known="mean_counts"
+    ),
     "particles": PlotSpec(
         "Particles", "", 0, ("all", "unsure"), _fields("n_particles", "n_unsure"), stretch=2, least_span=4.0
     ),
@@ -193,8 +195,8 @@ def _plot(
     n: int,
     counts: CountsFrom,
 ) -> Plot:
-    if spec.sparse:
-        rows = rows[np.isfinite(rows["mean_counts"])]
+    known = np.isfinite(rows[spec.known])
+    rows = rows if known.all() else rows[known]
     x, cursor = rows["t"] - t_zero, _cursor_row(rows, t_cursor)
     spreads: list[Values | None] = [rows[field].astype(np.float64) for field in spec.spreads]
     spreads = spreads or [None] * len(spec.names)

@@ -73,6 +73,7 @@ class LiveSession:
             self.last_refused = arrivals.refused[-1]
         if arrivals.status is not None:
             self.status = arrivals.status
+            self.history.run_started = self.status.t_started
             self.remote.connect(control_address(self.status, self._feed.address))
         for batch in arrivals.samples:
             self.channels.add(batch.samples, batch.units)

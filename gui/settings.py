@@ -162,6 +162,8 @@ class ViewState:
         Corners of the region of interest [px].
     acknowledged : int
         Number of losses the person has seen and confirmed; more of them raise the alarm again.
+    acknowledged_run : float
+        When the run was started that has had these losses [Unix s].
     acknowledged_refused : int
         The same for messages this window could not read.
     acknowledged_events : int
@@ -175,6 +177,7 @@ class ViewState:
     chosen: Chosen | None = None
     roi: Corners | None = None
     acknowledged: int = 0
+    acknowledged_run: float = 0.0
     acknowledged_refused: int = 0
     acknowledged_events: int = 0
 

@@ -52,6 +52,7 @@ class SpectrumPanel(QWidget):
         layout.addWidget(self.canvas, 1)
         self.spectrum: Spectrum | None = None
         self._key: object = None
+        self._scale: object = None  # what the ring and the zoom were made for
         self.canvas.scene().sigMouseMoved.connect(self._read)
 
     def apply_theme(self, theme: Theme) -> None:
@@ -63,18 +64,26 @@ class SpectrumPanel(QWidget):
         self.ring_text.fill = pg.mkBrush(0, 0, 0, 150)
 
     def draw(self, frame: FrameDrawing, pixel_size_A: float) -> None:
-        """Show the spectrum of the picture that is chosen."""
+        """Show the spectrum of the picture that is chosen; none where there is no such picture."""
         picture = frame.raw if self.source.currentIndex() == 0 else frame.denoised
-        if picture is None or not self.isVisible() or picture.pixels is self._key:
+        pixels = None if picture is None else picture.pixels
+        if not self.isVisible() or pixels is self._key:
             return
-        self._key = picture.pixels
-        first = self.spectrum is None or self.spectrum.pixels.shape != self.image.image.shape
-        self.spectrum = spectrum(picture.pixels, pixel_size_A * picture.bin_px)
-        self.image.setImage(
-            self.spectrum.pixels, autoLevels=False, levels=(0, 255), lut=lookup_table("inferno")
-        )
-        if first:
-            self._frame_picture(self.spectrum)
+        self._key = pixels
+        self.spectrum = None if picture is None else spectrum(picture.pixels, pixel_size_A * picture.bin_px)
+        for item in (self.image, self.ring, self.ring_text):
+            item.setVisible(self.spectrum is not None)
+        if self.spectrum is not None:
+            self._show(self.spectrum)
+
+    def _show(self, shown: Spectrum) -> None:
+        """Draw a spectrum; the zoom is kept as long as its scale is the same."""
+        self.image.setImage(shown.pixels, autoLevels=False, levels=(0, 255), lut=lookup_table("inferno"))
+        scale = shown.pixels.shape, shown.step_per_nm
+        if scale != self._scale:
+            self._scale = scale
+            self._frame_picture(shown)
+        self.ring_text.setVisible(shown.step_per_nm > 0)
 
     def _frame_picture(self, shown: Spectrum) -> None:
         n = shown.pixels.shape[0]
@@ -82,7 +91,6 @@ class SpectrumPanel(QWidget):
         radius = _RING_PER_NM / shown.step_per_nm if shown.step_per_nm > 0 else 0.0
         self.ring.setRect(QRectF(n // 2 - radius, n // 2 - radius, 2 * radius, 2 * radius))
         self.ring_text.setPos(n // 2, n // 2 - radius)
-        self.ring_text.setVisible(radius > 0)
         reach = min(n / 2, 2.2 * radius) if radius else n / 2
         self.box.setRange(
             xRange=(n / 2 - reach, n / 2 + reach), yRange=(n / 2 - reach, n / 2 + reach), padding=0
@@ -90,6 +98,7 @@ class SpectrumPanel(QWidget):
 
     def _read(self, scene_position: Any) -> None:
         if self.spectrum is None:
+            set_text(self.reading, _HINT)
             return
         place = self.box.mapSceneToView(scene_position)
         spacing = self.spectrum.spacing_nm(place.y(), place.x())

@@ -44,6 +44,7 @@ class Cell:
 class Alarm:
     """What cannot be overlooked; `losses`, `refused` and `events` are what an acknowledgement confirms.
 
+    The losses are those of the run that was started at `run` [Unix s]: the next one counts from 0 again.
     Where it is only a trigger that has fired, nothing is wrong: `severity` is a warning then.
     """
 
@@ -52,11 +53,28 @@ class Alarm:
     refused: int
     events: int = 0
     severity: Severity = Severity.BAD
+    run: float = 0.0
 
 
 def losses(status: RunStatus | None) -> int:
-    """Count what is lost for good: frames missing or damaged, messages that could not be read."""
-    return 0 if status is None else status.missing + status.damaged + status.bad_messages
+    """Count what is lost for good; see `_kinds_of_loss`."""
+    return 0 if status is None else sum(_kinds_of_loss(status).values())
+
+
+def _kinds_of_loss(s: RunStatus) -> dict[str, int]:
+    """Say what is lost for good, each frame once."""
+    return {
+        "missing": s.missing,
+        "damaged": s.damaged,
+        "unreadable messages": _unreadable(s),
+        "not recorded": s.unrecorded,
+        "unanswered by the analysis": s.analysis_lost,
+    }
+
+
+def _unreadable(s: RunStatus) -> int:
+    """Count the messages that are not the message of a damaged frame."""
+    return max(0, s.bad_messages - s.damaged_on_arrival)
 
 
 def status_cells(
@@ -87,8 +105,8 @@ def status_cells(
         _recorded(s),
         Cell("analysed", "ANALYSED", number_text(s.analysed), rate_text(s.analysed_per_s)),
         _loss("skipped", s.skipped, s.received, Severity.WARN),
-        _loss("missing", s.missing, s.received, Severity.BAD),
-        _loss("damaged", s.damaged + s.bad_messages, s.received, Severity.BAD),
+        _loss("missing", s.missing, s.received + s.missing, Severity.BAD),
+        _loss("damaged", s.damaged + _unreadable(s), s.received + _unreadable(s), Severity.BAD),
         Cell("latency", "LATENCY", f"{value_text(s.latency_p50_ms, 0, 'ms')}",
              f"p99 {value_text(s.latency_p99_ms, 0, 'ms')}", tip=_stages_text(s)),
         _backend(s),
@@ -132,15 +150,23 @@ def _tee_text(s: RunStatus) -> str:
 
 
 def _recorded(s: RunStatus) -> Cell:
-    if not s.path:
+    if s.recording_error:
+        n = number_text(s.recorded)
+        return Cell("recorded", "RECORDED", n, "failed", Severity.BAD, s.recording_error)
+    if not s.path and not _is_ready(s):
         return Cell("recorded", "RECORDED", NOTHING, "not recording", Severity.WARN)
     if not s.recording and s.state != "ended":
         return Cell("recorded", "RECORDED", number_text(s.recorded), "switched off", Severity.WARN)
     return Cell("recorded", "RECORDED", number_text(s.recorded), rate_text(s.recorded_per_s))
 
 
-def _loss(name: str, n: int, received: int, severity: Severity) -> Cell:
-    share = f"{100 * n / max(1, received + n):.2g}{chr(0x2009)}%" if n else "none"
+def _is_ready(s: RunStatus) -> bool:
+    """Whether a file will be written as soon as a series begins."""
+    return s.state == "waiting" and s.recording
+
+
+def _loss(name: str, n: int, total: int, severity: Severity) -> Cell:
+    share = f"{100 * n / max(1, total):.2g}{chr(0x2009)}%" if n else "none"
     return Cell(name, name.upper(), number_text(n), share, severity if n else Severity.GOOD)
 
 
@@ -179,9 +205,13 @@ def recording_light(status: RunStatus | None) -> Cell:
     """Say whether frames go to disk right now, into which file and for how long."""
     if status is None:
         return Cell("recording", "NO RUN", "", severity=Severity.PLAIN)
+    name = PurePath(status.path.replace("\\", "/")).name
+    if status.recording_error:
+        return Cell("recording", "RECORDING FAILED", name, status.recording_error, Severity.BAD)
+    if _is_ready(status):
+        return Cell("recording", "READY", "", "Recording begins with the series", Severity.GOOD)
     if not status.path:
         return Cell("recording", "NOT RECORDING", "", severity=Severity.WARN)
-    name = PurePath(status.path.replace("\\", "/")).name
     if status.state == "ended":
         return Cell("recording", "SAVED", name, status.path, Severity.GOOD)
     if status.state == CRASHED:
@@ -203,7 +233,7 @@ def alarm(
     connected: bool,
     events: tuple[int, str] = (0, ""),
 ) -> Alarm | None:
-    """Find what must be shouted: losses not yet confirmed, a full disk, a run that fell silent, a trigger.
+    """Find what must be shouted: losses not yet confirmed, a failed recording, silence, a trigger.
 
     Parameters
     ----------
@@ -221,6 +251,8 @@ def alarm(
     texts: list[str] = []
     lost = losses(status)
     if status is not None:
+        if status.recording_error and status.state != "ended":
+            texts.append(f"Recording has failed: {status.recording_error}")
         if lost > acknowledged[0]:
             texts.append(_loss_text(status))
         if disk_is_low(status):
@@ -235,7 +267,8 @@ def alarm(
     severity = Severity.BAD if texts else Severity.WARN
     if events[0] > acknowledged[2]:
         texts.append(_event_text(events[1], events[0] - acknowledged[2]))
-    return Alarm("   ·   ".join(texts), lost, refused, events[0], severity) if texts else None
+    run = 0.0 if status is None else status.t_started
+    return Alarm("   ·   ".join(texts), lost, refused, events[0], severity, run) if texts else None
 
 
 def _event_text(last: str, n: int) -> str:
@@ -243,7 +276,6 @@ def _event_text(last: str, n: int) -> str:
 
 
 def _loss_text(s: RunStatus) -> str:
-    counts = (("missing", s.missing), ("damaged", s.damaged), ("unreadable messages", s.bad_messages))
-    lost = ", ".join(f"{number_text(n)} {name}" for name, n in counts if n)
+    lost = ", ".join(f"{number_text(n)} {name}" for name, n in _kinds_of_loss(s).items() if n)
     note = f" ({s.note})" if s.note else ""
     return f"Data lost: {lost}{note}"

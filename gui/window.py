@@ -14,7 +14,7 @@ from gui.channels import channel_plots
 from gui.closer_plots import column_plots, region_plots
 from gui.commands import Commands
 from gui.dialogs import ask_for_address, ask_for_note, ask_for_result_file, save_as
-from gui.export import save_png, save_series, save_svg, series_table
+from gui.export import save_png, save_series, save_svg, series_table, svg_of
 from gui.file_session import FileSession
 from gui.following import ColumnFollower, RegionFollower
 from gui.help_overlay import HelpOverlay
@@ -253,14 +253,16 @@ class AnalysisWindow(QMainWindow):
         self.help.toggle()
 
     def export_png(self) -> None:
-        """Ask where to, and save the window as a picture, everything in it of one frame."""
+        """Save the window as it is now, everything in it of one frame; then ask where to."""
         self.draw()
         self.draw_timeline()
-        save_as(self, f"{self.session.name}.png", "PNG", lambda path: save_png(self, path))
+        picture = self.grab()
+        save_as(self, f"{self.session.name}.png", "PNG", lambda path: save_png(picture, path))
 
     def export_svg(self) -> None:
-        """Ask where to, and save the map as vectors."""
-        save_as(self, f"{self.session.name}.svg", "SVG", lambda path: save_svg(self.panels.map.canvas, path))
+        """Save the map as it is now, as vectors; then ask where to."""
+        svg = svg_of(self.panels.map.canvas)
+        save_as(self, f"{self.session.name}.svg", "SVG", lambda path: save_svg(svg, path))
 
     def export_csv(self) -> None:
         """Ask where to, and save all series as a table."""

@@ -46,7 +46,8 @@ def metrics_of(status: RunStatus | None) -> Iterator[Metric]:
         yield CounterMetricFamily(f"atomstream_{name}", meaning, getattr(status, name))
     for name, meaning in _GAUGES.items():
         yield GaugeMetricFamily(f"atomstream_{name}", meaning, getattr(status, name))
-    recording = bool(status.path) and status.recording and status.state != "ended"
+    writable = bool(status.path) and not status.recording_error
+    recording = writable and status.recording and status.state != "ended"
     yield GaugeMetricFamily("atomstream_recording", "Whether frames go to the file now", float(recording))
     latency = GaugeMetricFamily(
         "atomstream_latency_seconds",

@@ -74,10 +74,14 @@ class StatusBoard:
             note=self._notes.latest[-1] if self._notes.latest else "",
             t=now,
             t_started=self._clock.wall_at_start_s,
-            recording=not keeper.paused,
+            recording=bool(self._config.record.path) and not keeper.paused,
             stages_ms=stages_ms,
             control=self._control,
             tee=() if tee is None else tee.counts,
+            unrecorded=counters.unrecorded,
+            analysis_lost=counters.analysis_lost,
+            damaged_on_arrival=counters.damaged_on_arrival,
+            recording_error=(totals if series is None else series).recording_error,
         )
 
     def summary(self, keeper: SeriesKeeper, tee: RunTee | None = None) -> RunSummary:

@@ -106,10 +106,14 @@ class RunStatus(msgspec.Struct, frozen=True, array_like=True, tag="status"):
     note: str  # the latest warning, empty if there was none
     t: float
     t_started: float
-    recording: bool = True  # False: switched off, though there is a file
+    recording: bool = True  # False: switched off, or the run writes no file
     stages_ms: dict[str, tuple[float, ...]] = {}  # streamer.latency: `PERCENTILES` of each stage passed
     control: str = ""  # where the run takes commands (streamer.control); empty: nowhere
     tee: tuple[OutputCounts, ...] = ()  # what the run's further clients have got
+    unrecorded: int = 0  # frames that came after recording had failed
+    analysis_lost: int = 0  # frames whose analysis was never answered
+    damaged_on_arrival: int = 0  # of the damaged, those that are among the bad messages too
+    recording_error: str = ""  # why nothing is recorded though it should be; at the end: why not all was
 
 
 class View(msgspec.Struct, frozen=True):

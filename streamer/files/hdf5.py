@@ -13,11 +13,12 @@ import hdf5plugin  # noqa: F401  (registers the filters with HDF5)
 import numpy as np
 from numpy.typing import NDArray
 
+from streamer.compression import decode
 from streamer.errors import FileReadError, UsageError
 from streamer.files.limits import MOST_FRAMES, expect_plausible_size, expect_regular, one_line
 from streamer.files.protocol import Chunk
 from streamer.pixels import PIXEL_DTYPES
-from streamer.records import Compression
+from streamer.records import Compression, Frame, FrameHeader, SeriesKey
 
 __all__ = [
     "Stack",
@@ -26,6 +27,7 @@ __all__ = [
     "find_node",
     "hdf5_reason",
     "open_hdf5",
+    "read_frame",
     "rows_written",
     "scalar",
 ]
@@ -79,6 +81,30 @@ class Stack:
         except Exception as error:  # see `frame`
             raise _damaged(self._dataset, row, error) from error
         return (Compression.NONE if mask else self.compression), memoryview(data)
+
+
+def read_frame(dataset: h5py.Dataset, row: int, frame_id: int) -> NDArray[Any]:
+    """Decode one frame of a stack (n, height, width), without the look at all of it that `Stack` takes.
+
+    A payload is decoded by ourselves: HDF5's own filter crashes the process where one is damaged.
+
+    Raises
+    ------
+    FileReadError
+        If HDF5 cannot read it.
+    PayloadError
+        If it cannot be decoded.
+    """
+    compression = _payload_compression(dataset)
+    try:
+        if compression is None:
+            return np.asarray(dataset[row])
+        mask, payload = dataset.id.read_direct_chunk((row, 0, 0))
+    except Exception as error:  # h5py's errors are of many kinds
+        raise _damaged(dataset, row, error) from error
+    kind = Compression.NONE if mask else compression
+    header = FrameHeader(SeriesKey(0), frame_id, dataset.shape[1:], dataset.dtype, kind)
+    return decode(Frame(header, memoryview(payload)))
 
 
 def open_hdf5(path: Path) -> h5py.File:

@@ -14,6 +14,7 @@ from streamer.window_link import RunStatus, View, ViewHeader, encode_status, enc
 
 SPACING_PX = 26.0
 PIXEL_SIZE_A = 0.12
+STARTED = time.time() - 499.0
 
 
 @dataclass
@@ -90,7 +91,7 @@ def make_status(**fields: object) -> RunStatus:
         recorded=12_480, analysed=12_478, skipped=0, missing=0, damaged=0, bad_messages=0,
         received_per_s=25.0, recorded_per_s=25.0, analysed_per_s=24.9, latency_p50_ms=38.2,
         latency_p99_ms=61.0, path="/data/2026-05-04/ceria_0007.nxs", bytes_written=3_432_000_000,
-        bytes_free=812_000_000_000, backend="openvino CPU", note="", t=now, t_started=now - 499.0,
+        bytes_free=812_000_000_000, backend="openvino CPU", note="", t=now, t_started=STARTED,
     )  # fmt: skip
     return msgspec.structs.replace(usual, **fields)
 

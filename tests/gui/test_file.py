@@ -1,6 +1,7 @@
 """A real result file in the window: recorded by the program itself, read back, played."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
+from gui.export import series_table
 from gui.file_session import FileSession
 from gui.settings import Model, Settings
 from gui.window import AnalysisWindow
+from streamer.compression import encode
 from streamer.errors import UsageError
+from streamer.records import Compression, FrameStatus
 from tests.gui.conftest import process_events
 
 N_FRAMES = 12
@@ -116,3 +120,69 @@ def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path, content: byt
         path.write_bytes(content)
     with pytest.raises(UsageError, match=r"x\.nxs"):
         FileSession(path)
+
+
+@pytest.fixture
+def flawed(recorded: Path, tmp_path: Path) -> Path:
+    """The same with frame 5 damaged, frame 6 skipped, and 40 rows of frame 7 without data."""
+    path = tmp_path / "flawed.nxs"
+    shutil.copy(recorded, path)
+    with h5py.File(path, "r+") as file:
+        stack, ledger = file["/entry/stack/intensity"], file["/entry/ledger"]
+        payload = bytearray(stack.id.read_direct_chunk((5, 0, 0))[1])
+        payload[12:16] = b"\x7f\xff\xff\xff"  # the length of the first block
+        stack.id.write_direct_chunk((5, 0, 0), bytes(payload))
+        image = stack[7]
+        image[:40] = np.iinfo(image.dtype).max
+        stack.id.write_direct_chunk((7, 0, 0), encode(image, Compression.BSLZ4))
+        for frame_id, status in ((5, FrameStatus.DAMAGED), (6, FrameStatus.SKIPPED)):
+            ledger["result_row"][frame_id], ledger["status"][frame_id] = -1, status
+    return path
+
+
+def test_a_damaged_frame_is_said_to_be_one_and_the_others_are_shown(
+    app: QApplication, no_widgets_left: None, flawed: Path
+) -> None:
+    window = AnalysisWindow(FileSession(flawed), Model(Settings()))
+    window.stop_timer()
+    window.show()
+    for _ in range(2 * N_FRAMES):  # the dose of all frames is read, one a tick
+        window.tick()
+        process_events()
+    window.panels.tabs.setCurrentIndex(2)
+    rows = window.session.history.rows
+    assert np.flatnonzero(np.isnan(rows["mean_counts"])).tolist() == [5]
+    window.commands.go_to(float(rows["t"][4]))
+    window.draw_timeline()
+    QTest.keyClick(window, Qt.Key.Key_Right)
+    window.draw_timeline()
+    panels = window.panels
+    assert panels.map.detail.text().startswith("frame 5  ·  not analysed")
+    assert panels.raw.detail.text() == "damaged: cannot be decoded"
+    assert panels.raw.picture is None
+    assert (panels.headline.atoms.text(), panels.headline.columns.text()) == ("–", "–")
+    QTest.keyClick(window, Qt.Key.Key_Right)
+    assert panels.map.detail.text().startswith("frame 6  ·  not analysed")
+    assert panels.raw.picture is not None
+    window.close()
+
+
+def test_pixels_without_data_do_not_count(flawed: Path) -> None:
+    past = FileSession(flawed).history
+    view = past.at(float(past.rows["t"][7]))
+    assert view is not None
+    with h5py.File(flawed) as file:
+        expected = float(file["/entry/stack/intensity"][7][40:].mean())
+    assert view.header.mean_counts == pytest.approx(expected, rel=1e-6)
+    assert view.header.raw_high < 1000
+    assert view.raw[:40].max() == 0
+
+
+def test_frames_that_were_not_analysed_have_no_results(flawed: Path) -> None:
+    rows = FileSession(flawed).history.rows
+    unanswered = np.isnan(rows["n_columns"])
+    assert np.flatnonzero(unanswered).tolist() == [5, 6]
+    names, table = series_table(rows, np.empty((0, 5)), np.empty((0, 4)))
+    columns = [row[names.index("n_columns")] for row in table]
+    assert columns[5:7] == [None, None]
+    assert all(isinstance(n, int) and n > 0 for n in columns[:5] + columns[7:])

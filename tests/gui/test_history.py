@@ -69,6 +69,29 @@ def test_memory_is_bounded_and_the_beginning_is_kept() -> None:
     assert sum(c.nbytes for _, c in history.columns()) <= 20_000
 
 
+def test_a_picture_that_is_held_stays_while_those_around_it_are_forgotten() -> None:
+    one = 2 * 64 * 64
+    history = filled(20, Limits(picture_bytes=20 * one))
+    held = history.at(history.step(107.99, 0))
+    assert held is not None
+    for k in range(20, 400):
+        history.add(view(k))
+        assert history.at(held.header.t_received) is held
+    assert history.recent(held, 4)[-1] is held
+    assert history.at(held.header.t_received + 1e-3) is not held
+    assert history.add(view(0, series_id=2, t=1000.0))
+    assert history.at(held.header.t_received) is not held
+
+
+def test_a_run_that_was_started_again_starts_anew_whatever_its_numbers() -> None:
+    history = filled(20)
+    history.run_started = 150.0
+    assert history.add(view(0, t=151.0))
+    assert history.newest is not None
+    assert (history.newest.header.frame_id, len(history.rows)) == (0, 1)
+    assert not history.add(view(1, t=152.0))
+
+
 def test_another_series_starts_anew_but_a_late_frame_of_the_old_one_does_not() -> None:
     history = filled(5)
     assert history.add(view(0, series_id=2, t=200.0))

@@ -1,6 +1,9 @@
 """Particles in the window: what is written and drawn, live and from a file, read from its pixels."""
 
 import math
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -119,6 +122,38 @@ def test_a_sure_outline_is_a_line_and_an_unsure_one_dashes_of_another_colour(win
         drawn = [c for c in found if c.lightness() > 60]
         assert least <= len(drawn) / len(found) <= most
         assert all(abs(c.hue() - colour.hue()) < 20 for c in drawn)
+
+
+_AT_TWICE_THE_RESOLUTION = """
+import numpy as np, pyqtgraph as pg
+from gui.app import application
+from gui.particle_marks import ParticleMarks
+from gui.particles import ParticleMark
+
+app = application()
+canvas, box = pg.GraphicsView(), pg.ViewBox(invertY=True, lockAspect=True)
+canvas.setCentralItem(box)
+marks = ParticleMarks(box)
+canvas.resize(400, 400)
+canvas.show()
+box.setRange(xRange=(0, 100), yRange=(0, 100), padding=0)
+marks.draw((ParticleMark(((60, 70), (60, 80), (80, 80), (80, 70)), "cube 90 %", True),))
+app.processEvents()
+shot = canvas.grab().toImage().convertToFormat(pg.QtGui.QImage.Format.Format_Grayscale8)
+assert shot.width() == 800
+pixels = np.frombuffer(shot.constBits(), np.uint8).reshape(shot.height(), -1)[:, :800]
+y, x = np.nonzero(pixels[650:] > 60)  # below the outline, in half screen pixels
+print(x.min(), x.max())
+"""
+
+
+def test_a_text_is_below_its_particle_at_twice_the_resolution() -> None:
+    environment = os.environ | {"QT_SCALE_FACTOR": "2", "QT_QPA_PLATFORM": "offscreen"}
+    command = [sys.executable, "-c", _AT_TWICE_THE_RESOLUTION]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    left, right = map(int, done.stdout.split())
+    assert (left + right) / 2 == pytest.approx(8 * 75, abs=12)
 
 
 def test_the_key_for_columns_takes_outlines_away(window: AnalysisWindow) -> None:

@@ -108,6 +108,25 @@ def test_buttons_and_keys_reach_the_run_and_its_answer_is_shown(
         ingest.close()
 
 
+def test_the_button_does_what_it_says_before_the_first_frame(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    header = window.panels.header
+    with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
+        ingest = Ingest(context, port)
+        show_status(window, publisher, control=port.remote.control, path="", state="waiting")
+        assert (header.light.text(), header.record.text()) == ("READY", "Pause rec.")
+        QTest.mouseClick(header.record, Qt.MouseButton.LeftButton)
+        assert exchange(window, ingest, Reply(ok=True)) == {"do": "record", "on": False}
+        fields = {"path": "", "state": "waiting", "recording": False}
+        show_status(window, publisher, control=port.remote.control, **fields)
+        assert (header.light.text(), header.record.text()) == ("NOT RECORDING", "Record")
+        window.action("toggle_recording")()
+        assert exchange(window, ingest, Reply(ok=True)) == {"do": "record", "on": True}
+        ingest.close()
+
+
 def test_an_answer_that_comes_too_late_is_not_taken_for_another() -> None:
     now = [0.0]
     remote = Remote(clock=lambda: now[0])

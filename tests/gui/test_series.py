@@ -49,12 +49,25 @@ def test_plots_carry_the_band_the_reading_and_nothing_unknown() -> None:
     assert atoms.x[0] == pytest.approx(0.0)
 
 
+def test_a_curve_goes_straight_on_over_frames_that_were_not_analysed() -> None:
+    rows = rows_of(2000)
+    for name in ("total_atoms", "total_atoms_std", "n_columns"):
+        rows[name][1::2] = np.nan
+    for n_points in (100, 5000):
+        atoms, columns = resolve_plots(rows, ("atoms", "columns"), 100.0, None, 0.1, n_points)
+        for curve in (atoms.curves[0], columns.curves[0]):
+            assert np.isfinite(curve.y).all()
+        assert set(columns.curves[0].y) == {80.0}
+
+
 def test_the_dose_is_counts_an_area_and_its_sum_takes_in_frames_that_were_not_shown() -> None:
     rows = rows_of(4)
     rows["frame_id"] = (0, 1, 5, 6)
     rows["mean_counts"] = (2.0, 2.0, 3.0, 3.0)
     assert accumulated_dose(rows, None, 0.5) == pytest.approx((2 + 2 + 4 * 3 + 3) / 0.25)
     assert accumulated_dose(rows, 100.15, 0.5) == pytest.approx((2 + 2) / 0.25)
+    rows["frame_id"] = (0, 2, 1, 3)  # in the order of their arrival
+    assert accumulated_dose(rows, None, 0.5) == pytest.approx((2 + 2 * 2 + 3) / 0.25)
     (plot,) = resolve_plots(rows, ("dose",), 100.0, None, 0.5, 500, dose=76_000.0)
     assert plot.reading == "12.0 counts/Å²   Σ 7.60×10⁴"
     np.testing.assert_allclose(plot.curves[0].y, (8, 8, 12, 12))

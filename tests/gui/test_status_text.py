@@ -22,6 +22,9 @@ def text_of(status: RunStatus | None, **fields: object) -> str:
         ({"missing": 2}, "2 missing"),
         ({"damaged": 1, "note": "frame 7"}, "1 damaged (frame 7)"),
         ({"bad_messages": 3}, "3 unreadable messages"),
+        ({"unrecorded": 5}, "5 not recorded"),
+        ({"analysis_lost": 1}, "1 unanswered by the analysis"),
+        ({"recording_error": "the network drive is gone"}, "Recording has failed: the network drive is gone"),
         ({"bytes_free": 2_000_000_000}, "Disk nearly full"),
         ({"bytes_free": 9_000_000_000, "bytes_written": 40_000_000_000}, "enough for 1:52"),
     ],
@@ -73,11 +76,31 @@ def test_cells_are_the_same_before_and_after_the_first_status() -> None:
     assert "screen" not in [cell.name for cell in status_cells(make_status(), 0.0, (0.0, 0.0), recorded=True)]
 
 
+def test_a_frame_that_came_damaged_is_counted_once_and_shares_are_of_what_there_was() -> None:
+    status = make_status(
+        received=1000, skipped=500, missing=250, damaged=4, bad_messages=5, damaged_on_arrival=3
+    )
+    cells = {cell.name: cell for cell in status_cells(status, 0.0, (0.0, 0.0))}
+    assert (cells["skipped"].value, cells["skipped"].detail) == ("500", "50\u2009%")
+    assert (cells["missing"].value, cells["missing"].detail) == ("250", "20\u2009%")
+    assert (cells["damaged"].value, cells["damaged"].detail) == ("6", "0.6\u2009%")
+    assert "4 damaged, 2 unreadable messages" in text_of(status)
+
+
+def test_a_recording_that_has_failed_is_not_called_one() -> None:
+    cells = {cell.name: cell for cell in status_cells(make_status(recording_error="x"), 0.0, (0.0, 0.0))}
+    assert (cells["recorded"].detail, cells["recorded"].severity) == ("failed", Severity.BAD)
+
+
 @pytest.mark.parametrize(
     ("status", "caption", "severity"),
     [
         (None, "NO RUN", Severity.PLAIN),
         (make_status(path=""), "NOT RECORDING", Severity.WARN),
+        (make_status(path="", recording=False, state="waiting"), "NOT RECORDING", Severity.WARN),
+        (make_status(path="", state="waiting"), "READY", Severity.GOOD),
+        (make_status(recording_error="no drive"), "RECORDING FAILED", Severity.BAD),
+        (make_status(recording_error="no drive", state="ended"), "RECORDING FAILED", Severity.BAD),
         (make_status(), "REC", Severity.BAD),
         (make_status(state="ended"), "SAVED", Severity.GOOD),
     ],

@@ -6,22 +6,24 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtCore import QPoint, QPointF, QRect, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 
 from gui.colours import count_colours
 from gui.geometry import inside
 from gui.history import Limits
 from gui.persist import load_settings, open_ini
+from gui.resolve import FrameDrawing
+from gui.roi_item import rectangle_corners
 from gui.settings import Backdrop, ContrastMode, CountsFrom, Region, Settings, ThemeName
 from gui.theme import THEMES
 from gui.window import AnalysisWindow
 from streamer.triggers import EVENT_TOPIC, Event, encode_event
 from streamer.window_link import View
 from tests.gui.conftest import OpenWindow, process_events, show_until
-from tests.gui.publisher import Particle, Publisher, make_status, make_view
+from tests.gui.publisher import PIXEL_SIZE_A, Particle, Publisher, make_status, make_view
 
 PARTICLE = Particle(size=256, n_largest=6)
 
@@ -229,6 +231,22 @@ def test_a_lost_frame_lights_the_alarm_until_it_is_acknowledged(
     show_until(window, alarm.isVisible)
 
 
+def test_a_run_that_is_started_again_has_its_own_losses_and_pictures(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(30))
+    publisher.send(make_status(missing=5))
+    show_until(window, window.panels.alarm.isVisible)
+    QTest.keyClick(window, Qt.Key.Key_A)
+    show_until(window, lambda: not window.panels.alarm.isVisible())
+    publisher.send(make_status(missing=1, t_started=time.time() - 1))
+    show_until(window, window.panels.alarm.isVisible)
+    publisher.send(make_view(PARTICLE, 0, size=256))
+    show_until(window, lambda: newest_id(window) == 0)
+    assert len(window.session.history.rows) == 1
+
+
 def test_a_fired_trigger_stays_until_it_is_acknowledged(
     open_window: OpenWindow, publisher: Publisher
 ) -> None:
@@ -368,6 +386,24 @@ def test_a_new_series_starts_a_new_history(open_window: OpenWindow, publisher: P
     publisher.send(make_view(PARTICLE, 0, size=256, series_id=2))
     show_until(window, lambda: window.state.value.live)
     assert len(window.session.history.rows) == 1
+
+
+def test_the_ring_on_the_power_spectrum_keeps_to_the_magnification(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    panel = window.panels.tabs.spectrum
+    send_frames(publisher, window, range(1))
+    radius = panel.ring.rect().width() / 2
+    assert radius == pytest.approx(5 / (10 / (256 * PIXEL_SIZE_A)))
+    view = make_view(PARTICLE, 0, size=256, series_id=2)
+    header = msgspec.structs.replace(view.header, pixel_size_A=2 * PIXEL_SIZE_A)
+    publisher.send(View(header, view.raw, view.denoised, view.columns))
+    show_until(window, lambda: newest_series(window) == 2)
+    assert panel.ring.rect().width() / 2 == pytest.approx(2 * radius)
+    panel.draw(FrameDrawing(), PIXEL_SIZE_A)
+    assert panel.spectrum is None
+    assert not panel.image.isVisible()
 
 
 def test_clicking_a_column_shows_its_count_against_time(
@@ -535,8 +571,20 @@ def test_help_lists_every_action(open_window: OpenWindow) -> None:
         assert label.width() >= label.sizeHint().width(), f"{label.text()!r} is cut off"
 
 
+def test_a_key_closes_the_help_and_does_nothing_else(open_window: OpenWindow, publisher: Publisher) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(2))
+    window.commands.propose_roi(rectangle_corners)
+    QTest.keyClick(window, Qt.Key.Key_F1)
+    QTest.keyClick(window.focusWidget(), Qt.Key.Key_Escape)
+    assert not window.help.isVisible()
+    assert window.state.value.roi is not None
+    QTest.keyClick(window.focusWidget(), Qt.Key.Key_Escape)
+    assert window.state.value.roi is None
+
+
 def test_exports_are_complete(open_window: OpenWindow, publisher: Publisher, tmp_path: Path) -> None:
-    from gui.export import save_png, save_svg
+    from gui.export import save_png, save_svg, svg_of
 
     window = open_window()
     send_frames(publisher, window, range(6))
@@ -551,11 +599,46 @@ def test_exports_are_complete(open_window: OpenWindow, publisher: Publisher, tmp
     assert float(values["column_count"]) == column["count"]
     assert float(values["column_fused_count"]) == column["fused_count"]
     assert float(values["fused_atoms"]) == PARTICLE.columns(5)["fused_count"].sum()
-    save_png(window, tmp_path / "window.png")
+    save_png(window.grab(), tmp_path / "window.png")
     assert QImage(str(tmp_path / "window.png")).width() == window.width()
-    save_svg(window.panels.map.canvas, tmp_path / "map.svg")
+    save_svg(svg_of(window.panels.map.canvas), tmp_path / "map.svg")
     text = (tmp_path / "map.svg").read_text(encoding="utf-8")
     assert text.count("<circle") + text.count("<ellipse") >= len(PARTICLE.columns(5))
+
+
+def test_what_is_saved_is_what_was_there_when_the_key_was_pressed(
+    open_window: OpenWindow, publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(2))
+    shown = window.grab().toImage()
+
+    def choose(*_: object) -> tuple[str, str]:
+        send_frames(publisher, window, range(2, 5))  # the stream goes on while the person types
+        return str(tmp_path / "run 350.5 K"), ""
+
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", choose)
+    QTest.keyClick(window, Qt.Key.Key_P, Qt.KeyboardModifier.ControlModifier)
+    assert newest_id(window) == 4
+    saved = QImage(str(tmp_path / "run 350.5 K.png")).convertToFormat(shown.format())
+    map_only = QRect(window.panels.map.mapTo(window, QPoint()), window.panels.map.size())
+    assert saved.copy(map_only) == shown.copy(map_only)
+    assert saved.copy(map_only) != window.grab().toImage().copy(map_only)
+
+
+def test_another_file_is_not_overwritten_unasked(
+    open_window: OpenWindow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = open_window()
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(tmp_path / "map"), ""))
+    answers = iter([QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes])
+    monkeypatch.setattr(QMessageBox, "question", lambda *_: next(answers))
+    path = tmp_path / "map.svg"
+    path.write_text("another")
+    window.export_svg()
+    assert path.read_text() == "another"
+    window.export_svg()
+    assert "<svg" in path.read_text(encoding="utf-8")
 
 
 def test_settings_and_layout_persist(open_window: OpenWindow, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import zmq
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.heartbeat import decode_heartbeat
-from pipeline.metrics import Metrics
+from pipeline.metrics import Metrics, metrics_of
 from pipeline.supervisor import supervise
 from streamer.config import SecurityConfig
 from streamer.counters import OutputCounts, OutputPolicy
@@ -58,6 +58,11 @@ def test_a_status_becomes_metrics() -> None:
     assert math.isclose(found["atomstream_latency_seconds", "1", "received_to_published"], 0.040)
     tee = {key[2]: value for key, value in found.items() if key[0] == "atomstream_tee_frames_total"}
     assert tee == {"sent": 70, "dropped": 20, "absent": 10}
+
+
+def test_a_recording_that_has_failed_is_none() -> None:
+    metrics = {metric.name: metric for metric in metrics_of(make_status(recording_error="no drive"))}
+    assert metrics["atomstream_recording"].samples[0].value == 0.0
 
 
 @pytest.mark.parametrize("bind", ["nowhere", "127.0.0.1:", "127.0.0.1:99999"])

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
+import pytest
 import zmq
 
 from streamer.clock import RunClock
@@ -29,14 +30,15 @@ def _until_ended(subscriber: "zmq.Socket[bytes]") -> Sequence[RunStatus]:
     return seen
 
 
-def test_the_status_is_published_until_the_end(tmp_path: Path) -> None:
+def _statuses_of_a_run(path: str) -> Sequence[RunStatus]:
+    """Record three of four frames into `path`; return what was said meanwhile."""
     with zmq.Context() as context, context.socket(zmq.SUB) as subscriber:
         subscriber.subscribe(b"")
         port = subscriber.bind_to_random_port("tcp://127.0.0.1")
         detector = Detector(context)
         config = RunConfig(
             source=SourceConfig(address=detector.address),
-            record=RecordConfig(path=str(tmp_path / "run.nxs")),
+            record=RecordConfig(path=path),
             analysis=AnalysisConfig(enabled=False),
         )
         arguments = (Control.local(), config, RunClock.start(), f"tcp://127.0.0.1:{port}")
@@ -47,12 +49,32 @@ def test_the_status_is_published_until_the_end(tmp_path: Path) -> None:
         seen = _until_ended(subscriber)
         thread.join(TIMEOUT_S)
         detector.close()
-    assert (seen[0].state, seen[0].received) == ("waiting", 0)
+    return seen
+
+
+def test_the_status_is_published_until_the_end(tmp_path: Path) -> None:
+    seen = _statuses_of_a_run(str(tmp_path / "run.nxs"))
+    assert (seen[0].state, seen[0].received, seen[0].recording) == ("waiting", 0, True)
     last = seen[-1]
     assert (last.received, last.recorded, last.missing, last.bad_messages) == (3, 3, 1, 0)
     assert last.path == str(tmp_path / "run.nxs")
     assert last.bytes_written > 0
     assert last.bytes_free > 0
+    assert last.recording_error == ""
+
+
+def test_the_status_says_that_recording_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise OSError("the network drive is gone")
+
+    monkeypatch.setattr(ResultWriter, "append_frame", fail)
+    last = _statuses_of_a_run(str(tmp_path / "run.nxs"))[-1]
+    assert (last.received, last.recorded, last.unrecorded) == (3, 0, 3)
+    assert last.recording_error == "the network drive is gone"
+
+
+def test_a_run_without_a_file_does_not_say_that_it_records() -> None:
+    assert not any(status.recording for status in _statuses_of_a_run(""))
 
 
 def test_memory_does_not_grow_with_the_series(tmp_path: Path) -> None:
