@@ -292,7 +292,7 @@ class SeriesRecorder:
         self._file.do(lambda writer: writer.beat(now), None)
         self.flush(now)
 
-    def finish(self, reason: str, stopped: bool) -> None:
+    def finish(self, reason: str, stopped: bool, brief: bool = False) -> None:
         """Count what never came, and close the file.
 
         Parameters
@@ -301,6 +301,8 @@ class SeriesRecorder:
             Why the series ended.
         stopped : bool
             Whether that was asked for here: planned frames that had not come by then are not missing.
+        brief : bool
+            Whether it was over already when the run was stopped, and only its last results were skipped.
         """
         self.write_back()
         if self._first is None and self.announced:
@@ -310,7 +312,7 @@ class SeriesRecorder:
         if n_absent:
             self.note("planned frames missing", f"the last {n_absent} planned frames never came: lost, or the"
                       " acquisition was ended early")  # fmt: skip
-        state = "stopped" if stopped else "complete"
+        state = "stopped" if stopped or brief else "complete"
         self._file.close(lambda writer: self._finish(writer, reason, state))
 
     def _begin(self, header: FrameHeader, t_received: float) -> None:
