@@ -1,6 +1,7 @@
 """One series: its account and its file, kept in step."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 from typing import TYPE_CHECKING
@@ -209,7 +210,9 @@ class SeriesRecorder:
         if on == (not self.paused):
             return
         self.paused = not on
-        self.mark(now, f"recording was switched {'on' if on else 'off'}, from frame {self.next_id}", "run")
+        line = f"recording was switched {'on' if on else 'off'}, from frame {self.next_id}"
+        with suppress(RecordingError):  # there is no file yet, or none any more; the ledger says it as well
+            self.mark(now, line, "run")
 
     def keep(self, t: float, reason: str) -> None:
         """Keep all frames from `look_back_s` before `t` [Unix s] to `look_ahead_s` after it.
