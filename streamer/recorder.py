@@ -349,6 +349,7 @@ class SeriesRecorder:
             configuration=to_toml(config),
             maps=config.analysis.enabled and config.record.maps_every > 0,
             channels={channel.name: channel.unit for channel in config.channel},
+            every=config.record.every,
         )
 
     def _compare_with_announcement(self, header: FrameHeader) -> None:
