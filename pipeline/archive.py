@@ -15,6 +15,7 @@ from streamer.config import RunConfig
 from streamer.errors import UsageError
 from streamer.file_process import PROCESS
 from streamer.files import FrameFile, open_file
+from streamer.plain import positive
 from streamer.records import Compression, Frame, FrameHeader, FrameStatus, SeriesKey, SeriesStart
 from streamer.result_tables import FileState, Table, file_state, open_result, read_tables
 
@@ -68,6 +69,7 @@ def read_run(path: Path) -> ArchivedRun:
     with open_result(path) as file:
         tables, config = read_tables(file), _configuration(file, path)
         key = SeriesKey(*(_scalar(file, f"series/{name}") for name in ("series_id", "unique_id")))
+        frame_time_s = positive(_scalar(file, "series/frame_time_s"))  # of all frames, not of those kept
     with closing(open_file(path)) as frames:
         info = frames.info
     found = tuple(_in_order(tables.ledger, info.n_frames))
@@ -75,7 +77,7 @@ def read_run(path: Path) -> ArchivedRun:
         raise UsageError(f"{path} holds no frame: there is nothing to analyse")
     start = SeriesStart(
         key, tables.n_planned, info.shape, info.dtype, pixel_size_A=info.pixel_size_A,
-        frame_time_s=info.frame_time_s, saturation_value=info.saturation_value,
+        frame_time_s=frame_time_s, saturation_value=info.saturation_value,
     )  # fmt: skip
     return ArchivedRun(path, start, found, config)
 

@@ -74,8 +74,8 @@ def read_csv(path: Path, t_zero: float | None = None, offset_s: float = 0.0) -> 
         if any(cell.strip() for cell in row) and not _take_row(table, row, t_zero, offset_s):
             table.bad_lines.append(number)
     for series in table.channels.values():
-        order = np.argsort(series.t, kind="stable")
-        series.t, series.value = [series.t[i] for i in order], [series.value[i] for i in order]
+        in_order = _in_order("", np.array(series.t), np.array(series.value))
+        series.t, series.value = in_order.t, in_order.value
     return table
 
 
@@ -169,7 +169,7 @@ def _add(parent: h5py.Group, name: str, series: Series) -> None:
 
 
 def read_channels(path: Path) -> dict[str, Series]:
-    """Read the channels of a result file.
+    """Read the channels of a result file, each in the order of time: they are stored as they were sent.
 
     Raises
     ------
@@ -178,13 +178,14 @@ def read_channels(path: Path) -> dict[str, Series]:
     """
     with open_result(path) as file:
         return {
-            name: Series(
-                str(group["value"].attrs.get("units", "")),
-                group["time"][:].tolist(),
-                group["value"][:].tolist(),
-            )
+            name: _in_order(str(group["value"].attrs.get("units", "")), group["time"][:], group["value"][:])
             for name, group in file["/entry/channels"].items()
         }
+
+
+def _in_order(unit: str, t: NDArray[np.float64], value: NDArray[np.float64]) -> Series:
+    order = np.argsort(t, kind="stable")
+    return Series(unit, t[order].tolist(), value[order].tolist())
 
 
 def write_csv(path: Path, out: Path) -> int:

@@ -28,6 +28,7 @@ __all__ = ["DirectElectronServer"]
 _IDLE_S = 0.005  # between two looks at a server that had nothing new
 _FRAMES = "singleframe_integrated"
 _PIXELS = "UINT16"
+_FRAME_COUNT = "Frame Count"
 _LARGEST_ID = 2**31
 Send = Callable[[Sequence[bytes | memoryview]], bool]
 
@@ -59,16 +60,31 @@ class DirectElectronServer:
     def pump(self, send: Send, stopping: Callable[[], bool]) -> None:
         """Pass on the frames of one acquisition, the newest whenever it is asked for."""
         if self._start_frames:
-            self._client.start_acquisition(self._start_frames)
-        while not self._acquiring():
-            if stopping():
-                return
-            time.sleep(_IDLE_S)
+            self._start_acquisition()
+        else:
+            while not self._acquiring():
+                if stopping():
+                    return
+                time.sleep(_IDLE_S)
         self._pass_on(send, stopping, SeriesKey(1))
 
     def close(self) -> None:
         """Close the connection."""
         self._client.disconnect()
+
+    def _start_acquisition(self) -> None:
+        """Start one acquisition, which may be over before it is looked at.
+
+        What deapi's method is given is how often to repeat it; its frames are a property.
+        """
+        self._client[_FRAME_COUNT] = self._start_frames
+        n_frames = int(self._ask(lambda: self._client[_FRAME_COUNT]))
+        if n_frames != self._start_frames:
+            raise RunError(
+                f"{self._source} takes {n_frames} frames in an acquisition, not {self._start_frames}:"
+                " give another --start-frames, or start it elsewhere"
+            )
+        self._ask(lambda: self._client.start_acquisition(1))
 
     def _pass_on(self, send: Send, stopping: Callable[[], bool], key: SeriesKey) -> None:
         started, last_id, acquiring = False, -1, True

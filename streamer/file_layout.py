@@ -116,6 +116,8 @@ class FileSpec:
         Whether denoised and atom-count maps will be stored.
     channels : mapping of str to str
         Unit of each stimulus channel, by name.
+    every : int
+        Only every so many frames are kept.
     """
 
     start: SeriesStart
@@ -127,6 +129,12 @@ class FileSpec:
     configuration: str = ""
     maps: bool = False
     channels: Mapping[str, str] = field(default_factory=dict)
+    every: int = 1
+
+    @property
+    def row_time_s(self) -> float | None:
+        """Time from one row of the stack to the next [s], if the source has announced its frame time."""
+        return None if self.start.frame_time_s is None else self.every * self.start.frame_time_s
 
     @property
     def pixel_size_nm(self) -> float | None:
@@ -184,7 +192,7 @@ def lay_out(file: SwmrFile, spec: FileSpec) -> Layout:
         channels={name: _lay_out_channel(file, name, unit) for name, unit in spec.channels.items()},
         process=lay_out_process(file, spec.start, spec.source, spec.configuration),
     )
-    lay_out_hyperspy(file, STACK, spec.title, spec.shape, spec.pixel_size_nm, spec.start.frame_time_s)
+    lay_out_hyperspy(file, STACK, spec.title, spec.shape, spec.pixel_size_nm, spec.row_time_s)
     lay_out_emd(file, STACK)
     return layout
 

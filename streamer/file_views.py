@@ -14,7 +14,7 @@ def lay_out_hyperspy(
     title: str,
     shape: tuple[int, int],
     pixel_size_nm: float | None,
-    frame_time_s: float | None,
+    row_time_s: float | None,
 ) -> None:
     """Make ``/Experiments/frames``, the layout of HyperSpy's own files (format version 3.3)."""
     file.attributes("/", file_format="HyperSpy", file_format_version="3.3")
@@ -24,7 +24,7 @@ def lay_out_hyperspy(
     file.link(f"{frames}/data", f"{stack}/intensity")
     scale, units = (1.0, "px") if pixel_size_nm is None else (pixel_size_nm, "nm")
     axes = [
-        ("time", 0, frame_time_s or 1.0, "s" if frame_time_s else "frame", True),
+        ("time", 0, row_time_s or 1.0, "s" if row_time_s else "frame", True),
         ("y", shape[0], scale, units, False),
         ("x", shape[1], scale, units, False),
     ]

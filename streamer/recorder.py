@@ -1,6 +1,7 @@
 """One series: its account and its file, kept in step."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 from typing import TYPE_CHECKING
@@ -209,7 +210,9 @@ class SeriesRecorder:
         if on == (not self.paused):
             return
         self.paused = not on
-        self.mark(now, f"recording was switched {'on' if on else 'off'}, from frame {self.next_id}", "run")
+        line = f"recording was switched {'on' if on else 'off'}, from frame {self.next_id}"
+        with suppress(RecordingError):  # there is no file yet, or none any more; the ledger says it as well
+            self.mark(now, line, "run")
 
     def keep(self, t: float, reason: str) -> None:
         """Keep all frames from `look_back_s` before `t` [Unix s] to `look_ahead_s` after it.
@@ -292,7 +295,7 @@ class SeriesRecorder:
         self._file.do(lambda writer: writer.beat(now), None)
         self.flush(now)
 
-    def finish(self, reason: str, stopped: bool) -> None:
+    def finish(self, reason: str, stopped: bool, brief: bool = False) -> None:
         """Count what never came, and close the file.
 
         Parameters
@@ -301,6 +304,8 @@ class SeriesRecorder:
             Why the series ended.
         stopped : bool
             Whether that was asked for here: planned frames that had not come by then are not missing.
+        brief : bool
+            Whether it was over already when the run was stopped, and only its last results were skipped.
         """
         self.write_back()
         if self._first is None and self.announced:
@@ -310,7 +315,7 @@ class SeriesRecorder:
         if n_absent:
             self.note("planned frames missing", f"the last {n_absent} planned frames never came: lost, or the"
                       " acquisition was ended early")  # fmt: skip
-        state = "stopped" if stopped else "complete"
+        state = "stopped" if stopped or brief else "complete"
         self._file.close(lambda writer: self._finish(writer, reason, state))
 
     def _begin(self, header: FrameHeader, t_received: float) -> None:
@@ -344,6 +349,7 @@ class SeriesRecorder:
             configuration=to_toml(config),
             maps=config.analysis.enabled and config.record.maps_every > 0,
             channels={channel.name: channel.unit for channel in config.channel},
+            every=config.record.every,
         )
 
     def _compare_with_announcement(self, header: FrameHeader) -> None:

@@ -237,7 +237,7 @@ class SeriesKeeper:
     def stop(self, reason: str, now: float) -> None:
         """End the run: take in nothing more, and wait for results only briefly."""
         self._close(reason, now, stopped=True)
-        self._closing = [replace(c, stopped=True, since=now, brief=True) for c in self._closing]
+        self._closing = [replace(c, since=now, brief=True) for c in self._closing]
         self.ended_by = self.ended_by or reason
 
     def end(self, reason: str, now: float) -> None:
@@ -309,7 +309,7 @@ class SeriesKeeper:
         if self._handon.unanswered(closing.series):  # what has waited for those is followed first
             self._last_answer = now
             return
-        closing.series.finish(closing.reason, closing.stopped)
+        closing.series.finish(closing.reason, closing.stopped, closing.brief)
         self._closing.remove(closing)
         self._over.add(closing.series)
         self.n_over += 1

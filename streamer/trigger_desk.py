@@ -13,6 +13,7 @@ from streamer.records import FrameResult
 from streamer.triggers import EVENT, EVENT_TOPIC, Event, Rules, encode_event
 
 if TYPE_CHECKING:
+    from streamer.account import SeriesAccount
     from streamer.recorder import SeriesRecorder
     from streamer.stimuli import Sample
 
@@ -42,6 +43,7 @@ class TriggerDesk:
         self._clock = clock
         self._windows = windows
         self._supervisor = supervisor
+        self._counted: SeriesAccount | None = None  # whose losses were looked at last
 
     def take_result(self, series: "SeriesRecorder", result: FrameResult) -> None:
         """Look at a frame's result."""
@@ -51,8 +53,9 @@ class TriggerDesk:
     def take_losses(self, series: "SeriesRecorder") -> None:
         """Look at how many frames of a series are lost so far."""
         if self._configs:
+            anew, self._counted = series.account is not self._counted, series.account
             lost, last_id = series.account.total().lost, series.next_id - 1
-            self._act(series, self._rules.of_losses(lost, last_id, self._clock.now()))
+            self._act(series, self._rules.of_losses(lost, last_id, self._clock.now(), anew))
 
     def take_samples(self, series: "SeriesRecorder", samples: "Iterable[Sample]") -> None:
         """Look at samples of stimulus channels."""

@@ -156,17 +156,25 @@ class Rules:
                 fired.append(_event(rule, value, why, result.frame_id, result.t_received, now))
         return fired
 
-    def of_losses(self, n_lost: int, frame_id: int, now: float) -> list[Event]:
-        """Return what the number of frames lost so far sets off."""
-        return self._of(self._of_losses, float(n_lost), frame_id, now, now)
+    def of_losses(self, n_lost: int, frame_id: int, now: float, anew: bool = False) -> list[Event]:
+        """Return what the number of frames lost so far sets off; `anew`: those of another file."""
+        return self._of(self._of_losses, float(n_lost), frame_id, now, now, nan if anew else 0.0)
 
     def of_sample(self, name: str, value: float, frame_id: int, t: float, now: float) -> list[Event]:
         """Return what a stimulus channel's sample of time `t` [Unix s] sets off."""
         rules = [rule for rule in self._of_channels if rule.config.channel == name]
         return self._of(rules, value, frame_id, t, now)
 
-    def _of(self, rules: Sequence[Rule], value: float, frame_id: int, t: float, now: float) -> list[Event]:
-        reasons = [(rule, rule.take(value, now)) for rule in rules]
+    def _of(
+        self,
+        rules: Sequence[Rule],
+        value: float,
+        frame_id: int,
+        t: float,
+        now: float,
+        known_late: float = 0.0,
+    ) -> list[Event]:
+        reasons = [(rule, rule.take(value, now, known_late)) for rule in rules]
         return [_event(rule, value, why, frame_id, t, now) for rule, why in reasons if why]
 
 

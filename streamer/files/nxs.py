@@ -95,14 +95,24 @@ def _angstroms(length_nm: float) -> float:
 
 
 def _frame_time(file: h5py.File) -> tuple[float | None, str]:
-    """Return the frame time [s] that the source announced, else the median interval of the frames."""
+    """Return the time [s] from one frame in the file to the next, of which the run may have kept every n-th.
+
+    It is the frame time that the source announced, else the median interval of the frames.
+    """
     announced = positive(scalar(file, f"{_SERIES}/frame_time_s"))
     if announced is not None:
-        return announced, f"{_SERIES}/frame_time_s"
-    time = file.get("/entry/stack/time")
-    is_given = isinstance(time, h5py.Dataset) and time.ndim == 1 and time.size <= MOST_FRAMES
-    intervals = np.diff(time[()]) if is_given else np.empty(0)
-    median = positive(float(np.median(intervals))) if intervals.size else None
+        step = int(_median_step(file, "indices_image") or 1)
+        kept = f" x {step}, as ids are {step} apart" if step > 1 else ""
+        return step * announced, f"{_SERIES}/frame_time_s{kept}"
+    median = _median_step(file, "time")
     if median is None:
         return None, "the recorded run did not know it"
     return median, "/entry/stack/time (median interval)"
+
+
+def _median_step(file: h5py.File, name: str) -> float | None:
+    """Return how far frames are apart in one of the stack's tables; those of an event are not in order."""
+    column = file.get(f"/entry/stack/{name}")
+    is_given = isinstance(column, h5py.Dataset) and column.ndim == 1 and column.size <= MOST_FRAMES
+    steps = np.diff(np.sort(column[()])) if is_given else np.empty(0)
+    return positive(float(np.percentile(steps, 50, method="lower"))) if steps.size else None

@@ -7,7 +7,7 @@ import h5py
 import pytest
 
 from pipeline.cli import main
-from streamer.channel_files import add_channels, read_channels, read_csv, write_csv
+from streamer.channel_files import Series, add_channels, read_channels, read_csv, write_csv
 from streamer.check import check_file
 from streamer.errors import UsageError
 from tests.streamer.ingest_run import record, series_of
@@ -42,6 +42,15 @@ def test_a_table_is_added_on_the_runs_clock(recording: Path, tmp_path: Path) -> 
     assert rows[0] == ["frame_id", "time [s]", "Pressure [mbar]", "heater_power [mW]"]
     assert [row[0] for row in rows[1:]] == ["0", "1", "2", "3"]
     assert {tuple(row[2:]) for row in rows[1:]} == {("10.0", "2.5")}
+
+
+def test_samples_that_were_sent_late_hold_from_their_own_time_on(recording: Path, tmp_path: Path) -> None:
+    with h5py.File(recording) as file:
+        t = file["entry/ledger/t_received"][:].tolist()
+    add_channels(recording, {"bias": Series("V", [t[2], t[3], t[0]], [2.0, 3.0, 0.0])})
+    write_csv(recording, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as lines:
+        assert [row["bias [V]"] for row in csv.DictReader(lines)] == ["0.0", "0.0", "2.0", "3.0"]
 
 
 def test_lines_that_cannot_be_read_are_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,23 @@ def test_frames_while_recording_is_off_are_named_and_no_loss(tmp_path: Path) -> 
     assert report.ok, report
     assert [str(loss) for loss in report.losses] == ["4 unrecorded (recording was off): 3-6"]
     assert not report.losses[0].lost
+
+
+def test_recording_is_switched_off_before_there_is_a_file_to_note_it_in(tmp_path: Path) -> None:
+    """A start message that does not say the pixels' type makes none, as those of some detectors."""
+    path = tmp_path / "run.nxs"
+    with controlled(path) as run:
+        run.detector.send(replace(start_of(3), dtype=None))
+        while run.ask(Query()).frame_id < 0:  # the start message has not come yet
+            time.sleep(0.01)
+        off = run.ask(Record(False))
+        run.send(path, range(2))
+        on = run.ask(Record(True))
+        run.detector.send(frame_of(2))
+        summary = run.end()
+    assert (off.ok, off.error, off.recording, on.recording) == (True, "", False, True)
+    assert [summary[n] for n in ("received", "recorded", "paused", "lost")] == [3, 1, 2, 0]
+    assert notes_of(path) == [("run", 1, "recording was switched on, from frame 2")]
 
 
 def test_frames_that_are_not_recorded_are_analysed(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 import time
 from pathlib import Path
 
+import h5py
+
 from streamer.check import check_file
-from streamer.config import AnalysisConfig
+from streamer.config import AnalysisConfig, TriggerConfig
 from streamer.records import SeriesEnd, SeriesKey
 from tests.streamer.ingest_run import (
     KEY,
@@ -71,6 +73,39 @@ def test_results_find_their_series_though_two_have_the_same_name(tmp_path: Path)
     assert (summary["analysed"], summary["analysis_lost"], summary["n_series"]) == (6, 0, 2)
     for file in (path, second):
         assert check_file(file).ok
+
+
+def test_a_stop_does_not_hide_what_a_series_before_it_has_lost(tmp_path: Path) -> None:
+    """It was over, and only its results were still to come."""
+    path, second = tmp_path / "run.nxs", tmp_path / "run-2.nxs"
+    with running(path, AnalysisConfig(), continuous=True) as (detector, run, make_analyser):
+        analyser = make_analyser()
+        detector.send(*series_of(range(3), 5), *series_of(range(2), 9, SeriesKey(8, "next"))[:-1])
+        analyser.answer(result_of(analyser.next_task()))
+        wait_for_rows(second, "entry/ledger/frame_id", 2)
+        summary = run.stop()
+    assert [(s["planned"], s["missing"], s["lost"]) for s in summary["series"]] == [(5, 2, 2), (9, 0, 0)]
+    assert (summary["recorded"], summary["analysed"], summary["skipped"]) == (5, 1, 4)
+    reports = [check_file(file) for file in (path, second)]
+    assert [(r.state, r.missing, r.lost, r.problems) for r in reports] == [
+        ("stopped", 2, 2, ()), ("stopped", 0, 0, ())
+    ]  # fmt: skip
+
+
+def test_losses_of_one_series_are_no_change_in_the_next(tmp_path: Path) -> None:
+    path, second = tmp_path / "run.nxs", tmp_path / "run-2.nxs"
+    rule = TriggerConfig(name="loss", when="lost", change=1.0, rearm_s=0.0)
+    with running(path, trigger=(rule,), continuous=True) as (detector, run, _):
+        for file_path, key, ids in ((path, KEY, [0, 2, 3]), (second, SeriesKey(8, "next"), [0, 1, 2, 3])):
+            detector.send(*series_of(ids, 4, key)[:-1])
+            wait_for_rows(file_path, "entry/ledger/frame_id", 4)
+            time.sleep(0.1)  # ingest looks at losses every few milliseconds
+        run.stop()
+    notes = []
+    for file_path in (path, second):
+        with h5py.File(file_path) as file:
+            notes.append(file["entry/process/notes/text"][:].tolist())
+    assert notes == [[b"loss: lost went from 0 to 1"], []]
 
 
 def test_silence_ends_a_continuous_run_where_it_is_limited(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Frames of the seconds around an event, kept at full rate in a file that otherwise has every n-th."""
 
 import time
+from contextlib import closing
 from pathlib import Path
 
 import h5py
@@ -8,9 +9,11 @@ import hdf5plugin  # noqa: F401 - registers the filters
 import numpy as np
 import pytest
 
+from pipeline.archive import read_run
 from streamer.check import check_file
 from streamer.config import AnalysisConfig, RecordConfig, RunConfig, TriggerConfig, expect_channels
 from streamer.errors import RecordingError, UsageError
+from streamer.files import open_file
 from streamer.look_back import LookBack
 from streamer.records import Compression, Frame, FrameStatus
 from tests.streamer.ingest_run import (
@@ -89,6 +92,11 @@ def test_a_thinned_recording_names_what_it_leaves_out_and_loses_nothing(tmp_path
     ]
     with h5py.File(path) as file:
         assert file["entry/stack/indices_image"][:].tolist() == [0, 10, 20, 30]
+        assert file["Experiments/frames/axis-0"].attrs["scale"] == pytest.approx(0.1)  # ten frame times
+    with closing(open_file(path)) as replayed:
+        assert replayed.info.frame_time_s == pytest.approx(0.1)
+        assert replayed.info.frame_time_from.endswith("frame_time_s x 10, as ids are 10 apart")
+    assert read_run(path).start.frame_time_s == pytest.approx(0.01)  # as announced
 
 
 def test_a_trigger_keeps_every_frame_before_and_after_it_bit_for_bit(tmp_path: Path) -> None:

@@ -87,6 +87,14 @@ def result(columns: list[tuple[float, float, int]], drift: tuple[float, float] =
     return FrameResult(5, SeriesKey(1), table, 10.0, 1.0, 1.0, 2.0, 3.0, drift_px=drift)
 
 
+def test_losses_are_those_of_one_file_and_another_one_is_no_change() -> None:
+    rules = Rules([TriggerConfig(name="x", when="lost", change=3.0, rearm_s=0.0)])
+    counted = [(0, True), (3, False), (3, False), (0, True), (2, False), (3, False)]
+    events = [rules.of_losses(n, 9, float(t), anew) for t, (n, anew) in enumerate(counted)]
+    assert [e.text for each in events for e in each] == ["lost went from 0 to 3", "lost went from 0 to 3"]
+    assert [bool(each) for each in events] == [False, True, False, False, False, True]
+
+
 def test_a_column_is_followed_through_drift_and_counts_nothing_when_it_is_gone() -> None:
     config = TriggerConfig(name="c", when="column_count", at=(10.0, 20.0), change=1.0, rearm_s=0.0)
     rules = Rules([config])
