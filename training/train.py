@@ -298,8 +298,12 @@ def moved(weights: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]
 def report(
     config: TrainConfig, average: dict[str, Tensor], course: Course, step: int, losses: list[float]
 ) -> Verdict:
-    """Judge the averaged weights, add a line to the curve, and return the verdict."""
-    network = make_model(config.model)
+    """Judge the averaged weights, add a line to the curve, and return the verdict.
+
+    What the run draws afterwards, its dropout, does not depend on when it was judged.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = make_model(config.model)
     network.load_state_dict(average)
     verdict = course.judge(network.eval())
     row = {
