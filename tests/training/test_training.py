@@ -186,6 +186,8 @@ def test_a_run_resumes_and_its_export_gives_what_torch_gives(data: Path, tmp_pat
     checkpoint = load_checkpoint(train.main(replace(config, steps=3)))
     assert checkpoint.step == 3
     assert checkpoint.config == {**asdict(replace(config, steps=3))}
+    with pytest.raises(UsageError, match="began with random weights, and is to begin with other.onnx"):
+        train.main(replace(config, steps=4, initial="other.onnx"))
     with (tmp_path / "curve.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["2", "3"]
 
