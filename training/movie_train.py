@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.dataset import content_hash
+from simulator.dataset import content_hash, material_of
 from training.data import DrawConfig, Pool, fixed_dose, load
 from training.model import DenoiseNet, ModelConfig, Network
 from training.movie_data import FRAMES, MovieBatch, MovieDraw, MoviePool
@@ -40,12 +40,11 @@ class MovieTrainConfig(TrainConfig):
 
 
 class MovieCourse:
-    """The newest of five frames of ceria, without noise."""
-
-    material = "ceria"
+    """The newest of five frames of the material of a data set, without noise."""
 
     def __init__(self, config: MovieTrainConfig) -> None:
         self.config, self.data = config, Path(config.data)
+        self.material = material_of(self.data)
         self.validation = validation_of(config)
         self.data_sha256 = content_hash(self.data)
 

@@ -7,6 +7,7 @@ program, on frame sizes that are used live. Optics, detector and noise are drawn
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,20 @@ def first_of(particles: Particles, count: int) -> Particles:
         particles.store.waves[:count], particles.store.columns[:count], particles.store.pixel_size_A
     )
     return Particles(store, particles.settings[:count], particles.optics[:count])
+
+
+def equal_parts(
+    values: NDArray[np.floating], parts: int = 5
+) -> Iterator[tuple[float, float, NDArray[np.bool_]]]:
+    """Yield equally filled ranges as (lowest, highest, which values), each value in one of them.
+
+    There are fewer ranges where many values are the same.
+    """
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, parts + 1)))
+    part_of = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(len(edges) - 2, 0))
+    for part, (low, high) in enumerate(pairwise(edges)):
+        if (part_of == part).any():
+            yield float(low), float(high), part_of == part
 
 
 def vacuum_columns(networks: Networks, frames: int, size_px: int, draw: DrawConfig, seed: int) -> int:

@@ -221,7 +221,10 @@ def start_or_resume(config: TrainConfig) -> Checkpoint | None:
 
 
 def expect_same(checkpoint: Checkpoint, config: TrainConfig, material: str) -> None:
-    """Raise a UsageError where a run would go on with another network or material than it began with."""
+    """Raise a UsageError where a run would go on with another network or material than it began with.
+
+    Or where it is asked to begin with weights that it did not begin with: it would never look at them.
+    """
     if checkpoint.material != material:
         raise UsageError(
             f"the run in {config.out} is of {checkpoint.material}, and {material} is asked for: give another"
@@ -231,6 +234,12 @@ def expect_same(checkpoint: Checkpoint, config: TrainConfig, material: str) -> N
         raise UsageError(
             f"the run in {config.out} has another network ({checkpoint.model}) than is asked for"
             f" ({config.model}): give another --out, or remove it"
+        )
+    begun = checkpoint.config.get("initial", "")
+    if config.initial not in ("", begun):
+        raise UsageError(
+            f"the run in {config.out} began with {begun or 'random weights'}, and is to begin with"
+            f" {config.initial}: give another --out, or remove it"
         )
 
 
@@ -247,15 +256,16 @@ def train(config: TrainConfig, course: Course, place: Place) -> Path:
     """Train in one process of a run."""
     network = make_model(config.model)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in its stubs
-    if config.initial:
-        begin_with(network, Path(config.initial), config.model.frames)
-    network.to(place.device)
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
-    average = {name: value.clone() for name, value in network.state_dict().items()}
-    first_step, checkpoint = 0, start_or_resume(config)
+    checkpoint = start_or_resume(config)
     if checkpoint is not None:
         expect_same(checkpoint, config, course.material)
         network.load_state_dict(checkpoint.weights)
+    elif config.initial:
+        begin_with(network, Path(config.initial), config.model.frames)
+    network.to(place.device)
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay)
+    average, first_step = {name: value.clone() for name, value in network.state_dict().items()}, 0
+    if checkpoint is not None:
         optimiser.load_state_dict(checkpoint.optimiser)
         average, first_step = moved(checkpoint.average, place.device), checkpoint.step
 
@@ -298,8 +308,12 @@ def moved(weights: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]
 def report(
     config: TrainConfig, average: dict[str, Tensor], course: Course, step: int, losses: list[float]
 ) -> Verdict:
-    """Judge the averaged weights, add a line to the curve, and return the verdict."""
-    network = make_model(config.model)
+    """Judge the averaged weights, add a line to the curve, and return the verdict.
+
+    What the run draws afterwards, its dropout, does not depend on when it was judged.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = make_model(config.model)
     network.load_state_dict(average)
     verdict = course.judge(network.eval())
     row = {

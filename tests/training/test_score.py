@@ -5,7 +5,7 @@ import pytest
 
 from streamer.records import COLUMN_DTYPE
 from training.evaluate import calibration, summary
-from training.score import ROW_DTYPE, compare
+from training.score import ROW_DTYPE, compare, equal_parts
 
 
 def found_columns(rows: list[tuple[float, float, int, float]]) -> np.ndarray:
@@ -48,3 +48,12 @@ def test_calibration_error_is_the_gap_between_claimed_and_true() -> None:
     rows["true_count"], rows["found_count"], rows["probability"] = 5, 5, 0.9
     rows["found_count"][:40] = 6
     assert calibration(rows)[0] == pytest.approx(0.3, abs=1e-6)
+
+
+def test_each_value_is_in_one_range_however_many_are_the_same() -> None:
+    thickness_nm = np.repeat([0.0, 3.2, 6.4, 7.6, 9.9, 10.0], [4, 5, 9, 6, 8, 4])
+    parts = list(equal_parts(thickness_nm))
+    assert np.sum([which for _, _, which in parts], axis=0).tolist() == [1] * len(thickness_nm)
+    for low, high, which in parts:
+        assert low <= thickness_nm[which].min() <= thickness_nm[which].max() <= high
+    assert [int(which.sum()) for _, _, which in equal_parts(np.arange(10.0))] == [2] * 5

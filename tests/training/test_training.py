@@ -18,7 +18,7 @@ from simulator.multislice import MultisliceSettings
 from simulator.structures import COLUMN_DTYPE
 from simulator.waves import pack
 from streamer.errors import UsageError
-from training import export, train
+from training import export, movie_train, train
 from training.checkpoint import load_checkpoint
 from training.data import (
     TALL_ATOMS,
@@ -33,7 +33,8 @@ from training.data import (
     make_scene,
 )
 from training.model import CLASSES, ModelConfig, make_model
-from training.train import TrainConfig, learning_rate, loss_of
+from training.movie_train import MovieCourse, MovieTrainConfig
+from training.train import ColumnCourse, TrainConfig, learning_rate, loss_of
 from training.validate import fitted_temperature
 
 PIXELS = 96
@@ -185,6 +186,8 @@ def test_a_run_resumes_and_its_export_gives_what_torch_gives(data: Path, tmp_pat
     checkpoint = load_checkpoint(train.main(replace(config, steps=3)))
     assert checkpoint.step == 3
     assert checkpoint.config == {**asdict(replace(config, steps=3))}
+    with pytest.raises(UsageError, match="began with random weights, and is to begin with other.onnx"):
+        train.main(replace(config, steps=4, initial="other.onnx"))
     with (tmp_path / "curve.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["2", "3"]
 
@@ -229,15 +232,23 @@ def test_a_data_set_of_another_material_is_refused_by_name(
     )
 
 
-def test_a_run_is_of_its_datas_material_and_goes_on_with_no_other(data: Path, tmp_path: Path) -> None:
-    gold, config = tmp_path / "gold.h5", config_for("gold-columns")
+@pytest.fixture(scope="module")
+def gold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a data set of 30 made-up particles that is said to be of gold's columns."""
+    path, config = tmp_path_factory.mktemp("gold") / "set.h5", config_for("gold-columns")
     config = replace(config, particles=30, multislice=MultisliceSettings(pixels=PIXELS, phonons=1))
-    with h5py.File(gold, "w") as file:
+    with h5py.File(path, "w") as file:
         create(file, config)
         wave, columns = fake_particle(np.random.default_rng(1))
         for index in range(30):
             file["waves"][index], file["columns"][index, :448] = wave, columns
         file["done"][:] = True
+    return path
+
+
+def test_a_run_is_of_its_datas_material_and_goes_on_with_no_other(
+    data: Path, gold: Path, tmp_path: Path
+) -> None:
     run = TrainConfig(
         data=str(gold),
         out=str(tmp_path / "run"),
@@ -254,3 +265,19 @@ def test_a_run_is_of_its_datas_material_and_goes_on_with_no_other(data: Path, tm
     assert (metadata["material"], metadata["zone_axes"]) == ("Au", "[110],[100]")
     with pytest.raises(UsageError, match="is of gold-columns, and ceria is asked for"):
         train.main(replace(run, data=str(data), steps=2))
+
+
+def test_a_denoiser_of_five_frames_is_of_its_datas_material(
+    gold: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(movie_train, "validation_of", lambda config: {})
+    assert MovieCourse(MovieTrainConfig(data=str(gold))).material == "gold-columns"
+
+
+def test_judging_draws_nothing_that_the_run_would_have_drawn(data: Path, tmp_path: Path) -> None:
+    """When a run is judged depends on the clock; the dropout that follows must not."""
+    config = TrainConfig(data=str(data), out=str(tmp_path), model=ModelConfig("denoise", SMALL))
+    average = make_model(config.model).state_dict()
+    before = torch.get_rng_state()
+    train.report(config, average, ColumnCourse(config), 1, [1.0])
+    assert torch.equal(torch.get_rng_state(), before)
