@@ -4,14 +4,13 @@ import math
 import re
 import time
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 import msgspec
 import numpy as np
 import zmq
 
 from gui.particles import sound_particles
+from streamer.closing import Closing
 from streamer.connection import ConnectionWatch, set_reconnection
 from streamer.curve import ClientKeys, encrypt_client
 from streamer.errors import MessageError, MessageTooLargeError, UsageError
@@ -48,7 +47,7 @@ class Arrivals:
     refused: list[str] = field(default_factory=list)
 
 
-class Feed:
+class Feed(Closing):
     """A subscription to a run's view hub; reconnects by itself, for ever.
 
     Parameters
@@ -133,14 +132,6 @@ class Feed:
         self._connection.close()
         self._socket.close(0)
         self._context.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _checked(view: View) -> View:

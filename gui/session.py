@@ -47,7 +47,6 @@ class LiveSession:
     def __init__(self, feed: Feed, history: History, clock: Callable[[], float] = time.time) -> None:
         self.history = history
         self.status: RunStatus | None = None
-        self.last_refused = ""
         self.remote = Remote(keys=feed.keys)
         self.channels = ChannelHistory()
         self._said_at = math.nan
@@ -69,8 +68,6 @@ class LiveSession:
         arrivals = self._feed.take()
         if arrivals.views or arrivals.status is not None:
             self._heard = self._clock()
-        if arrivals.refused:
-            self.last_refused = arrivals.refused[-1]
         if arrivals.status is not None:
             self.status = arrivals.status
             self.history.run_started = self.status.t_started

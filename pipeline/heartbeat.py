@@ -1,12 +1,11 @@
 """Once a second, a sign of life of every process of the run, for whoever subscribes to the view address."""
 
 import time
-from types import TracebackType
-from typing import Self
 
 import msgspec
 import zmq
 
+from streamer.closing import Closing
 from streamer.window_link import HEARTBEAT_TOPIC
 
 __all__ = ["Heartbeat", "decode_heartbeat", "Beat"]
@@ -32,7 +31,7 @@ def decode_heartbeat(body: bytes | memoryview) -> Beat:
     return beat
 
 
-class Heartbeat:
+class Heartbeat(Closing):
     """Publishes through the view hub; a context manager.
 
     Parameters
@@ -49,12 +48,8 @@ class Heartbeat:
         self._socket.connect(hub)
         self._next = 0.0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
         self._context.term()
 

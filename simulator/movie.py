@@ -41,7 +41,7 @@ DETECTORS = {"counting": COUNTING, "integrating": INTEGRATING}
 _FOCUS_STEP_A = 8.0
 _FOCUS_STEPS = 3  # images are computed at this many steps on either side of the mean
 _FOCUS = {"gold-columns": {"overfocus_A": 74.0, "focus_reach_A": 4.0}}
-# Columns of gold get brighter up to seven atoms there and fade little beyond. Nearer to focus they fade from
+# Columns of gold get brighter up to six atoms there and fade little beyond. Nearer to focus they fade from
 # six on, until at 20 Å one of nine looks like one of one; the networks have seen nothing beyond 90 Å.
 _EDGE_PX = 16  # over which a state's image fades into vacuum
 _SIZE_STEP_PX = 16  # the networks take multiples of this

@@ -8,8 +8,7 @@ receiver is slower, ZeroMQ's queue fills and the sender waits; it loses nothing 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import zmq
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from simulator.faults import NO_FAULTS, FaultPlan, Injected, inject
 from streamer.clock import RunClock
+from streamer.closing import Closing
 from streamer.compression import encode
 from streamer.config import LOCAL_ONLY, SecurityConfig
 from streamer.curve import Guard
@@ -156,20 +156,12 @@ def encode_frame(image: NDArray[Any], compression: Compression) -> EncodedFrame:
     return EncodedFrame(encode(image, compression), (height, width), dtype, compression)
 
 
-class _Outlet:
+class _Outlet(Closing):
     """A bound PUSH socket that can be closed and opened again; a context manager that sends what is left."""
 
     def __init__(self, settings: SenderSettings) -> None:
         self._settings = settings
         self.endpoint = self._open(settings.bind)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def send(self, parts: Sequence[bytes | memoryview], stop: Callable[[], bool]) -> bool:
         """Hand a message to ZeroMQ, waiting for room; False if that was given up because of `stop`."""

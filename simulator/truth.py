@@ -17,14 +17,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.movie import TRUE_COLUMN_DTYPE, Movie, MovieFrame, Place
+from streamer.closing import Closing
 from streamer.errors import RecordingError
 
 __all__ = ["Truth", "TruthWriter", "read_truth", "truth_path"]
@@ -62,7 +61,7 @@ class Truth:
         return np.asarray(columns)
 
 
-class TruthWriter:
+class TruthWriter(Closing):
     """Writes a movie's truth while it is sent; a context manager.
 
     Raises
@@ -85,12 +84,8 @@ class TruthWriter:
         self._file.attrs["settings"] = json.dumps(asdict(movie.settings))
         self._rows: list[tuple[int, int, float, float, float]] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Write what is left, and close the file."""
         self._flush()
         self._file.close()
 

@@ -107,11 +107,6 @@ class Analysers:
         share = self._share()
         return sum(max(peer.room, share) for peer in self._peers.values())
 
-    @property
-    def n_remote(self) -> int:
-        """How many of them are on other machines."""
-        return sum(peer.remote for peer in self._peers.values())
-
     def receive(self) -> tuple[Origin, list[memoryview]] | None:
         """Take one message, without copying it; None if there is none."""
         for socket in self.sockets:

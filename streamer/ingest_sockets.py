@@ -1,11 +1,11 @@
 """The sockets of ingest: who is connected to it, and by what."""
 
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import zmq
 
 from streamer.analysers import set_analyser_options
+from streamer.closing import Closing
 from streamer.config import RunConfig
 from streamer.control import Remote
 from streamer.curve import Guard
@@ -17,7 +17,7 @@ _STATUS_QUEUE = 4
 _LINGER_MS = 500
 
 
-class IngestSockets:
+class IngestSockets(Closing):
     """The sockets of ingest; a context manager that closes them.
 
     Attributes
@@ -56,12 +56,8 @@ class IngestSockets:
         if remote.commands:
             self.commands.connect(remote.commands)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Close every socket."""
         self.receiver.close()
         for socket in (self.inner, self.outer, self.status, self.commands):
             if socket is not None:

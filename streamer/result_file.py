@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer.compression import FILTER_HEADER, decode
 from streamer.counters import Counters
@@ -23,7 +24,7 @@ from streamer.file_process import iso_time
 from streamer.file_views import HYPERSPY_FRAME_AXIS
 from streamer.records import AnalyserInfo, Compression, Frame, FrameHeader, FrameResult
 from streamer.stimuli import Sample
-from streamer.swmr import SwmrFile, text
+from streamer.swmr import Column, SwmrFile, text
 
 __all__ = ["ResultWriter"]
 
@@ -254,28 +255,16 @@ class ResultWriter:
                 column.flush()
 
     def _append_columns(self, results: Sequence[FrameResult]) -> None:
-        lengths = [len(result.columns) for result in results]
-        rows = np.concatenate([result.columns for result in results])
-        columns = self._layout.columns
-        columns["frame_id"].append(np.repeat([result.frame_id for result in results], lengths))
-        for name in rows.dtype.names or ():
-            columns[name].append(rows[name])
-        for column in columns.values():
-            column.flush()
+        tables = [result.columns for result in results]
+        lengths = [len(table) for table in tables]
+        _append_rows(self._layout.columns, results, tables)
         self._layout.first_row.append(self._n_columns + np.cumsum([0, *lengths[:-1]]))
-        self._n_columns += len(rows)
+        self._n_columns += sum(lengths)
 
     def _append_changes(self, results: Sequence[FrameResult]) -> None:
-        lengths = [len(result.changes) for result in results]
-        if not any(lengths):
-            return
-        rows = np.concatenate([result.changes for result in results])
-        changes = self._layout.changes
-        changes["frame_id"].append(np.repeat([result.frame_id for result in results], lengths))
-        for name in rows.dtype.names or ():
-            changes[name].append(rows[name])
-        for column in changes.values():
-            column.flush()
+        tables = [result.changes for result in results]
+        if any(len(table) for table in tables):
+            _append_rows(self._layout.changes, results, tables)
 
     def _append_summary(self, results: Sequence[FrameResult]) -> None:
         fields: dict[str, list[Any]] = {
@@ -294,3 +283,16 @@ class ResultWriter:
             self._layout.summary[name].flush()
         self._layout.first_row.flush()
         self._layout.particles.flush()
+
+
+def _append_rows(
+    columns: Mapping[str, Column], results: Sequence[FrameResult], tables: Sequence[NDArray[np.void]]
+) -> None:
+    """Append a table for each result, under its frame's id, and show them."""
+    rows = np.concatenate(tables)
+    frame_ids = [result.frame_id for result in results]
+    columns["frame_id"].append(np.repeat(frame_ids, [len(table) for table in tables]))
+    for name in rows.dtype.names or ():
+        columns[name].append(rows[name])
+    for column in columns.values():
+        column.flush()

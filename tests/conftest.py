@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import psutil
 import pytest
+from tqdm import tqdm
 
 from pipeline.backends.cuda_device import why_no_device
 
@@ -18,6 +19,8 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 # How long an example takes tells how busy the machine is, and nothing else; what hangs is ended all the same.
 hypothesis.settings.register_profile("atomstream", deadline=None)
 hypothesis.settings.load_profile("atomstream")
+
+tqdm.monitor_interval = 0  # the thread that would watch progress bars outlives them
 
 _SETTLE_S = 3.0
 _HELPERS = ("resource_tracker", "forkserver")

@@ -10,16 +10,23 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
 from pipeline.cli import VERBS, make_parser
-from streamer.config import RunConfig
-from streamer.errors import UsageError
+from pipeline.cli.options import _PLACES
+from pipeline.plan import RunOutcome
+from pipeline.report import summarise
+from simulator.faults import FaultKind
+from streamer.config import RunConfig, TriggerConfig
+from streamer.errors import MessageError, UsageError
 from streamer.file_layout import CHANGES, COLUMNS, FIRST_ROW, LEDGER, SUMMARY
 from streamer.latency import STAGES
+from streamer.ledger import FrameIdJumpError
 from streamer.particle_table import PARTICLES, PARTICLES_FIRST_ROW
+from streamer.records import FrameStatus
 from streamer.swmr import ColumnSpec
 from streamer.wire import _Image, _Start
 
@@ -232,6 +239,19 @@ def test_tables_of_the_result_file_are_as_documented(group: str) -> None:
     }
 
 
+def test_options_set_the_keys_that_are_documented() -> None:
+    text = (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `\[(\w+)\]`[^|]*\|([^|]*)\|([^|]*)\|$", text, flags=re.MULTILINE)
+    said = {}
+    for table, same, others in rows:
+        pairs = [(name, name) for name in re.findall(r"`--([\w-]+)`", same)]
+        pairs += re.findall(r"`(?:--)?([\w-]+)[^`]*`: `(\w+)`", others)
+        said |= {option.replace("-", "_"): (table, key.replace("-", "_")) for option, key in pairs}
+    places = {"out": ("record", "path"), **_PLACES}
+    places["SOURCE"], places["pixel_size_A"] = places.pop("source"), places.pop("pixel_size")
+    assert said == places
+
+
 def test_stages_of_a_frames_way_are_as_documented() -> None:
     assert list(documented("file-format.md", "The stages of a frame's way")) == list(STAGES)
 
@@ -242,3 +262,55 @@ def test_fields_of_our_own_stream_are_as_documented(beginning: str, header: type
     assert of_every | set(documented("wire-format.md", beginning)) == {
         f.name for f in msgspec.structs.fields(header)
     }
+
+
+def first_column(page: str, head: str) -> list[str]:
+    """Give what stands in the first column of the table whose head begins with `head`."""
+    rows = (ROOT / "docs" / page).read_text(encoding="utf-8").partition(f"| {head} |")[2].split("\n\n")[0]
+    return [row.split("|")[1].strip() for row in rows.splitlines()[2:]]
+
+
+def names(cells: list[str]) -> list[str]:
+    return re.findall(r"`([^`]+)`", " ".join(cells))
+
+
+def test_states_of_a_frame_are_as_documented() -> None:
+    text = (ROOT / "docs/file-format.md").read_text(encoding="utf-8").partition("| status | | meaning |")[2]
+    rows = re.findall(r"^\| (\d) \| (\w+) \|", text, flags=re.MULTILINE)
+    assert {int(number): name for number, name in rows} == {s.value: s.name.lower() for s in FrameStatus}
+
+
+def test_kinds_of_damage_are_as_documented() -> None:
+    kinds = {kind.label for kind in (MessageError, FrameIdJumpError, *MessageError.__subclasses__())}
+    assert set(first_column("wire-format.md", "label")) == kinds
+
+
+def test_faults_are_as_documented() -> None:
+    assert sorted(names(first_column("wire-format.md", "fault"))) == sorted(FaultKind)
+
+
+def test_what_triggers_watch_is_as_documented() -> None:
+    watched = TriggerConfig.__annotations__["when"]
+    assert sorted(names(first_column("triggers.md", "`when`"))) == sorted(get_args(watched))
+
+
+def test_fields_of_the_summary_are_as_documented() -> None:
+    outcome = RunOutcome(RunConfig(), {}, (), {"frames": 1}, {}, False, (), 0.0)
+    fields = set(names(first_column("command-line.md", "fields")))
+    assert fields == {*summarise("demo", outcome), "truth"}
+
+
+def rows_by_dose(page: str) -> dict[str, list[str]]:
+    """Give the cells of the rows that begin with a number, the first of each number."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in re.findall(r"^\| \d+ \|.*$", text, flags=re.MULTILINE)]
+    return {row[0]: row for row in reversed(rows)}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/accuracy.md"])
+def test_how_well_it_counts_is_what_was_evaluated(page: str) -> None:
+    said, evaluated = rows_by_dose(page), rows_by_dose("docs/evaluation/ceria.md")
+    assert [*said] == ["3000", "1000", "300", "100", "30"]
+    for dose, cells in said.items():
+        left = iter(evaluated[dose])
+        assert all(cell in left for cell in cells), f"{cells} are not the figures of {evaluated[dose]}"

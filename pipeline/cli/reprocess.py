@@ -8,10 +8,17 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.cli.output import print_json, say
+
+if TYPE_CHECKING:
+    from pipeline.archive import ArchivedRun
+    from pipeline.cluster import Pool
+    from pipeline.reprocess import Reprocessed
+    from streamer.config import RunConfig
 
 HELP = "analyse recorded runs again, on a Dask cluster"
 
@@ -63,44 +70,60 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.archive import read_run
     from pipeline.cluster import open_pool
     from pipeline.progress import Bar
-    from pipeline.reprocess import configured, new_path, reprocess
-    from streamer.errors import UsageError
+    from pipeline.reprocess import configured
 
-    if args.workers is not None and (args.workers < 0 or args.scheduler):
-        raise UsageError(
-            f"--workers {args.workers}: expected 0 or more, and no --scheduler, which has its own"
-        )
-    changes: dict[str, Any] = {field: getattr(args, option) for option, field in _OWN.items()}
-    changes["threads"] = args.threads or 1
-    if changes["models"]:
-        changes["models"] = str(Path(changes["models"]).resolve())
+    n_workers, changes = _n_workers(args), _changes(args)
     runs = [read_run(path) for path in args.files]
     configs = [configured(run, changes, args.pixel_size) for run in runs]
-    workers = (os.cpu_count() or 1) if args.workers is None else args.workers
-    done: list[dict[str, Any]] = []
+    n_frames = sum(len(run.frames) for run in runs)
     with (
-        open_pool(args.scheduler, 0 if args.scheduler else workers, args.timeout_s) as pool,
-        Bar(
-            total=sum(len(run.frames) for run in runs),
-            unit="frame",
-            leave=False,
-            disable=None,
-            file=sys.stderr,
-        ) as bar,
+        open_pool(args.scheduler, n_workers, args.timeout_s) as pool,
+        Bar(total=n_frames, unit="frame", leave=False, disable=None, file=sys.stderr) as bar,
     ):
-        for run, config in zip(runs, configs, strict=True):
-            begun = time.monotonic()
-            came = reprocess(pool, run, config, new_path(run.path), args.copy_frames, bar.update)
-            seconds = time.monotonic() - begun
-            done.append(_summary(came, seconds))
-            say(_line(done[-1]))
+        done = [
+            _analyse(pool, run, config, args.copy_frames, bar.update)
+            for run, config in zip(runs, configs, strict=True)
+        ]
     ok = not any(summary["failed"] for summary in done)
     if args.json:
         print_json({"verb": args.verb, "ok": ok, "workers": pool.n_workers, "files": done})
     return 0 if ok else 1
 
 
-def _summary(came: Any, seconds: float) -> dict[str, Any]:
+def _n_workers(args: argparse.Namespace) -> int:
+    from streamer.errors import UsageError
+
+    if args.workers is None:
+        return 0 if args.scheduler else os.cpu_count() or 1
+    if args.workers < 0 or args.scheduler:
+        raise UsageError(
+            f"--workers {args.workers}: expected 0 or more, and no --scheduler, which has its own"
+        )
+    return int(args.workers)
+
+
+def _changes(args: argparse.Namespace) -> dict[str, Any]:
+    changes: dict[str, Any] = {field: getattr(args, option) for option, field in _OWN.items()}
+    changes["threads"] = args.threads or 1
+    if changes["models"]:
+        changes["models"] = str(Path(changes["models"]).resolve())
+    return changes
+
+
+def _analyse(
+    pool: "Pool", run: "ArchivedRun", config: "RunConfig", copy_frames: bool, advance: Callable[[int], object]
+) -> dict[str, Any]:
+    """Analyse one file again, say how it went, and return it for ``--json``."""
+    from pipeline.reprocess import new_path, reprocess
+
+    begun = time.monotonic()
+    came = reprocess(pool, run, config, new_path(run.path), copy_frames, advance)
+    summary = _summary(came, time.monotonic() - begun)
+    say(_line(summary))
+    return summary
+
+
+def _summary(came: "Reprocessed", seconds: float) -> dict[str, Any]:
     return {
         "file": str(came.path),
         "out": str(came.out),

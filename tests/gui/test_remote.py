@@ -1,7 +1,6 @@
 """What a window asks of a run: the real window, the real control port, and an ingest that answers."""
 
 import time
-from collections.abc import Callable
 
 import msgpack
 import pytest
@@ -19,6 +18,7 @@ from streamer.connection import ConnectionWatch
 from streamer.control import Reply, encode
 from tests.gui.conftest import OpenWindow, show_until
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
+from tests.waiting import wait_until
 
 HUB = "tcp://127.0.0.1:6000"
 
@@ -61,13 +61,6 @@ class Ingest:
 
     def close(self) -> None:
         self._socket.close()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def show_status(window: AnalysisWindow, publisher: Publisher, **fields: object) -> None:

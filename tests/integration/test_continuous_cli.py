@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 
 from simulator.sender import SenderSettings, send_stream
 from streamer.check import check_file
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -55,10 +55,7 @@ def test_a_source_that_comes_back_is_recorded_again(tmp_path: Path) -> None:
 
 def wait_until_closed(path: Path) -> None:
     """Wait until a file is there, finished and whole."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (path.exists() and finished(path)):
-        assert time.monotonic() < deadline, f"{path.name} was not finished"
-        time.sleep(0.2)
+    wait_until(lambda: path.exists() and finished(path), f"{path.name} finished", PATIENCE_S)
 
 
 def finished(path: Path) -> bool:

@@ -5,9 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pytest
 from simulator.accuracy import MATCH_RADIUS_A, match
 from simulator.demo_states import load_states
 from simulator.truth import read_truth, truth_path
+from tests.waiting import free_port, wait_until
 
 COMMAND = [sys.executable, "-m", "pipeline.cli"]
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,13 +68,6 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, dict[str, Any], str]:
     """Wait for the end; returns the exit status, the JSON record and what was said on stderr."""
     out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, json.loads(out.splitlines()[-1]), err
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 def n_recorded(path: Path) -> int:
@@ -261,14 +254,6 @@ def test_a_second_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
     assert demo.returncode in (0, 1)  # 0 where the run had ended before the second came
     assert json.loads(out_text.splitlines()[-1])
     wait_until(lambda: process_group_is_gone(demo.pid))
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @needs_sessions

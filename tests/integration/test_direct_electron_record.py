@@ -16,7 +16,7 @@ import pytest
 from streamer.check import check_file
 from streamer.records import FrameStatus
 from tests.integration.make_venvs import DIRECT_ELECTRON
-from tests.integration.test_libertem import free_port
+from tests.waiting import free_port
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}

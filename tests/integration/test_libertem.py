@@ -1,6 +1,5 @@
 """DECTRIS Stream V1 with LiberTEM's implementation at the other end, as sender and as receiver."""
 
-import socket
 import subprocess
 from pathlib import Path
 
@@ -14,16 +13,12 @@ from streamer.config import IngestConfig
 from streamer.records import Compression, Frame, SeriesEnd, SeriesStart, StreamMessage
 from streamer.sources import Scheme, Source, make_parser, open_receiver
 from tests.integration.make_venvs import LIBERTEM
+from tests.waiting import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(LIBERTEM.missing), reason=LIBERTEM.missing)]
 
 HERE = Path(__file__).parent
 N_SENT = 200  # more than its shared memory has slots for
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def receive_series(source: Source) -> list[StreamMessage]:

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from tests.integration.make_venvs import MERLIN
-from tests.integration.test_libertem import free_port
 from tests.streamer.files.writers import write_mib
+from tests.waiting import free_port
 
 pytestmark = [
     pytest.mark.slow,

@@ -14,7 +14,6 @@ import h5py
 import numpy as np
 import pytest
 import zmq
-from tqdm import tqdm
 
 from pipeline.cli import main
 from streamer.records import FrameStatus
@@ -191,12 +190,6 @@ WRONG = {
     "format": (["a.npy", "--format", "mrc", "--fps", "0"], "as MRC"),
     "dataset": (["a.npy", "--dataset", "2", "--fps", "0"], "one stack only"),
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_monitor_thread(monkeypatch):
-    """Keep progress bars from starting their watching thread, which outlives them."""
-    monkeypatch.setattr(tqdm, "monitor_interval", 0)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from contextlib import closing
 import numpy as np
 import pytest
 import zmq
-from tqdm import tqdm
 
 from pipeline.cli import main
 from streamer.compression import decode
@@ -60,12 +59,6 @@ class Receiving:
 def receiving():
     with zmq.Context() as context, closing(Receiving(context)) as end:
         yield end
-
-
-@pytest.fixture(autouse=True)
-def _no_monitor_thread(monkeypatch):
-    """Keep progress bars from starting their watching thread, which outlives them."""
-    monkeypatch.setattr(tqdm, "monitor_interval", 0)
 
 
 @pytest.mark.parametrize("name", FORMATS)

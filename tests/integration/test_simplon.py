@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from streamer.check import check_file
 from streamer.simplon import Simplon
 from tests.integration.make_venvs import TICKIT
 from tests.integration.tickit_detector import TickitDetector, running_detector
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -68,13 +68,6 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, dict[str, Any], str]:
 def record(detector: TickitDetector, out: Path, *options: str) -> tuple[int, dict[str, Any], str]:
     with recording(detector, out, *options) as process:
         return finish(process)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize(

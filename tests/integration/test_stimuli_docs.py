@@ -8,7 +8,8 @@ import h5py
 import msgspec
 
 from streamer.config import ChannelConfig
-from tests.pipeline.test_supervisor import frames, meanwhile, plan_of, recorded, wait_until
+from tests.pipeline.test_supervisor import frames, meanwhile, plan_of, recorded
+from tests.waiting import wait_until
 
 DOCS = Path(__file__).parents[2] / "docs" / "stimuli.md"
 

@@ -4,7 +4,6 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from streamer.check import check_file
 from streamer.keys import make_key_files
 from streamer.sources import Scheme
 from tests.integration.make_venvs import LIBERTEM
+from tests.waiting import free_ports, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -31,12 +31,6 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 PATIENCE_S = 150.0
 PATIENT = ("--connect-timeout-s", "120")
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [s.getsockname()[1] for s in sockets]
 
 
 @contextmanager
@@ -180,10 +174,7 @@ def test_a_lossless_client_that_leaves_makes_the_tee_end_with_1(tmp_path: Path) 
             command("tee", f"atomstream://127.0.0.1:{source}", *lossless, *PATIENT) as tee,
             command("record", f"atomstream://127.0.0.1:{out}", "--out", path, *PATIENT) as recorder,
         ):
-            deadline = time.monotonic() + PATIENCE_S
-            while not path.exists():
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+            wait_until(path.exists)
             os.kill(recorder.pid, signal.SIGINT)  # in mid-series
             finish(recorder)
             time.sleep(1.0)

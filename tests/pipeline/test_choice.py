@@ -18,7 +18,6 @@ from tests.pipeline.cupy_double import make_cupy
 from tests.pipeline.tensorrt_double import Faults, make_tensorrt
 
 SHAPE = BatchShape(1, 32, 32)
-NO_DRIVER = r"no NVIDIA driver \((libcuda\.so\.1|nvcuda\.dll)\) on this machine"
 
 
 @pytest.fixture

@@ -21,8 +21,9 @@ from streamer.control_client import ControlLine, ask
 from streamer.curve import client_keys
 from streamer.errors import RunError, UsageError
 from streamer.keys import make_key_files
+from tests.waiting import wait_until
 
-from .test_supervisor import ENDLESS, frames, meanwhile, plan_of, recorded, wait_until
+from .test_supervisor import ENDLESS, frames, meanwhile, plan_of, recorded
 
 
 def _exchange(address: str, *parts: bytes) -> dict[str, object]:

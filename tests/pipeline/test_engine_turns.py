@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from pipeline.backends.tensorrt_turns import turn_to_build
 from tests.pipeline.engine_builder import PATIENCE_S, WAITS, waiting
+from tests.waiting import wait_until
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -39,13 +39,6 @@ def builds(folder: Path) -> list[int]:
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
-def wait_for(happened: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not happened():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
-
-
 @pytest.mark.timeout(300)
 def test_of_three_processes_one_builds_each_engine(start: Start, tmp_path: Path) -> None:
     processes = [start("until awaited") for _ in range(3)]
@@ -58,9 +51,9 @@ def test_of_three_processes_one_builds_each_engine(start: Start, tmp_path: Path)
 @pytest.mark.timeout(300)
 def test_who_waits_takes_over_when_the_builder_dies(start: Start, tmp_path: Path) -> None:
     builder = start("for ever")
-    wait_for(lambda: len(builds(tmp_path)) == 1, "no build has begun")
+    wait_until(lambda: len(builds(tmp_path)) == 1, "a build")
     heir = start("at once")
-    wait_for(lambda: WAITS in (tmp_path / "1.log").read_text(), "nobody waits")
+    wait_until(lambda: WAITS in (tmp_path / "1.log").read_text(), "the other's wait")
     builder.kill()
     assert heir.wait(PATIENCE_S) == 0
     assert builds(tmp_path) == [builder.pid, heir.pid, heir.pid]

@@ -33,7 +33,7 @@ from streamer.unfollowed import Seen, Unfollowed, encode_unfollowed
 from streamer.window_link import VIEW_TOPIC, View, decode_view
 from tests.pipeline.run_parts import send_images
 from tests.pipeline.test_remote_analysers import LOCAL, Said
-from tests.pipeline.test_supervisor import meanwhile, plan_of, process, wait_until
+from tests.pipeline.test_supervisor import meanwhile, plan_of, process
 from tests.pipeline.tiny_networks import (
     MATERIAL,
     PARTICLES,
@@ -41,6 +41,7 @@ from tests.pipeline.tiny_networks import (
     write_networks,
     write_particle_networks,
 )
+from tests.waiting import wait_until
 
 KEY = SeriesKey(1, "test")
 N = 1500  # frames, of which some hundred are sent

@@ -90,9 +90,9 @@ def test_the_last_message_before_the_end_arrives(connect: Connect) -> None:
         window = connect(zmq.SUB, hub.outer_address, b"status")
         publish_until_seen(publisher, window, [b"status", b"running"])
         publisher.send_multipart([b"status", b"ended"])
-        last = b""
-        while last != b"ended":
-            last = window.recv_multipart()[1]
+    last = b""
+    while last != b"ended":
+        last = window.recv_multipart()[1]
 
 
 def test_an_address_in_use_is_named() -> None:

@@ -18,8 +18,9 @@ from streamer.counters import OutputCounts, OutputPolicy
 from streamer.errors import RunError, UsageError
 from streamer.window_link import HEARTBEAT_TOPIC, encode_status
 from tests.gui.publisher import Publisher, make_status
+from tests.waiting import wait_until
 
-from .test_supervisor import ENDLESS, frames, meanwhile, plan_of, recorded, wait_until
+from .test_supervisor import ENDLESS, frames, meanwhile, plan_of, recorded
 
 OUTPUT = OutputCounts("tcp://127.0.0.1:5", OutputPolicy.BEST_EFFORT, frames=70, dropped=20, absent=10)
 

@@ -28,10 +28,10 @@ from tests.pipeline.test_supervisor import (
     meanwhile,
     plan_of,
     recorded,
-    wait_until,
 )
 from tests.pipeline.tiny_networks import MATERIAL, frame_with_columns, write_networks
 from tests.streamer.ingest_run import RECORD_ONLY, running, series_of, wait_for_rows
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 N = 12

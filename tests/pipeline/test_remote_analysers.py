@@ -34,8 +34,9 @@ from streamer.keys import make_key_files
 from streamer.records import FrameStatus
 from streamer.window_link import VIEW_TOPIC, decode_view
 from tests.pipeline.run_parts import send_images
-from tests.pipeline.test_supervisor import frames, meanwhile, plan_of, recorded, wait_until
+from tests.pipeline.test_supervisor import frames, meanwhile, plan_of, recorded
 from tests.pipeline.tiny_networks import MATERIAL, frame_with_columns, write_networks
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 LOCAL = "tcp://127.0.0.1:0"

@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from streamer.check import check_file, repair
 from streamer.config import AnalysisConfig, IngestConfig, RecordConfig, RunConfig, SourceConfig
 from streamer.errors import AtomstreamError, SourceUnreachableError, UsageError, WorkerError
 from streamer.records import FrameStatus
+from tests.waiting import wait_until
 
 from .run_parts import (
     ingest_that_closes_slowly,
@@ -32,7 +32,6 @@ from .run_parts import (
     window_that_crashes,
 )
 
-PATIENCE_S = 60.0
 ENDLESS = 1_000_000
 
 
@@ -86,13 +85,6 @@ def is_worker(child: psutil.Process) -> bool:
         return "spawn_main" in " ".join(child.cmdline())
     except psutil.Error:
         return False  # it has just ended
-
-
-def wait_until(condition: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + patience_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def recorded(path: Path) -> int:

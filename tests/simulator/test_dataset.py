@@ -6,7 +6,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tqdm import tqdm
 
 from simulator.dataset import (
     DatasetConfig,
@@ -26,12 +25,6 @@ TINY = DatasetConfig(
     seed=4,
     multislice=MultisliceSettings(oversampling=1.0, slice_thickness_A=4.0, phonons=1),
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_monitor_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep progress bars from starting their watching thread, which outlives them."""
-    monkeypatch.setattr(tqdm, "monitor_interval", 0)
 
 
 def test_generates_resumes_and_refuses_another_configuration(tmp_path: Path) -> None:

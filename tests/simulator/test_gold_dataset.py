@@ -6,7 +6,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tqdm import tqdm
 
 from simulator.gold import SHAPES
 from simulator.gold_dataset import GoldDatasetConfig, content_hash, generate, seed_of
@@ -21,12 +20,6 @@ TINY = GoldDatasetConfig(
     gold=MultisliceSettings(pixels=512, oversampling=1.0, slice_thickness_A=8.0),
     carbon=MultisliceSettings(pixels=64, oversampling=1.0, slice_thickness_A=5.0),
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_monitor_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep progress bars from starting their watching thread, which outlives them."""
-    monkeypatch.setattr(tqdm, "monitor_interval", 0)
 
 
 def test_generates_resumes_and_refuses_another_configuration(tmp_path: Path) -> None:

@@ -79,14 +79,14 @@ def test_true_columns_lie_on_the_bright_spots(movie: Movie) -> None:
 
 
 def test_columns_of_gold_are_found_by_eye_and_brighten_with_their_count(gold: Movie) -> None:
-    """Up to seven atoms; taller columns fade, but are not taken for short ones."""
+    """Up to six atoms; taller columns fade, but are not taken for short ones."""
     usual = Place(0, (0.0, 0.0), gold.settings.overfocus_A)
     field, columns = gold.intensity(usual), gold.columns(usual)
     peaks = maximum_filter(field, 5)[np.rint(columns["y"]).astype(int), np.rint(columns["x"]).astype(int)]
     by_count = [np.median(peaks[columns["count"] == count]) for count in range(1, 11)]
     assert by_count[0] > 1.2
-    assert np.all(np.diff(by_count[:7]) > 0)
-    assert min(by_count[7:]) > by_count[3]
+    assert np.all(np.diff(by_count[:6]) > 0)
+    assert min(by_count[6:]) > by_count[3]
     spots = np.argwhere((maximum_filter(field, 7) == field) & (field > 1.2))
     distance = np.linalg.norm(np.stack([columns["y"], columns["x"]], -1)[:, None] - spots, axis=-1).min(1)
     assert np.quantile(distance, 0.95) < 1.5  # px

@@ -22,7 +22,6 @@ PIXEL_A = 0.2
 SIZE = 64
 CYCLES = 8
 G = CYCLES / (SIZE * PIXEL_A)  # spatial frequency of the grating [1/Å]
-SHARP = Optics(focal_spread_A=0.0, convergence_mrad=0.0)
 
 
 def grating(strength: float) -> NDArray[np.complex64]:

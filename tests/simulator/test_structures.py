@@ -17,7 +17,7 @@ from simulator.structures import (
     with_tilt,
 )
 
-CERIA, GOLD = CRYSTALS["ceria"], CRYSTALS["gold-columns"]
+CERIA = CRYSTALS["ceria"]
 
 
 def upright_slab(material: str, zone_axis: str, thickness_A: float, radius_A: float) -> ParticleSettings:

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from ase import Atoms
 from scipy.spatial.transform import Rotation
-from tqdm import tqdm
 
 from simulator.carbon import CarbonSettings, build_carbon
 from simulator.gold import build_shape
@@ -19,9 +18,7 @@ GAP_A = 2.0
 
 
 @pytest.fixture(autouse=True)
-def _no_monitor_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep progress bars from starting their watching thread, which outlives them."""
-    monkeypatch.setattr(tqdm, "monitor_interval", 0)
+def _quiet() -> None:
     abtem.config.set({"diagnostics.progress_bar": False})
 
 

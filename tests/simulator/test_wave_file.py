@@ -11,7 +11,6 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from tqdm import tqdm
 
 from pipeline.cli import main
 from pipeline.cluster import open_processes
@@ -24,12 +23,6 @@ ROOT = Path(__file__).parents[2]
 TINY = DatasetConfig(
     particles=3, workers=1, seed=4, multislice=MultisliceSettings(oversampling=1.0, slice_thickness_A=6.0)
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_monitor_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep progress bars from starting their watching thread, which outlives them."""
-    monkeypatch.setattr(tqdm, "monitor_interval", 0)
 
 
 def contents(path: Path) -> dict[str, Any]:

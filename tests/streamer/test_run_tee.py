@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from streamer.errors import UsageError
 from streamer.run_tee import open_tee
 from streamer.sources import ZMQ_SCHEMES, Scheme, make_encoder
 from tests.streamer.ingest_run import T0, IngestRun, result_of, running, series_of, wait_for_rows
+from tests.waiting import wait_until
 
 PATIENCE_S = 20.0
 ANY = "tcp://127.0.0.1:*"
@@ -25,10 +26,7 @@ LOSSLESS, BEST_EFFORT = TeeConfig(lossless=(ANY,)), TeeConfig(best_effort=(ANY,)
 @contextmanager
 def client(run: IngestRun, which: int = 0) -> Iterator[Any]:
     """Connect to one of the run's outputs, as it has told the user."""
-    deadline = time.monotonic() + PATIENCE_S
-    while len(run.told) <= which:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: len(run.told) > which)
     with zmq.Context() as context, context.socket(zmq.PULL) as socket:
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RCVTIMEO, int(1000 * PATIENCE_S))
@@ -154,10 +152,3 @@ def test_a_source_without_zeromq_cannot_be_passed_on() -> None:
     config = RunConfig(source=SourceConfig(address="merlin://127.0.0.1:9"), tee=LOSSLESS)
     with pytest.raises(UsageError, match="merlin:// is not a ZeroMQ stream"), open_tee(config):
         pass
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -10,7 +10,6 @@ import onnxruntime
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
-from tqdm import tqdm
 
 from pipeline.onnx_header import read_onnx_header
 from pipeline.particle_networks import PATCH_PX
@@ -30,12 +29,6 @@ from training.model import ModelConfig, make_model
 PIXELS = 128
 GRID = MultisliceSettings(pixels=PIXELS)
 SMALL = (8, 8, 8)
-
-
-@pytest.fixture(autouse=True)
-def _no_monitor_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep progress bars from starting their watching thread, which outlives them."""
-    monkeypatch.setattr(tqdm, "monitor_interval", 0)
 
 
 def fake_particle(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

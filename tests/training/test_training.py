@@ -10,7 +10,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from tqdm import tqdm
 
 from pipeline.cli import main as atomstream
 from simulator.dataset import DatasetConfig, config_for, create
@@ -39,12 +38,6 @@ from training.validate import fitted_temperature
 
 PIXELS = 96
 SMALL = (8, 8, 8)
-
-
-@pytest.fixture(autouse=True)
-def _no_monitor_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep progress bars from starting their watching thread, which outlives them."""
-    monkeypatch.setattr(tqdm, "monitor_interval", 0)
 
 
 def fake_particle(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

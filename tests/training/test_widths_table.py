@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tqdm import tqdm
 
 from streamer.errors import UsageError
 from tests.training.test_training import data  # noqa: F401  a fixture
@@ -13,11 +12,6 @@ from training import widths_table
 from training.export import export
 from training.model import ModelConfig, make_model
 from training.network_cost import network_cost
-
-
-@pytest.fixture(autouse=True)
-def _no_monitor_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tqdm, "monitor_interval", 0)
 
 
 def network(task: str, widths: tuple[int, int, int], folder: Path) -> tuple[Path, int]:
