@@ -27,6 +27,8 @@ __all__ = [
     "expect_metadata",
     "expect_together",
     "find_networks",
+    "quantised",
+    "quantised_path",
     "read_header",
     "read_network",
     "shipped_folder",
@@ -152,6 +154,27 @@ def find_networks(folder: Path | None, material: str, denoise_frames: int = 1) -
     for key in ("material", "pixel_size_A"):
         expect_together(denoise.path, denoise.header, heights.path, heights.header, key)
     return Networks(*_on_one_batch(denoise, heights))
+
+
+def quantised_path(heights: Path) -> Path:
+    """Return where a height network's like in eight-bit whole numbers is: MATERIAL_heights_i8.onnx."""
+    return heights.with_stem(f"{heights.stem}_i8")
+
+
+def quantised(networks: Networks) -> Networks:
+    """Return the networks with the height network in eight-bit whole numbers in the place of the other.
+
+    Raises
+    ------
+    BackendError
+        If there is none beside it, or it does not fit.
+    """
+    path = quantised_path(networks.heights.path)
+    header, sha256 = read_header(path)
+    _check(path, header, "heights")
+    for key in ("material", "pixel_size_A"):
+        expect_together(networks.denoise.path, networks.denoise.header, path, header, key)
+    return replace(networks, heights=replace(networks.heights, path=path, sha256=sha256, header=header))
 
 
 def _denoiser(folder: Path, material: str, frames: int) -> NetworkFile:

@@ -38,7 +38,7 @@ __all__ = [
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
-Precision = Literal["", "f16", "bf16", "f32"]
+Precision = Literal["", "f16", "bf16", "f32", "i8"]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Length = Annotated[float, msgspec.Meta(ge=0)]
 _MANY = 1000  # analysers, where their number is not limited
@@ -100,7 +100,7 @@ class AnalysisConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     queue_frames: Positive = 16  # frames on their way to the analysers
     threads: NonNegative = 0  # of the network backend; 0: its own choice
     decode_threads: NonNegative = 0  # 0: one on a CPU, whose cores are the networks'; four with a GPU
-    precision: Precision = ""  # f16, bf16, f32; empty: the backend's own choice
+    precision: Precision = ""  # f16, bf16, f32, i8; empty: the backend's own choice
     fallback: bool = False  # may another backend take over if the chosen one cannot be loaded?
     gpu: Annotated[int, msgspec.Meta(ge=-1)] = -1  # which CUDA device; -1: a machine's analysers take turns
     engines: str = ""  # a folder for the engines TensorRT builds; empty: the user's cache

@@ -36,6 +36,11 @@ def network_cost(path: Path, height: int, width: int) -> tuple[int, int]:
         v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*graph.input, *graph.output)
     }
     weights = {t.name: list(t.dims) for t in graph.initializer}
+    weights |= {  # whole numbers, with their scale behind them
+        n.output[0]: weights[n.input[0]]
+        for n in graph.node
+        if n.op_type == "DequantizeLinear" and n.input[0] in weights
+    }
     flops = moved = 0
     for node in graph.node:
         if node.op_type == "Conv":

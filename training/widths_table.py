@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
         for candidate in candidates:
             rows[candidate.name][dose] = judged(candidate, frames)
     args.out.mkdir(parents=True, exist_ok=True)
-    path: Path = args.out / "widths.md"
+    path: Path = args.out / args.page
     path.write_text(page(candidates, times_ms, rows, about(particles, args.split, machine)), encoding="utf-8")
     return path
 
@@ -92,6 +92,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--doses", type=float, nargs="+", default=DOSES_E_PER_A2, metavar="E_PER_A2")
     parser.add_argument("--rounds", type=int, default=TIMED_ROUNDS, help="of timing, all networks in turn")
     parser.add_argument("--out", type=Path, default=Path("docs/evaluation"))
+    parser.add_argument("--page", default="widths.md", help="the page's file name")
     return parser.parse_args(arguments)
 
 

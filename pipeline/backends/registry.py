@@ -38,7 +38,7 @@ def make_backend(
     threads : int
         CPU threads of the engine; 0: its own choice.
     precision : str
-        ``f16``, ``bf16`` or ``f32``; empty: the engine's own choice.
+        ``f16``, ``bf16``, ``f32``, or ``i8`` (OpenVINO's alone); empty: the engine's own choice.
     engines : pathlib.Path or None
         Where TensorRT keeps what it has built; None: the user's cache.
     on_device : bool
@@ -55,6 +55,8 @@ def make_backend(
     """
     if name not in BACKENDS:
         raise UsageError(f"no backend {name!r}; choose auto or one of {', '.join(BACKENDS)}")
+    if precision == "i8" and name not in ("openvino", "null"):
+        raise BackendError(f"the {name} backend does not compute in i8; choose f16, bf16 or f32, or openvino")
     module, _, kind = BACKENDS[name].partition(":")
     more: dict[str, Any] = {"engines": engines, "on_device": on_device} if name == "tensorrt" else {}
     if name in ("tensorrt", "torch"):

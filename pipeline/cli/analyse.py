@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     parser.add_argument("address", metavar="tcp://HOST:PORT", help="as the run has printed it")
     parser.add_argument("--backend", choices=("auto", "tensorrt", "torch", "openvino", "null"))
-    parser.add_argument("--precision", choices=("f16", "bf16", "f32"), help="default: the run's")
+    parser.add_argument("--precision", choices=("f16", "bf16", "f32", "i8"), help="default: the run's")
     parser.add_argument("--models", metavar="FOLDER", help="the run's networks (default: the shipped ones)")
     parser.add_argument("--batch", type=int, metavar="N", help="frames that the networks take at once")
     parser.add_argument("--max-wait-ms", type=float, metavar="MS", help="a batch waits this long to fill")

@@ -220,7 +220,7 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--every", type=int, metavar="N", help="analyse every n-th frame only")
     group.add_argument("--backend", choices=("auto", "tensorrt", "torch", "openvino", "null"))
     group.add_argument(
-        "--precision", choices=("f16", "bf16", "f32"), help="default: the backend's own choice"
+        "--precision", choices=("f16", "bf16", "f32", "i8"), help="default: the backend's own choice"
     )
     group.add_argument(
         "--material",

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--models", metavar="FOLDER", help="ONNX networks, where workers find them")
     group.add_argument("--material", metavar="NAME")
     group.add_argument("--backend", choices=("auto", "tensorrt", "torch", "openvino", "null"))
-    group.add_argument("--precision", choices=("f16", "bf16", "f32"))
+    group.add_argument("--precision", choices=("f16", "bf16", "f32", "i8"))
     group.add_argument("--batch", type=int, metavar="N", help="frames that the networks take at once")
     group.add_argument("--threads", type=int, metavar="N", help="of each worker's networks (default: 1)")
     group.add_argument("--average", type=int, metavar="N", help="drift-corrected mean of N frames")

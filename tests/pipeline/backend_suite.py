@@ -72,7 +72,7 @@ class BackendSuite:
         info = backend.load(SHAPE)
         assert info.backend == self.name
         assert info.device
-        assert info.precision in ("f32", "bf16", "f16", "none")
+        assert info.precision in ("f32", "bf16", "f16", "i8", "none")
         assert info.networks == tiny_networks.sha256
 
     def test_shapes_and_types(self, backend: Backend) -> None:

@@ -118,7 +118,7 @@ def test_what_was_asked_for_and_is_not_there_is_an_error(tiny_networks: Networks
 
 
 def test_the_last_candidate_s_error_is_told(tiny_networks: Networks) -> None:
-    with pytest.raises(BackendError, match="OpenVINO computes in bf16 or f32"):
+    with pytest.raises(BackendError, match="OpenVINO computes in i8, bf16 or f32"):
         started(tiny_networks, AnalysisConfig(backend="openvino", precision="f16", fallback=True))
 
 

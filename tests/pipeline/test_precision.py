@@ -18,7 +18,8 @@ from pipeline.backends.onnx_precision import in_precision
 from pipeline.backends.onnx_weights import in_full, stored_in_half
 from pipeline.backends.quiet_openvino import shared_core
 from pipeline.columns import measure_batch
-from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks, find_networks
+from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks, find_networks, quantised
+from pipeline.particle_networks import ParticleNetworks
 from pipeline.preprocess import PIXEL_SIZE_A, normalise
 from simulator.demo_states import load_states
 from simulator.movie import Movie, MovieSettings
@@ -111,6 +112,56 @@ def test_the_shipped_networks_say_the_same(
     print(f"{precision}: {lost_dB:.3f} dB, {same} of {total} counts")
     assert total > 4000
     assert same / total >= share
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_shipped_network_in_whole_numbers_counts_nearly_the_same(
+    shipped: Networks, frames: NDArray[np.float32]
+) -> None:
+    """Few counts differ at all; how many more are wrong is in docs/evaluation/widths.md."""
+    heights = quantised(shipped).heights
+    assert heights.header.metadata["weights"] == "int8"
+    assert heights.path.stat().st_size < 0.6 * shipped.heights.path.stat().st_size
+    tables = [
+        [c.table for c in measure_batch(p[:, 0], logits, 0.5, 8.0)]
+        for p, logits in (
+            on_onnxruntime(shipped.heights, frames, "f32"),
+            in_whole_numbers(shipped, frames),
+        )
+    ]
+    same, total = equal_counts(*tables)
+    print(f"i8: {same} of {total} counts")
+    assert total > 4000
+    assert same / total >= 0.94
+
+
+def in_whole_numbers(networks: Networks, frames: NDArray[np.float32]) -> tuple[Any, Any]:
+    with closing(make_backend("openvino", networks, precision="i8")) as backend:
+        info = backend.load(BatchShape(1, *frames.shape[2:]))
+        assert info.precision == "i8"
+        assert set(info.networks) == {"ceria_denoise.onnx", "ceria_heights_i8.onnx"}
+        answers = []
+        for frame in frames:
+            backend.submit(frame[None])
+            output = backend.collect()
+            answers.append((output.column_probability.copy()[:, None], output.count_logits.copy()))
+    probability, logits = (np.concatenate(parts) for parts in zip(*answers, strict=True))
+    return probability, logits
+
+
+def test_without_such_a_network_it_is_named(tiny_networks: Networks) -> None:
+    with pytest.raises(BackendError, match=r"no network tiny_heights_i8\.onnx in .*; there is "):
+        make_backend("openvino", tiny_networks, precision="i8")
+
+
+def test_other_backends_and_particles_have_none(
+    shipped: Networks, particle_networks: ParticleNetworks
+) -> None:
+    with pytest.raises(BackendError, match="the torch backend does not compute in i8"):
+        make_backend("torch", shipped, precision="i8")
+    with pytest.raises(BackendError, match="networks that restore particles are not there in i8"):
+        make_backend("openvino", particle_networks, precision="i8")
 
 
 def equal_counts(before: list[NDArray[np.void]], after: list[NDArray[np.void]]) -> tuple[int, int]:
