@@ -100,6 +100,8 @@ class MovieSettings:
                 f"dose of {self.dose_e_per_A2:g} e/Å² a frame asked for, expected more than 0 and at most "
                 f"{MOST_DOSE_E_PER_A2:g}"
             )
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed} asked for, expected 0 or more")
 
 
 def settings_for(material: str, **others: Any) -> MovieSettings:
