@@ -48,6 +48,8 @@ _SIZE_STEP_PX = 16  # the networks take multiples of this
 
 SMALLEST_PX = 256
 """Room for the states' 240 px and for the drift."""
+MOST_DOSE_E_PER_A2 = 1e5
+"""Beyond, counts would leave 16 bits, and drawing them the memory."""
 
 TRUE_COLUMN_DTYPE = np.dtype([("column_id", "<i4"), ("y", "<f4"), ("x", "<f4"), ("count", "u1")])
 """One true column of one frame; y and x in pixels of the frame."""
@@ -93,8 +95,13 @@ class MovieSettings:
             )
         if self.detector not in DETECTORS:
             raise UsageError(f"unknown detector {self.detector!r}, expected one of {', '.join(DETECTORS)}")
-        if not self.dose_e_per_A2 > 0.0:
-            raise UsageError(f"dose of {self.dose_e_per_A2:g} e/Å² asked for, expected more than 0")
+        if not 0.0 < self.dose_e_per_A2 <= MOST_DOSE_E_PER_A2:
+            raise UsageError(
+                f"dose of {self.dose_e_per_A2:g} e/Å² a frame asked for, expected more than 0 and at most "
+                f"{MOST_DOSE_E_PER_A2:g}"
+            )
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed} asked for, expected 0 or more")
 
 
 def settings_for(material: str, **others: Any) -> MovieSettings:

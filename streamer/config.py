@@ -5,6 +5,7 @@ environment or at global state. Each field's comment says what it bounds.
 """
 
 from enum import StrEnum
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -367,5 +368,13 @@ def to_toml(config: RunConfig) -> str:
 
 
 def _pairs(table: dict[str, Any]) -> list[str]:
-    pairs = [f"{key} = {msgspec.json.encode(v).decode()}" for key, v in table.items() if v is not None]
-    return [*pairs, ""]
+    return [*(f"{key} = {_value(value)}" for key, value in table.items() if value is not None), ""]
+
+
+def _value(value: Any) -> str:
+    """Write a value: as in JSON, which however has no infinite numbers."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    return msgspec.json.encode(value).decode()

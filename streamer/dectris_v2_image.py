@@ -33,6 +33,7 @@ from streamer.cbor_envelope import (
 from streamer.compression import check_payload
 from streamer.errors import GeometryError, MessageError, MissingFieldError, UnknownEncodingError
 from streamer.pixels import checked_shape, pixel_dtype
+from streamer.plain import unix_time
 from streamer.records import Compression, Frame, FrameHeader, SeriesKey
 
 __all__ = [
@@ -138,7 +139,8 @@ def make_frame(
     key: SeriesKey, frame_id: int, layout: Layout, t_detector: float, payload: memoryview
 ) -> Frame:
     """Make the record of a frame whose payload has the size its layout demands."""
-    header = FrameHeader(key, frame_id, layout.shape, layout.dtype, layout.compression, t_detector)
+    t = unix_time(t_detector)
+    header = FrameHeader(key, frame_id, layout.shape, layout.dtype, layout.compression, t)
     check_payload(header, payload)
     return Frame(header, payload)
 

@@ -77,7 +77,7 @@ class DirectElectronServer:
 
         What deapi's method is given is how often to repeat it; its frames are a property.
         """
-        self._client[_FRAME_COUNT] = self._start_frames
+        self._ask(lambda: self._client.set_property(_FRAME_COUNT, self._start_frames))
         n_frames = int(self._ask(lambda: self._client[_FRAME_COUNT]))
         if n_frames != self._start_frames:
             raise RunError(

@@ -151,11 +151,12 @@ class Ingest:
         )
         queue: FollowerQueue[SeriesRecorder] = FollowerQueue(self._analysers)
         self._handon = HandOn(self._analysers, config.analysis.policy, queue)
-        self._keeper = SeriesKeeper(RunContext(config, clock, notes, files.new), self._handon)
+        self._triggers = TriggerDesk(config.trigger, clock, sockets.status, sockets.commands)
+        context = RunContext(config, clock, notes, files.new, self._triggers.take_losses)
+        self._keeper = SeriesKeeper(context, self._handon)
         self._board = StatusBoard(config, clock, notes, control)
         self._channels = ChannelDesk(sockets.status, notes, {c.name: c.unit for c in config.channel})
         self._desk = CommandDesk(sockets.commands, self._keeper, clock, self._channels, records=files.wanted)
-        self._triggers = TriggerDesk(config.trigger, clock, sockets.status, sockets.commands)
         self._analyser_desk = AnalyserDesk(
             config, clock, self._analysers, self._handon, self._keeper, notes, sockets.status, inform
         )

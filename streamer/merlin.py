@@ -20,6 +20,7 @@ import numpy as np
 from streamer.errors import MessageError, MessageTooLargeError, PayloadError, TruncatedMessageError
 from streamer.merlin_header import HEADER_BYTES, MerlinHeader, read_header, time_of
 from streamer.pixels import checked_shape
+from streamer.plain import unix_time
 from streamer.records import Compression, Frame, FrameHeader, SeriesEnd, SeriesKey, SeriesStart, StreamMessage
 
 __all__ = ["MerlinParser"]
@@ -155,4 +156,4 @@ def _planned(fields: Mapping[str, str]) -> int:
 def _t_detector(message: memoryview) -> float:
     """Return the frame's time [Unix s]; the detector says no zone, it is taken as UTC."""
     time = time_of(bytes(message[:HEADER_BYTES]).decode("ascii", "replace"))
-    return time.replace(tzinfo=UTC).timestamp() if time is not None else nan
+    return unix_time(time.replace(tzinfo=UTC).timestamp()) if time is not None else nan

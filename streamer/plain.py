@@ -1,12 +1,14 @@
 """Values of foreign headers: which can be kept, and what a field must be to be believed."""
 
 from collections.abc import Mapping
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 from streamer.errors import MessageError
 
-__all__ = ["count", "optional_count", "plain", "positive", "text"]
+__all__ = ["count", "optional_count", "plain", "positive", "text", "unix_time"]
+
+_LAST_TIME = 253_402_300_799.0  # 9999-12-31T23:59:59Z: no later one can be written as a date
 
 
 def plain(values: Mapping[Any, Any]) -> dict[str, Any]:
@@ -39,6 +41,11 @@ def count(value: object, name: str) -> int:
 def text(value: object) -> str:
     """Return a text; an empty one for anything else."""
     return value if isinstance(value, str) else ""
+
+
+def unix_time(value: float) -> float:
+    """Return a time from 1970 to 9999 [Unix s]; NaN for anything else, such as milliseconds."""
+    return value if 0 <= value <= _LAST_TIME else nan
 
 
 def _plain_value(value: Any) -> Any:

@@ -45,12 +45,14 @@ class RunContext:
     """What the series of a run share.
 
     `new_file` makes a file for a series that was announced or not; it returns None where nothing is recorded.
+    `losses_known` is told of a series that is over, while its file is still open.
     """
 
     config: RunConfig
     clock: RunClock
     notes: Notes
     new_file: Callable[[FileSpec, bool], ResultWriter | None]
+    losses_known: "Callable[[SeriesRecorder], None]" = lambda series: None
 
 
 class SeriesRecorder:
@@ -307,7 +309,6 @@ class SeriesRecorder:
         brief : bool
             Whether it was over already when the run was stopped, and only its last results were skipped.
         """
-        self.write_back()
         if self._first is None and self.announced:
             self._begin(_header_of(self.start), self._context.clock.now())
         why = f"planned, not here when {reason}" if reason == ANOTHER_BEGAN else "planned, never came"
@@ -315,6 +316,8 @@ class SeriesRecorder:
         if n_absent:
             self.note("planned frames missing", f"the last {n_absent} planned frames never came: lost, or the"
                       " acquisition was ended early")  # fmt: skip
+        self._context.losses_known(self)
+        self.write_back()
         state = "stopped" if stopped or brief else "complete"
         self._file.close(lambda writer: self._finish(writer, reason, state))
 

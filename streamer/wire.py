@@ -21,7 +21,7 @@ from streamer.errors import (
     UnknownEncodingError,
 )
 from streamer.pixels import checked_shape, pixel_dtype
-from streamer.plain import plain, positive
+from streamer.plain import plain, positive, unix_time
 from streamer.records import Compression, Frame, FrameHeader, SeriesEnd, SeriesKey, SeriesStart, StreamMessage
 
 __all__ = ["VERSION", "AtomstreamEncoder", "AtomstreamParser"]
@@ -165,14 +165,13 @@ class AtomstreamParser:
 
     def _frame_header(self, header: _Image) -> FrameHeader:
         dtype = pixel_dtype(header.dtype)
-        t = header.t_detector
         return FrameHeader(
             _key(header.series_id, header.unique_id),
             header.frame_id,
             checked_shape(header.height, header.width, dtype.itemsize, self._frame_limit_bytes),
             dtype,
             _compression(header.compression),
-            t if t is not None and isfinite(t) else nan,
+            nan if header.t_detector is None else unix_time(header.t_detector),
         )
 
 

@@ -295,7 +295,10 @@ def test_what_triggers_watch_is_as_documented() -> None:
 
 
 def test_fields_of_the_summary_are_as_documented() -> None:
-    outcome = RunOutcome(RunConfig(), {}, (), {"frames": 1}, {}, False, (), 0.0)
+    outcome = RunOutcome(
+        config=RunConfig(), ingest={}, analysers=(), sender={"frames": 1}, peak_rss_bytes={},
+        ended_early=False, troubles=(), elapsed_s=0.0,
+    )  # fmt: skip
     fields = set(names(first_column("command-line.md", "fields")))
     assert fields == {*summarise("demo", outcome), "truth"}
 

@@ -88,25 +88,26 @@ def example_of(task: str, frames: int) -> tuple[str, Tensor, dict[int, str]]:
 
 
 def export(network: Network, task: str, metadata: dict[str, str], out: Path) -> None:
-    """Write the ONNX file of a network with its metadata, weights in half precision, and check it."""
+    """Write the ONNX file of a network with its metadata, weights in half precision, once it is checked."""
     module = shipped(network, float(metadata.get("temperature", 1.0))).eval()
     names = OUTPUTS[task]
     input_name, example, free = example_of(task, int(metadata.get("frames", 1)))
-    axes = dict.fromkeys([input_name, *names], free)
+    axes, partial = dict.fromkeys([input_name, *names], free), out.with_suffix(".partial")
     with warnings.catch_warnings():
         # The newer exporter fixes the folding's sizes; this one, which warns of its age, leaves them free.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             module,
             (example,),
-            out,
+            partial,
             input_names=[input_name],
             output_names=names,
             dynamic_axes=axes,
             opset_version=OPSET,
             dynamo=False,
         )
-    model = onnx.load(out)
+    model = onnx.load(partial)
+    partial.unlink()
     onnx.helper.set_model_props(model, metadata)
     model = stored_in_half(model)
     onnx.checker.check_model(model)

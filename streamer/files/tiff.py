@@ -25,11 +25,14 @@ _DM_UNIT_TAGS, _DM_SCALE_TAGS = (65003, 65004), (65009, 65010)  # y, x; as Digit
 _DM_FRAME_UNIT_TAG, _DM_FRAME_SCALE_TAG = 65005, 65011
 _LIBRARY_LOG = logging.getLogger("tifffile")
 _DAMAGE = ("TiffPages", "series")  # in what it logs: the chain of pages is broken, or shorter than announced
+_PLAIN_SERIES = ("generic", "uniform", "shaped")  # whose order in the file is all that they mean
 _OME_DEFAULT = {"PhysicalSizeX": "µm", "PhysicalSizeY": "µm", "TimeIncrement": "s"}
 
 
 class TiffStack:
-    """The first series of images in a TIFF, BigTIFF, OME-TIFF or ImageJ file.
+    """The first series of images in a TIFF, BigTIFF, OME-TIFF or ImageJ file, and what goes on with it.
+
+    ``tifffile`` makes a series of each image that was written by itself.
 
     Parameters
     ----------
@@ -56,10 +59,11 @@ class TiffStack:
             except Exception as error:  # of a damaged file: whatever it stumbles over
                 raise UsageError(f"cannot read {path} as TIFF: {one_line(error)}") from error
             try:
-                self._series = _first_series(path, self._file)
-                _expect_stack(path, self._series)
-                self._mapped = _mapped(path, self._series, self._file.byteorder)
-                self._info = _describe(path, self._file, self._series)
+                series = _alike(_all_series(path, self._file))
+                _expect_stack(path, series[0])
+                self._pages = series[0].pages if len(series) == 1 else [p for s in series for p in s.pages]
+                self._mapped = _mapped(path, series[0], self._file.byteorder) if len(series) == 1 else None
+                self._info = _describe(path, self._file, series)
                 _expect_undamaged(path, complaints)
             except BaseException:
                 self._file.close()
@@ -76,7 +80,7 @@ class TiffStack:
             view: NDArray[Any] = self._mapped[index]
             return view
         try:
-            page = self._series.pages[index]
+            page = self._pages[index]
             if page is None:
                 raise FileReadError(f"page {index} of {self._info.path} is missing")
             if 0 in page.dataoffsets or 0 in page.databytecounts:  # tifffile would give zeros
@@ -127,11 +131,27 @@ def _expect_undamaged(path: Path, complaints: list[str]) -> None:
             raise UsageError(f"{path} is truncated or damaged ({what}): copy it again")
 
 
-def _first_series(path: Path, file: Any) -> Any:
+def _all_series(path: Path, file: Any) -> list[Any]:
     try:
-        return file.series[0]
+        return [file.series[0], *file.series[1:]]
     except Exception as error:  # of a damaged file: whatever it stumbles over
         raise UsageError(f"cannot read {path} as TIFF: {one_line(error)}") from error
+
+
+def _alike(series: list[Any]) -> list[Any]:
+    """Return the first series and those that hold more frames of the same kind, one a page."""
+    first, *others = series
+    if not _is_plain(first):
+        return [first]
+    kind = (first.axes[-2:], first.shape[-2:], first.dtype)
+    more = [
+        each for each in others if _is_plain(each) and (each.axes[-2:], each.shape[-2:], each.dtype) == kind
+    ]
+    return [first, *more]
+
+
+def _is_plain(series: Any) -> bool:
+    return series.kind in _PLAIN_SERIES and len(series.pages) == prod(series.shape[:-2])
 
 
 def _expect_stack(path: Path, series: Any) -> None:
@@ -160,20 +180,22 @@ def _mapped(path: Path, series: Any, byte_order: str) -> NDArray[Any] | None:
     return frames.reshape(-1, *series.shape[-2:])
 
 
-def _describe(path: Path, file: Any, series: Any) -> FileInfo:
-    dtype = np.dtype(series.dtype).newbyteorder(file.byteorder)
+def _describe(path: Path, file: Any, series: list[Any]) -> FileInfo:
+    first, n_left_out = series[0], len(file.series) - len(series)
+    dtype = np.dtype(first.dtype).newbyteorder(file.byteorder)
     pixel_size_A, pixel_size_from = _pixel_size(file)
     frame_time_s, frame_time_from = _frame_time(file)
     return FileInfo(
         path=path,
         format="TIFF",
-        n_frames=prod(series.shape[:-2]),
-        shape=(series.shape[-2], series.shape[-1]),
+        n_frames=sum(prod(each.shape[:-2]) for each in series),
+        shape=(first.shape[-2], first.shape[-1]),
         dtype=dtype,
         pixel_size_A=pixel_size_A,
         pixel_size_from=pixel_size_from,
         frame_time_s=frame_time_s,
         frame_time_from=frame_time_from,
+        notes=(f"other images in the file are left out ({n_left_out} series)",) if n_left_out else (),
     )
 
 

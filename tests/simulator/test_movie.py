@@ -153,6 +153,9 @@ def test_states_are_played_forth_and_back_without_end(movie: Movie) -> None:
         ({"size_px": 500}, "multiple of 16"),
         ({"detector": "film"}, "counting, integrating"),
         ({"dose_e_per_A2": 0.0}, "more than 0"),
+        ({"dose_e_per_A2": float("inf")}, "at most 100000"),
+        ({"dose_e_per_A2": float("nan")}, "more than 0"),
+        ({"seed": -1}, "0 or more"),
     ],
 )
 def test_settings_that_cannot_be_filmed_are_refused(change: dict[str, object], message: str) -> None:

@@ -1,10 +1,20 @@
 """Configuration: TOML in, typed records out, nothing unknown accepted."""
 
+from math import inf
 from pathlib import Path
 
 import pytest
 
-from streamer.config import AnalysisConfig, RecordConfig, RunConfig, SourceConfig, load_config, to_toml
+from streamer.config import (
+    AnalysisConfig,
+    IngestConfig,
+    RecordConfig,
+    RunConfig,
+    SourceConfig,
+    TriggerConfig,
+    load_config,
+    to_toml,
+)
 from streamer.errors import UsageError
 from streamer.records import Policy
 
@@ -22,6 +32,8 @@ def test_what_is_written_reads_back_equal(tmp_path: Path) -> None:
         source=SourceConfig(address="dectris2://127.0.0.1:31001", pixel_size_A=0.21),
         record=RecordConfig(path='C:\\data\\a "quoted" name.nxs', flush_frames=7),
         analysis=AnalysisConfig(policy=Policy.LATEST, max_wait_ms=12.5),
+        ingest=IngestConfig(result_timeout_s=inf),
+        trigger=(TriggerConfig(name="a", when="region_atoms", region=(0.0, 0.5, inf, inf), above=1.0),),
     )
     assert load_config(_write(tmp_path, to_toml(config))) == config
 

@@ -222,7 +222,9 @@ def test_the_self_describing_tag_is_optional() -> None:
         {"start_time": [1, 0]},
         {"start_time": [1, 2, 3]},
         {"start_time": [1.5, 1]},
+        {"start_time": [2**64 - 1, 1]},
         {"series_date": "2" * 100},
+        {"series_date": "0001-01-01T00:00:00Z"},
     ],
 )
 def test_an_unknown_time_loses_no_frame(changes: dict[str, Any]) -> None:

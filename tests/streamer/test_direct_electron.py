@@ -40,7 +40,7 @@ class _Server:
             return "Acquiring" if self._due else "Idle"
         return self._values[name]
 
-    def __setitem__(self, name: str, value: int) -> None:
+    def set_property(self, name: str, value: int) -> None:
         self._values[name] = min(value, self._most_frames)
 
     def start_acquisition(self, n_acquisitions: int) -> None:

@@ -1,5 +1,6 @@
 """Recording over real sockets: what is sent is in the file, bit for bit, and what is not is named."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,15 @@ def test_times_and_start_are_those_of_the_source(tmp_path: Path) -> None:
         assert stack["time"].attrs["units"] == "s"
         assert stack["axis_i"].attrs["units"] == "nm"
         np.testing.assert_allclose(stack["axis_i"][:3], [0, 0.025, 0.05])
+
+
+def test_a_time_in_another_unit_costs_no_recording(tmp_path: Path) -> None:
+    frame = frame_of(0)
+    frame = replace(frame, header=replace(frame.header, t_detector=1e9 * T0))
+    path = tmp_path / "run.nxs"
+    summary = record(path, start_of(1), frame, SeriesEnd(KEY), scheme=Scheme.ATOMSTREAM)
+    assert (summary["recorded"], summary["recording_error"]) == (1, "")
+    assert np.isnan(_ledger(path)["t_detector"]).all()
 
 
 def test_the_file_is_laid_out_before_the_first_frame(tmp_path: Path) -> None:

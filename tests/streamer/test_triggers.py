@@ -50,6 +50,8 @@ from tests.streamer.ingest_run import (
     Detector,
     frame_of,
     result_of,
+    running,
+    series_of,
     start_of,
 )
 
@@ -319,6 +321,17 @@ def test_what_fires_is_noted_published_and_called(tmp_path: Path) -> None:
             (b"trigger", b"loss: lost 1 is above 0"),
         ]
         assert (file["entry/process/latency/received_to_triggered"][:] > 0).all()
+
+
+def test_frames_that_never_came_set_off_a_rule_on_losses_when_the_series_is_over(tmp_path: Path) -> None:
+    path, rule = tmp_path / "run.nxs", TriggerConfig(name="loss", when="lost", above=0.0)
+    with running(path, trigger=(rule,)) as (detector, run, _):
+        detector.send(*series_of(range(3), 5))
+        run.finish()
+    with h5py.File(path) as file:
+        notes = file["entry/process/notes"]
+        assert notes["text"][:].tolist() == [b"loss: lost 2 is above 0"]
+        assert notes["frame_id"][:].tolist() == [2]
 
 
 def run_of(

@@ -124,7 +124,7 @@ def test_unknown_fields_and_a_newer_minor_version_are_accepted() -> None:
     assert frame == parse(GOLDEN_IMAGE, PIXELS)
 
 
-@pytest.mark.parametrize("t", [None, ..., nan, float("inf")])
+@pytest.mark.parametrize("t", [None, ..., nan, float("inf"), 1000 * T, 1e9 * T, 1e300, -1.0])
 def test_an_unknown_time_loses_no_frame(t: float | None) -> None:
     frame = parse(image_fields(t_detector=t), PIXELS)
     assert isinstance(frame, Frame)

@@ -179,7 +179,7 @@ def test_a_run_resumes_and_its_export_gives_what_torch_gives(data: Path, tmp_pat
     checkpoint = load_checkpoint(train.main(replace(config, steps=3)))
     assert checkpoint.step == 3
     assert checkpoint.config == {**asdict(replace(config, steps=3))}
-    with pytest.raises(UsageError, match="began with random weights, and is to begin with other.onnx"):
+    with pytest.raises(UsageError, match="began with random weights, and is to begin with other"):
         train.main(replace(config, steps=4, initial="other.onnx"))
     with (tmp_path / "curve.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["2", "3"]
@@ -274,3 +274,17 @@ def test_judging_draws_nothing_that_the_run_would_have_drawn(data: Path, tmp_pat
     before = torch.get_rng_state()
     train.report(config, average, ColumnCourse(config), 1, [1.0])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_export_that_fails_leaves_the_network_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(model: onnx.ModelProto) -> None:
+        raise onnx.checker.ValidationError("not this one")
+
+    monkeypatch.setattr(onnx.checker, "check_model", refuse)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"the one before")
+    with pytest.raises(onnx.checker.ValidationError):
+        export.export(make_model(ModelConfig("denoise", SMALL)), "denoise", {}, path)
+    assert path.read_bytes() == b"the one before"

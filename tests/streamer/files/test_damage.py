@@ -68,7 +68,7 @@ def test_a_damaged_page_is_named(tmp_path):
     path = w.write_tiff(tmp_path / "a.tif", w.counted(), compression="zlib")
     data = bytearray(path.read_bytes())
     with closing(open_file(path)) as file:
-        where = file._series.pages[2].dataoffsets[0]
+        where = file._pages[2].dataoffsets[0]
     data[where : where + 40] = b"\xff" * 40
     path.write_bytes(data)
     with closing(open_file(path)) as file:

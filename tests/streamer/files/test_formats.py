@@ -18,6 +18,7 @@ CASES = {
     "tiff mapped": (lambda d, f: w.write_tiff(d / "a.tif", f), None, None),
     "tiff pages": (lambda d, f: w.write_tiff(d / "a.tiff", f, compression="zlib"), None, None),
     "tiff big-endian": (lambda d, f: w.write_tiff(d / "a.tif", f, byteorder=">"), None, None),
+    "tiff frame by frame": (lambda d, f: w.write_tiff_by_frame(d / "a.tif", f), None, None),
     "tiff tiles": (lambda d, f: w.write_tiff(d / "a.tif", f, tile=(16, 16)), None, None),
     "bigtiff": (lambda d, f: w.write_tiff(d / "a.btf", f, bigtiff=True), None, None),
     "imagej": (lambda d, f: w.write_imagej_tiff(d / "a.tif", f, ">"), PIXEL, TIME),
@@ -124,6 +125,16 @@ def test_a_file_with_several_images_asks_which(tmp_path):
         assert file.info.n_frames == w.N_FRAMES
     with pytest.raises(UsageError, match="--dataset"):
         open_file(path, dataset="EDS")
+
+
+def test_other_images_among_a_tiffs_frames_are_left_out_and_named(tmp_path):
+    frames = w.counted()
+    path = w.write_tiff_by_frame(tmp_path / "a.tif", [*frames[:2], frames[0, ::2, ::2], *frames[2:]])
+    with closing(open_file(path)) as file:
+        assert file.info.n_frames == w.N_FRAMES
+        for index in range(w.N_FRAMES):
+            np.testing.assert_array_equal(file.frame(index), frames[index])
+        assert file.info.notes == ("other images in the file are left out (1 series)",)
 
 
 @pytest.mark.parametrize("axes", ["TCYX", "TYXS"])

@@ -84,6 +84,14 @@ def write_tiff(path, frames, **options):
     return path
 
 
+def write_tiff_by_frame(path, frames):
+    """Write as a program that appends each frame; tifffile makes a series of each."""
+    with tifffile.TiffWriter(path) as file:
+        for frame in frames:
+            file.write(frame, photometric="minisblack")
+    return path
+
+
 def write_imagej_tiff(path, frames, byteorder="<", unit="nm", pixel=PIXEL_SIZE_A / 10):
     per_unit = (1 / pixel, 1 / pixel)
     metadata = {"axes": "TYX", "unit": unit, "finterval": FRAME_TIME_S}
