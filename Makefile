@@ -11,7 +11,7 @@ PACKAGES := streamer pipeline gui simulator training
 FAST := $(if $(shell command -v cc),fast,)
 comma := ,
 
-.PHONY: demo test foreign check format bench fuzz soak gpu-bench gpu-test clean screenshots
+.PHONY: demo test foreign check format bench fuzz soak gpu-check gpu-bench gpu-test clean screenshots
 
 demo: $(VENV)/.runtime
 	$(BIN)/atomstream demo $(DEMO)
@@ -49,12 +49,16 @@ fuzz: $(VENV)/.develop
 soak: $(VENV)/.develop
 	$(BIN)/python -m benchmarks.soak --minutes 10 --dry $(SOAK)
 
+# Tests, demonstration and speed, one after the other, whatever becomes of each: GPU_CHECK='--minutes 9'.
+gpu-check: $(VENV)/.gpu
+	$(BIN)/python -m benchmarks.gpu_check $(GPU_CHECK)
+
 # A part of it: make gpu-bench GPU_BENCH='--sizes 1024 --batches 16'
 gpu-bench: $(VENV)/.gpu
 	$(BIN)/python -m benchmarks.gpu $(GPU_BENCH)
 
 gpu-test: $(VENV)/.gpu
-	$(BIN)/python -m pytest -m gpu --gpu-results benchmarks/results $(PYTEST)
+	$(BIN)/python -m pytest -m gpu -n 1 -W default --timeout-method thread --gpu-results benchmarks/results $(PYTEST)
 
 screenshots: $(VENV)/.runtime
 	$(BIN)/python docs/screenshots/make.py

@@ -36,7 +36,7 @@ from simulator.movie import Movie, MovieSettings
 from streamer import link
 from streamer.clock import RunClock
 from streamer.compression import encode
-from streamer.config import AnalysisConfig, RunConfig
+from streamer.config import AnalysisConfig, RunConfig, SourceConfig
 from streamer.records import (
     Compression,
     Frame,
@@ -49,7 +49,8 @@ from streamer.worker import Worker
 
 POOL_FRAMES = 16
 PIXEL_SIZE_A = 0.2
-READY_S = 60.0
+READY_S = 600.0  # of a GPU every kernel may have to be compiled, and an engine built
+STOP_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,8 @@ class WholeAnalysis:
         self._next_id += 1
 
     def _take_result(self) -> int:
+        if not self._ingest.poll(1000 * STOP_S):
+            raise RuntimeError(f"the analyser has not answered for {STOP_S:g} s; see its log above")
         answer = link.decode_result([part.buffer for part in self._ingest.recv_multipart(copy=False)[1:]])
         if not isinstance(answer, FrameResult):
             raise RuntimeError(f"a frame failed: {answer.reason}")
@@ -192,14 +195,7 @@ def analyser(
     setting: Setting, images: list[NDArray[np.unsignedinteger]], models: str = ""
 ) -> Iterator[WholeAnalysis]:
     """Start an analyser process and end it."""
-    config = RunConfig(
-        analysis=AnalysisConfig(
-            backend=setting.backend,
-            batch_frames=setting.batch_frames,
-            threads=setting.threads,
-            models=models,
-        )
-    )
+    config = run_config(setting, images[0].shape, models)
     with zmq.Context() as context:
         sockets = [context.socket(kind) for kind in (zmq.ROUTER, zmq.SUB)]
         addresses = []
@@ -215,10 +211,24 @@ def analyser(
             yield WholeAnalysis(sockets[0], route, sockets[1], images)
         finally:
             worker.request_stop()
-            worker.join(READY_S)
+            worker.join(STOP_S)
             worker.close()
             for socket in sockets:
                 socket.close()
+
+
+def run_config(setting: Setting, frame_px: tuple[int, ...], models: str) -> RunConfig:
+    """Return an analyser's configuration: it knows the frames' size, so that their engine is loaded."""
+    height, width = frame_px
+    return RunConfig(
+        source=SourceConfig(frame_px=(height, width), pixel_size_A=PIXEL_SIZE_A),
+        analysis=AnalysisConfig(
+            backend=setting.backend,
+            batch_frames=setting.batch_frames,
+            threads=setting.threads,
+            models=models,
+        ),
+    )
 
 
 def measure_demo(n_frames: int) -> dict[str, Any]:

@@ -50,5 +50,8 @@ def _slug(machine: dict[str, Any]) -> str:
 
 def _commit() -> str:
     command = ["git", "describe", "--always", "--dirty"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent)
+    except OSError:  # a machine without git
+        return "unknown"
     return done.stdout.strip() or "unknown"

@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(path)
     for goal in results["goals"]:
         print(goal)
-    return 0
+    return 0 if any("run" in row for row in results["rows"]) else 1
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -115,27 +115,27 @@ def describe_gpu() -> list[str]:
     command = ["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    except FileNotFoundError:
+    except (OSError, subprocess.CalledProcessError):
         return []
 
 
 def measured(
     networks: Networks, name: str, size_px: int, batch_frames: int, options: argparse.Namespace
 ) -> dict[str, Any]:
-    """Measure a row; what does not fit into the device's memory is a row that says so."""
-    try:
-        return measure(networks, name, size_px, batch_frames, options)
-    except (RuntimeError, MemoryError) as error:  # a BackendError is one of them
-        return {"backend": name, "size_px": size_px, "batch": batch_frames, "error": str(error)}
-
-
-def measure(
-    networks: Networks, name: str, size_px: int, batch_frames: int, options: argparse.Namespace
-) -> dict[str, Any]:
-    """Measure one backend at one size and batch."""
-    setting = Setting(size_px=size_px, batch_frames=batch_frames, backend=name)
-    image = movie_frames(setting)[0]
+    """Measure a row; what does not run, or does not fit into the device's memory, leaves the row's rest."""
     row: dict[str, Any] = {"backend": name, "size_px": size_px, "batch": batch_frames}
+    try:
+        measure(row, networks, options)
+    except Exception as error:  # whatever it is: the next row is measured all the same
+        row["error"] = f"{type(error).__name__}: {error}"
+    return row
+
+
+def measure(row: dict[str, Any], networks: Networks, options: argparse.Namespace) -> None:
+    """Measure one backend at one size and batch, and add to the row what is known as soon as it is."""
+    name, batch_frames = row["backend"], row["batch"]
+    setting = Setting(size_px=row["size_px"], batch_frames=batch_frames, backend=name)
+    image = movie_frames(setting)[0]
     with closing(make_backend(name, networks)) as backend:
         info = backend.load(BatchShape(batch_frames, *image.shape))
         row |= {"precision": info.precision, "device": info.device, "version": info.version}
@@ -148,16 +148,14 @@ def measure(
         alone = row["engine"] or row["batches"]  # without a graph to launch the backend's own is the most
         row["ceilings"] = ceilings(backend)
         row["roofline"] = roofline(networks, image.shape, alone["frames_per_s"], row["ceilings"])
-    row["one_engine"] = (
-        one_engine(networks, BatchShape(batch_frames, *image.shape), options.seconds)
-        if name == "tensorrt"
-        else None
-    )
+    row["batches_of_engine"] = row["batches"]["frames_per_s"] / alone["frames_per_s"]
     row["whole"] = measure_whole(setting, options)
+    row["whole_of_engine"] = row["whole"]["frames_per_s"] / alone["frames_per_s"]
     row["run"] = run_whole(setting, str(options.models or ""), alone, options.seconds)
-    for part in ("batches", "whole", "run"):
-        row[f"{part}_of_engine"] = row[part]["frames_per_s"] / alone["frames_per_s"]
-    return row
+    row["run_of_engine"] = row["run"]["frames_per_s"] / alone["frames_per_s"]
+    if name == "tensorrt":  # another engine to build, so last
+        shape = BatchShape(batch_frames, *image.shape)
+        row["one_engine"] = one_engine(networks, shape, options.seconds)
 
 
 def measure_whole(setting: Setting, options: argparse.Namespace) -> dict[str, float]:

@@ -182,15 +182,7 @@ def _measured(
     labels: Array, n_labels: int, bin_px: int, limits_px: tuple[float, float], xp: ModuleType
 ) -> FoundParticles:
     """Measure the labelled areas within the limits; pixels of labels become those of the picture."""
-    inside = xp.flatnonzero(labels)
-    label = labels.ravel()[inside]
-    y, x = (v.astype(xp.float64) for v in (inside // labels.shape[1], inside % labels.shape[1]))
-    # Powers of places up to thousands of pixels lose nothing that matters in double precision.
-    sums = [xp.bincount(label, weights=w, minlength=n_labels + 1) for w in (y, x, y * y, x * x, y * x)]
-    touches = xp.zeros(n_labels + 1, bool)
-    touches[_edge_of(labels, xp)] = True
-    area = xp.bincount(label, minlength=n_labels + 1)
-    table = to_host(xp.stack([area, touches, *sums]).astype(xp.float64), xp)[:, 1:]  # (7, n_labels)
+    table = _table(labels, n_labels, xp) if n_labels else np.empty((7, 0))
     kept = _kept(table[0], limits_px)
     area, touches, *moments = table[:, kept]
     numbers = np.zeros(n_labels + 1, np.uint8)
@@ -210,6 +202,23 @@ def _measured(
         picture,
         bin_px,
     )
+
+
+def _table(labels: Array, n_labels: int, xp: ModuleType) -> NDArray[np.float64]:
+    """Return area, whether the edge is touched and the sums of y, x, yy, xx and yx of each area, (7, n).
+
+    There must be one: CuPy's ``bincount`` takes no empty array.
+    """
+    inside = xp.flatnonzero(labels)
+    label = labels.ravel()[inside]
+    y, x = (v.astype(xp.float64) for v in (inside // labels.shape[1], inside % labels.shape[1]))
+    # Powers of places up to thousands of pixels lose nothing that matters in double precision.
+    sums = [xp.bincount(label, weights=w, minlength=n_labels + 1) for w in (y, x, y * y, x * x, y * x)]
+    touches = xp.zeros(n_labels + 1, bool)
+    touches[_edge_of(labels, xp)] = True
+    area = xp.bincount(label, minlength=n_labels + 1)
+    table: NDArray[np.float64] = to_host(xp.stack([area, touches, *sums]).astype(xp.float64), xp)
+    return table[:, 1:]
 
 
 def _kept(area: NDArray[np.float64], limits_px: tuple[float, float]) -> NDArray[np.intp]:

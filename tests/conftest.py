@@ -73,8 +73,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Report on the GPU's tests, if asked to."""
-    if folder := config.getoption("--gpu-results"):
+    """Report on the GPU's tests, if asked to: in the process that all results come to."""
+    if (folder := config.getoption("--gpu-results")) and not hasattr(config, "workerinput"):
         from tests.gpu_report import GpuReport
 
         config.pluginmanager.register(GpuReport(folder))

@@ -3,8 +3,8 @@
 =====================  =======================  ==========================  ======================
                        8.6                      10                          11
 =====================  =======================  ==========================  ======================
-half precision         flag FP16; float32       the model's own types,      the model's own types,
-                       layers must be pinned    flag STRONGLY_TYPED         nothing else exists
+half precision         flag FP16; layers        the model's own types,      the model's own types,
+                       must be pinned           flag STRONGLY_TYPED         nothing else exists
 bfloat16               unknown                  known                       known
 explicit batch         a flag                   the only way                the only way
 progress of a build    no                       yes                         yes
@@ -76,15 +76,16 @@ def apply_precision(trt: Any, network: Any, config: Any, precision: str) -> None
     """Have the engine compute in the types of the model, whose tensors are `precision` already.
 
     Float32 means float32: TF32, which rounds to ten bits, is switched off. A weakly typed TensorRT (8.6)
-    needs leave for half precision, and then takes it everywhere: layers that the model keeps in float32 are
-    pinned one by one.
+    needs leave for half precision, and then takes for each layer whichever is the faster: they are pinned one
+    by one. What has no kernel in its type gets another instead of failing the build; the finished engine's
+    layers are looked at (`pipeline.backends.tensorrt_inspect`).
     """
     if precision == "f32":
         config.clear_flag(trt.BuilderFlag.TF32)
     elif not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
         config.set_flag(trt.BuilderFlag.FP16)
-        config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
-        _pin_float32(trt, network)
+        config.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
+        _pin_types(trt, network)
 
 
 def apply_tactics(trt: Any, config: Any) -> None:
@@ -98,13 +99,17 @@ def apply_tactics(trt: Any, config: Any) -> None:
         config.set_tactic_sources(config.get_tactic_sources() & ~others)
 
 
-def _pin_float32(trt: Any, network: Any) -> None:
+def _pin_types(trt: Any, network: Any) -> None:
+    """Pin statistics that the model keeps in float32, and convolutions that it has in half precision."""
     kinds = trt.LayerType
     statistics = (kinds.NORMALIZATION, kinds.REDUCE, kinds.UNARY, kinds.ELEMENTWISE, kinds.ACTIVATION)
+    weighted = (kinds.CONVOLUTION, kinds.DECONVOLUTION, kinds.MATRIX_MULTIPLY)
+    pinned = {trt.DataType.FLOAT: statistics, trt.DataType.HALF: weighted}
     for index in range(network.num_layers):
         layer = network.get_layer(index)
-        if layer.type in statistics and layer.get_output(0).dtype == trt.DataType.FLOAT:
-            layer.precision = trt.DataType.FLOAT
+        dtype = layer.get_output(0).dtype
+        if layer.type in pinned.get(dtype, ()):
+            layer.precision = dtype
 
 
 def make_log(trt: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.backends.onnx_channels import looking_at_first
+from pipeline.backends.onnx_opset import in_readable_opset
 from pipeline.backends.onnx_precision import in_precision
 from pipeline.backends.protocol import BatchShape
 from pipeline.backends.tensorrt_api import (
@@ -60,7 +61,7 @@ def build_engine(
     builder = made(lambda: trt.Builder(log), log, f"TensorRT cannot build engines here ({name})")
     definition = made(lambda: builder.create_network(network_flags(trt)), log, f"no network for {name}")
     parser = trt.OnnxParser(definition, log)
-    model = looking_at_first(network.path.read_bytes(), network.extra_channels)
+    model = in_readable_opset(looking_at_first(network.path.read_bytes(), network.extra_channels), name)
     if not parser.parse(in_precision(model, precision)):
         reasons = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
         raise BackendError(f"TensorRT {trt.__version__} cannot read {name}: {reasons}")

@@ -49,7 +49,8 @@ def layer_types(information: str) -> Counter[str]:
     Where the inspector names no layer as one with weights (some versions fuse a whole network into layers of
     their own), all layers are counted.
     """
-    layers = [layer for layer in json.loads(information).get("Layers", []) if isinstance(layer, dict)]
+    told = json.loads(information, strict=False)  # the names of fused layers may hold control characters
+    layers = [layer for layer in told.get("Layers", []) if isinstance(layer, dict)]
     weighted = [layer for layer in layers if _has_weights(layer)]
     return Counter(kind for layer in weighted or layers if (kind := _type_of(layer)))
 

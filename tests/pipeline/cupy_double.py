@@ -82,6 +82,8 @@ def _on_device(function: Any, kind: Any) -> Any:
     def call(*args: Any, **options: Any) -> Any:
         kind.current_work_done()
         given = [_host(a, kind, creates) for a in args]
+        if function.__name__ == "bincount" and not given[0].size:  # its `max` has nothing to begin with
+            raise ValueError("zero-size array to reduction operation CUPY_CUB_MAX which has no identity")
         kind.note(function.__name__, given)
         return _device(function(*given, **{k: _host(v, kind, creates) for k, v in options.items()}), kind)
 

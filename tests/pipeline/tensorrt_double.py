@@ -207,7 +207,11 @@ class _Builder(_Nothing):
             monitor.phase_start("Tactic search", None, 3)
             assert all(monitor.step_complete("Tactic search", step) for step in range(3))
             monitor.phase_finish("Tactic search")
-        half_allowed = machine.strong or machine.enums["BuilderFlag"].FP16 in config.do.flags
+        flags = machine.enums["BuilderFlag"]
+        # Weakly typed, TensorRT takes whichever kernel is the faster: here, of layers left free, the other.
+        half_allowed = machine.strong or (
+            {flags.FP16, flags.PREFER_PRECISION_CONSTRAINTS} <= config.do.flags and network.do.pinned
+        )
         plan = {
             "version": machine.api["version"],
             "shape": profile.do.shape,
@@ -227,6 +231,17 @@ class _Network(_Nothing):
 
     def get_layer(self, index: int) -> Any:
         return self.layers[index]
+
+    @property
+    def pinned(self) -> bool:
+        """Whether each layer that the model has in a type of its own is pinned to it."""
+        kinds = self.machine.enums["LayerType"]
+        fixed = {kinds.CONVOLUTION: 10, kinds.REDUCE: 1}  # half precision, float32
+        return all(
+            layer.precision == layer.get_output(0).dtype
+            for layer in self.layers
+            if fixed.get(layer.type) == layer.do.element
+        )
 
     def parsed(self, model: bytes) -> None:
         """Make a layer for each node, with the type of its output."""
@@ -300,6 +315,9 @@ class _Parser(_Nothing):
         if self.machine.faults.parse:
             self.num_errors = 1
             return False
+        # 8.6 does not look at axes that are an input, and reduces over all: no version may be given any.
+        nodes = onnx.load_from_string(bytes(model)).graph.node
+        assert all(len(n.input) == 1 for n in nodes if n.op_type.startswith("Reduce")), "axes as an input"
         self.network.do.parsed(bytes(model))
         return True
 

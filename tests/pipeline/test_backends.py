@@ -14,11 +14,11 @@ from pipeline.backends import Backend, BatchShape, NetworkOutput, make_backend
 from pipeline.backends.openvino_backend import OpenVinoBackend
 from pipeline.backends.openvino_precision import convolution_seconds, fastest_precision
 from pipeline.backends.quiet_openvino import shared_core
-from pipeline.networks import INPUT_NAME, Networks, find_networks
+from pipeline.networks import Networks, find_networks
 from pipeline.particle_networks import AnyNetworks
-from pipeline.preprocess import normalise
 from streamer.errors import BackendError, UsageError
 from tests.pipeline.backend_suite import BackendSuite
+from tests.pipeline.reference import SHAPE, frames, reference, shipped  # noqa: F401  fixtures
 from tests.pipeline.tiny_networks import MATERIAL, write_networks
 
 
@@ -52,36 +52,6 @@ class TestNull(BackendSuite):
         return make_backend("null", networks)
 
 
-SHAPE = BatchShape(2, 96, 128)
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Networks:
-    return find_networks(None, "ceria")
-
-
-@pytest.fixture(scope="module")
-def frames() -> NDArray[np.float32]:
-    """Two noisy frames full of columns."""
-    wave = np.cos(2 * np.pi * np.arange(max(SHAPE.height, SHAPE.width)) / 16.0)
-    crystal = (1 + 0.6 * wave[:, None] * wave)[: SHAPE.height, : SHAPE.width]
-    rng = np.random.default_rng(1)
-    return normalise(np.stack([rng.poisson(dose * crystal) for dose in (4.0, 40.0)])).frames
-
-
-@pytest.fixture(scope="module")
-def reference(shipped: Networks, frames: NDArray[np.float32]) -> NetworkOutput:
-    """The answer of ONNX Runtime, which none of the backends uses."""
-    runtime = pytest.importorskip("onnxruntime")
-    sessions = [
-        runtime.InferenceSession(f.path, providers=["CPUExecutionProvider"])
-        for f in (shipped.denoise, shipped.heights)
-    ]
-    (denoised,) = sessions[0].run(["denoised"], {INPUT_NAME: frames})
-    probability, logits = sessions[1].run(["column_probability", "count_logits"], {INPUT_NAME: frames})
-    return NetworkOutput(denoised[:, 0], probability[:, 0], logits)
-
-
 @pytest.mark.parametrize(
     ("make", "tolerance"),
     [
@@ -94,9 +64,9 @@ def reference(shipped: Networks, frames: NDArray[np.float32]) -> NetworkOutput:
 def test_parity(
     make: Callable[[Networks], Backend],
     tolerance: float,
-    shipped: Networks,
-    frames: NDArray[np.float32],
-    reference: NetworkOutput,
+    shipped: Networks,  # noqa: F811
+    frames: NDArray[np.float32],  # noqa: F811
+    reference: NetworkOutput,  # noqa: F811
 ) -> None:
     """All pixels of all outputs, in units of each output's own spread; bf16 keeps eight bits of a number.
 

@@ -16,7 +16,7 @@ from tests.pipeline.tensorrt_double import FOLDER, VERSIONS
 PIPELINE = Path(__file__).parents[2] / "pipeline"
 ONLY_SOME_VERSIONS = {
     "BuilderFlag.FP16": {"8.6", "10.0", "10.16"},
-    "BuilderFlag.OBEY_PRECISION_CONSTRAINTS": {"8.6", "10.0", "10.16"},
+    "BuilderFlag.PREFER_PRECISION_CONSTRAINTS": {"8.6", "10.0", "10.16"},
     "NetworkDefinitionCreationFlag.EXPLICIT_BATCH": {"8.6", "10.0", "10.16"},
     "NetworkDefinitionCreationFlag.STRONGLY_TYPED": {"10.0", "10.16", "11.0", "11.4"},
     "IProgressMonitor": {"10.0", "10.16", "11.0", "11.4"},

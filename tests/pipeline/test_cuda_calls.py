@@ -56,7 +56,7 @@ OURS = {
     "self._copying", "self.errors", "self.steps", "severity", "kinds", "sources", "level", "parts", "names",
     "arrays", "outputs", "_SPELLINGS",
     "_WEIGHTED", "t", "engines", "name", "buffers.outputs", "buffers.host", "cls", "head", "engine.bytes",
-    "lock", "path.parent", "paths",
+    "lock", "path.parent", "paths", "pinned", "told",
 }  # fmt: skip
 
 

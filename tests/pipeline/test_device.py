@@ -13,6 +13,7 @@ from pipeline.backends.cuda_intake import CudaDevice
 from pipeline.backends.device import HOST
 from pipeline.columns import measure_batch
 from pipeline.maps import to_frame_grid
+from pipeline.particles import _measured
 from pipeline.prepare import prepare
 from pipeline.steady import Steadier
 from pipeline.views import at_frame_pixels, binned, to_uint8
@@ -110,6 +111,17 @@ def test_maps_and_pictures(gpu: CudaDevice) -> None:
             rtol=1e-5,  # type: ignore[operator]
         )
     assert (to_uint8(there, gpu.xp)[0] == to_uint8(frame)[0]).all()
+
+
+def test_a_picture_without_particles_is_measured(gpu: CudaDevice) -> None:
+    """CuPy counts no empty array."""
+    labels = np.zeros((16, 16), np.int32)
+    for xp in (np, gpu.xp):
+        assert len(_measured(xp.asarray(labels), 0, 1, (1.0, 100.0), xp)) == 0
+    labels[3:6, 4:9] = 1
+    here, there = (_measured(xp.asarray(labels), 1, 1, (1.0, 100.0), xp) for xp in (np, gpu.xp))
+    assert len(there) == 1
+    np.testing.assert_allclose([there.y, there.x, there.area], [here.y, here.x, here.area])
 
 
 def on_gpu_double(folder: Path, cache: Path, **analysis: object) -> RunConfig:

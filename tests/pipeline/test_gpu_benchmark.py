@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import gpu, gpu_fused, gpu_parts
+from benchmarks import analyse, gpu, gpu_fused, gpu_parts
 from pipeline.backends import BatchShape
 from pipeline.backends.cuda_device import device_count
 from pipeline.backends.tensorrt_backend import TensorRtBackend
 from pipeline.networks import Networks
+from pipeline.warm_up import expected_tile
 from tests.pipeline.backend_suite import NAMES, batch, give, take
 from tests.pipeline.cuda_double import CudaDouble
 from tests.pipeline.cupy_double import make_cupy
@@ -49,7 +50,31 @@ def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.skipif(device_count() > 0, reason="this machine has a CUDA device")
 def test_a_row_that_cannot_be_measured_says_why() -> None:
     row = gpu.measured(gpu.find_networks(None, "ceria"), "tensorrt", 256, 1, gpu._options([]))
-    assert row["error"].startswith("the tensorrt backend needs tensorrt, which is not installed here")
+    assert row["error"].startswith("BackendError: the tensorrt backend needs tensorrt, which is not")
+
+
+def test_what_was_measured_before_an_error_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("the analyser did not start")
+
+    monkeypatch.setattr(gpu, "measure_whole", fail)
+    row = gpu.measured(gpu.find_networks(None, "ceria"), "null", 256, 1, gpu._options(["--seconds", "0.01"]))
+    assert row["error"] == "ValueError: the analyser did not start"
+    assert row["batches"]["frames_per_s"] > 0
+    assert "whole" not in row
+
+
+def test_the_analyser_is_loaded_for_the_frames_that_it_gets() -> None:
+    """An engine for 512 x 512 px beside the one that is measured would have to be built first."""
+    networks = gpu.find_networks(None, "ceria")
+    config = analyse.run_config(analyse.Setting(size_px=1024), (1024, 768), "")
+    assert expected_tile(config, networks) == (1024, 768)
+
+
+def test_a_machine_without_git_and_nvidia_smi_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    machine = gpu.describe_gpu_machine()
+    assert (machine["commit"], machine["gpu"]) == ("unknown", [])
 
 
 @pytest.mark.skipif(device_count() > 0, reason="this machine has a CUDA device")

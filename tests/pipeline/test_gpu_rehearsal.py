@@ -23,8 +23,8 @@ from pipeline.networks import Networks
 from tests.pipeline import test_gpu
 from tests.pipeline.cuda_double import CudaDouble
 from tests.pipeline.cupy_double import make_cupy
+from tests.pipeline.reference import frames, reference, shipped  # noqa: F401  fixtures
 from tests.pipeline.tensorrt_double import Faults, make_tensorrt
-from tests.pipeline.test_backends import frames, reference, shipped  # noqa: F401  fixtures
 
 pytestmark = pytest.mark.skipif(device_count() > 0, reason="this machine has a CUDA device: see test_gpu")
 
@@ -54,8 +54,14 @@ def test_parity(
     test_gpu.test_parity_with_onnxruntime(name, shipped, frames, reference, tmp_path, record_property)
 
 
-def test_three_engines(tmp_path: Path, record_property: test_gpu.Note) -> None:
-    test_gpu.test_tensorrt_torch_and_openvino_say_the_same(256, 2, 0.99, tmp_path, record_property)
+@pytest.mark.parametrize("name", ["tensorrt f16", "torch f16"])
+def test_a_movie(
+    name: str,
+    shipped: Networks,  # noqa: F811
+    tmp_path: Path,
+    record_property: test_gpu.Note,
+) -> None:
+    test_gpu.test_a_movie_in_half_precision(name, 256, 2, 0.99, shipped, tmp_path, record_property)
 
 
 def test_graphs(
@@ -63,7 +69,7 @@ def test_graphs(
     frames: NDArray[np.float32],  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    test_gpu.test_graphs_change_nothing(shipped, frames, tmp_path)
+    test_gpu.test_tensorrt_s_graphs_change_nothing(shipped, frames, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -72,10 +78,11 @@ def test_graphs(
         (test_gpu.test_cupy_prepares_as_numpy, [0.2]),
         (test_gpu.test_cupy_prepares_as_numpy, [0.13]),
         (test_gpu.test_cupy_finds_the_columns_that_numpy_finds, []),
+        (test_gpu.test_cupy_finds_no_columns_where_there_are_none, []),
         (test_gpu.test_cupy_measures_the_drift_that_numpy_measures, [0.05]),
         (test_gpu.test_cupy_measures_the_drift_that_numpy_measures, [1.2]),
         (test_gpu.test_cupy_holds_frames_steady_as_numpy, []),
-        (test_gpu.test_four_threads_decode_for_the_gpu_what_one_decodes, []),
+        (test_gpu.test_four_threads_decode_for_cupy_what_one_decodes, []),
     ],
 )
 def test_arrays(test: Callable[..., None], values: list[Any], gpu: CudaDevice) -> None:
@@ -85,7 +92,7 @@ def test_arrays(test: Callable[..., None], values: list[Any], gpu: CudaDevice) -
 def test_leaks_are_looked_for(
     tiny_networks: Networks, tmp_path: Path, record_property: test_gpu.Note
 ) -> None:
-    test_gpu.test_many_batches_leave_nothing_behind(100, tiny_networks, tmp_path, record_property)
+    test_gpu.test_many_tensorrt_batches_leave_nothing_behind(100, tiny_networks, tmp_path, record_property)
 
 
 def test_a_leak_is_found(
@@ -104,13 +111,16 @@ def test_a_leak_is_found(
 
     monkeypatch.setattr(test_gpu.TensorRtBackend, "collect", leaking)
     with pytest.raises(AssertionError, match="on the device"):
-        test_gpu.test_many_batches_leave_nothing_behind(100, tiny_networks, tmp_path, record_property)
+        test_gpu.test_many_tensorrt_batches_leave_nothing_behind(
+            100, tiny_networks, tmp_path, record_property
+        )
 
 
 def test_a_session_without_a_gpu_says_so_and_fails(tmp_path: Path) -> None:
     """``make gpu-test`` is run to prove something: what is skipped is no proof."""
     tests = "tests/pipeline/test_gpu.py::test_cupy_holds_frames_steady_as_numpy"
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "--gpu-results", str(tmp_path), tests]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-n", "1", "--gpu-results", str(tmp_path)]
+    command.append(tests)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 of 1 tests were skipped: no proof" in done.stdout

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pipeline.backends import BatchShape, make_backend
 from pipeline.backends.onnx_channels import looking_at_first
+from pipeline.backends.onnx_opset import in_readable_opset
 from pipeline.backends.onnx_precision import in_precision
 from pipeline.backends.onnx_weights import in_full, stored_in_half
 from pipeline.backends.quiet_openvino import shared_core
@@ -24,8 +25,10 @@ from pipeline.preprocess import PIXEL_SIZE_A, normalise
 from simulator.demo_states import load_states
 from simulator.movie import Movie, MovieSettings
 from streamer.errors import BackendError
+from tests.pipeline.reference import equal_counts
 
 CHANNELS = 8
+MODELS = Path(__file__).parents[2] / "pipeline" / "models"
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +122,7 @@ def test_the_shipped_networks_say_the_same(
 def test_the_shipped_network_in_whole_numbers_counts_nearly_the_same(
     shipped: Networks, frames: NDArray[np.float32]
 ) -> None:
-    """Few counts differ at all; how many more are wrong is in docs/evaluation/widths.md."""
+    """Few counts differ at all; how many more are wrong is in docs/evaluation/whole-numbers.md."""
     heights = quantised(shipped).heights
     assert heights.header.metadata["weights"] == "int8"
     assert heights.path.stat().st_size < 0.6 * shipped.heights.path.stat().st_size
@@ -162,18 +165,6 @@ def test_other_backends_and_particles_have_none(
         make_backend("torch", shipped, precision="i8")
     with pytest.raises(BackendError, match="networks that restore particles are not there in i8"):
         make_backend("openvino", particle_networks, precision="i8")
-
-
-def equal_counts(before: list[NDArray[np.void]], after: list[NDArray[np.void]]) -> tuple[int, int]:
-    """Return how many columns keep their place within a pixel and their count, and how many there are."""
-    same = total = 0
-    for old, new in zip(before, after, strict=True):
-        total += len(old)
-        for column in old:
-            distance = np.hypot(new["y"] - column["y"], new["x"] - column["x"])
-            near = distance.argmin()
-            same += bool(distance[near] < 1 and new["count"][near] == column["count"])
-    return same, total
 
 
 def normalising_network(kind: str) -> bytes:
@@ -268,6 +259,40 @@ def test_weights_that_do_not_fit_are_refused() -> None:
     with pytest.raises(BackendError, match=r"weights second reach 1e\+05, more than float16 holds"):
         in_precision(model.SerializeToString(), "f16")
     assert in_precision(model.SerializeToString(), "bf16")
+
+
+@pytest.mark.parametrize("path", sorted(MODELS.glob("*.onnx")), ids=lambda path: path.stem)
+def test_a_network_in_an_older_opset_says_the_same(path: Path) -> None:
+    """TensorRT 8.6 does not look at axes that are an input, as they are from opset 18 on."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    older = in_readable_opset(path.read_bytes(), path.name)
+    model = onnx.load_from_string(older)
+    onnx.checker.check_model(model, full_check=True)
+    assert model.opset_import[0].version == 17
+    reductions = [node for node in model.graph.node if node.op_type.startswith("Reduce")]
+    assert reductions
+    assert all(len(node.input) == 1 for node in reductions)
+    (given,) = model.graph.input
+    channels = given.type.tensor_type.shape.dim[1].dim_value
+    batch = np.random.default_rng(1).normal(size=(2, channels, 128, 128)).astype(np.float32)
+    for precision in ("f32", "f16"):
+        answers = [
+            onnxruntime.InferenceSession(in_precision(m, precision), providers=["CPUExecutionProvider"]).run(
+                None, {given.name: batch}
+            )
+            for m in (path.read_bytes(), older)
+        ]
+        for newer, as_before in zip(*answers, strict=True):
+            np.testing.assert_allclose(newer, as_before, atol=1e-5 if precision == "f32" else 5e-3)
+
+
+def test_an_operator_that_the_older_opset_does_not_have_is_told() -> None:
+    model = onnx.load_from_string(normalising_network("instance"))
+    model.graph.node[-1].op_type = "Mish"  # of opset 18
+    with pytest.raises(BackendError, match=r"some\.onnx cannot be written in ONNX's opset 17: .*Mish"):
+        in_readable_opset(model.SerializeToString(), "some.onnx")
+    model.opset_import[0].version = 17
+    assert in_readable_opset(model.SerializeToString(), "some.onnx") == model.SerializeToString()
 
 
 @pytest.mark.parametrize("precision", ["f32", "f16"])
