@@ -178,7 +178,7 @@ def page(
     made: str,
 ) -> str:
     """Return the page: a table for each task."""
-    parts = ["# Narrower networks: what they cost and what they save", made]
+    parts = ["# Other networks: what they cost and what they save", made]
     for task, title in TASKS.items():
         if some := [c for c in candidates if c.task == task]:
             parts += [f"## {title}", _table(some, times_ms, rows)]
