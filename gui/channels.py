@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from gui.format import value_text
+from gui.format import reading_text
 from gui.series import Curve, Plot, decimated
 from streamer.stimuli import Sample
 
@@ -14,7 +14,6 @@ __all__ = ["Channel", "ChannelHistory", "channel_plots"]
 
 _MOST_CHANNELS = 16
 _MOST_SAMPLES = 100_000
-_DIGITS = 2
 
 
 @dataclass(slots=True)
@@ -106,6 +105,6 @@ def _plot(
     if last <= first:
         return None
     x, y = decimated(t[first:last] - t_zero, value[first:last], max(4, n_points // 2))
-    reading = f"{value_text(float(value[at]), _DIGITS)} {channel.unit}".strip() if at >= 0 else ""
+    reading = f"{reading_text(float(value[at]))} {channel.unit}".strip() if at >= 0 else ""
     x, y = np.append(np.repeat(x, 2)[1:], span[1] - t_zero), np.repeat(y, 2)
-    return Plot(f"channel {name}", name, (Curve("", x, y, reading=reading),))
+    return Plot(f"channel {name}", name, (Curve("", x, y, reading=reading),), least_span=0.0)

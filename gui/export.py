@@ -1,7 +1,7 @@
 """Out of the window: the view as PNG or SVG, the time series as CSV."""
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from PySide6.QtCore import QBuffer, QRect
 from PySide6.QtGui import QPainter, QPixmap
 from PySide6.QtSvg import QSvgGenerator
 
+from gui.channels import Channel
 from streamer.errors import UsageError
 
 __all__ = ["save_png", "save_series", "save_svg", "series_table", "svg_of"]
@@ -56,7 +57,10 @@ def svg_of(canvas: Any) -> bytes:
 
 
 def series_table(
-    rows: NDArray[np.void], column: NDArray[np.float64], region: NDArray[np.float64]
+    rows: NDArray[np.void],
+    column: NDArray[np.float64],
+    region: NDArray[np.float64],
+    channels: Mapping[str, Channel],
 ) -> tuple[list[str], list[list[object]]]:
     """Put a window's series side by side, one row a frame.
 
@@ -67,6 +71,8 @@ def series_table(
         From `gui.following.ColumnFollower`; may be empty.
     region : numpy.ndarray of float64, shape (m, 4)
         From `gui.following.RegionFollower`; may be empty.
+    channels : Mapping of str to Channel
+        Stimuli; a frame gets the last value before it.
 
     Returns
     -------
@@ -81,11 +87,13 @@ def series_table(
         "region_fused_atoms": (region, 3),
     }  # fmt: skip
     followed = {name: _by_time(values, index) for name, (values, index) in extra.items() if len(values)}
+    stimuli = {f"{name} [{c.unit}]" if c.unit else name: _held(c, rows["t"]) for name, c in channels.items()}
     table: list[list[object]] = []
-    for row in rows:
+    for k, row in enumerate(rows):
         values: list[object] = [_cell(name, value) for name, value in zip(names, row.tolist(), strict=True)]
-        table.append(values + [found.get(float(row["t"])) for found in followed.values()])
-    return [*names, *followed], table
+        values += [found.get(float(row["t"])) for found in followed.values()]
+        table.append(values + [held[k] for held in stimuli.values()])
+    return [*names, *followed, *stimuli], table
 
 
 def save_series(path: Path, names: Sequence[str], table: Iterable[Sequence[object]]) -> None:
@@ -103,6 +111,12 @@ def save_series(path: Path, names: Sequence[str], table: Iterable[Sequence[objec
             writer.writerows(table)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _held(channel: Channel, t: NDArray[np.float64]) -> list[float | None]:
+    """Return the channel's value at each of the times `t` [Unix s]; None before its first sample."""
+    at = channel.t[: channel.n].searchsorted(t, side="right") - 1
+    return [float(channel.value[k]) if k >= 0 else None for k in at.tolist()]
 
 
 def _cell(name: str, value: float) -> float | None:

@@ -3,6 +3,7 @@
 import math
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -143,6 +144,9 @@ def _checked(view: View) -> View:
         )
     if not _finite(h, "raw_low", "raw_high", "t_received", "t_published"):
         raise MessageError(f"view of frame {h.frame_id} has levels or times that are no numbers")
+    if not 0 <= h.frame_id < 2**63:
+        raise MessageError(f"view of frame {h.frame_id}")
+    _expect_short("view", h.shapes)
     if any(isinstance(value, float) and math.isinf(value) for value in msgspec.structs.astuple(h)):
         raise MessageError(f"view of frame {h.frame_id} has infinite values")
     if len(view.columns) > _MAX_COLUMNS:
@@ -163,6 +167,7 @@ def _checked_samples(parts: list[memoryview]) -> Batch:
     if len(parts) != 2:
         raise MessageError(f"samples have 2 parts, got {len(parts)}")
     batch = decode_batch(parts[1])
+    _expect_short("samples", [sample.name for sample in batch.samples], batch.units.values())
     if not all(math.isfinite(sample.t) and math.isfinite(sample.value) for sample in batch.samples):
         raise MessageError("samples with times or values that are no numbers")
     return batch
@@ -170,17 +175,24 @@ def _checked_samples(parts: list[memoryview]) -> Batch:
 
 def _checked_event(parts: list[memoryview]) -> Event:
     try:
-        return decode_event(parts[-1])
+        event = decode_event(parts[-1])
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise MessageError(f"not an event: {error}") from error
+    _expect_short("event", (event.trigger, event.text))
+    return event
 
 
 def _checked_status(status: RunStatus) -> RunStatus:
     if not all(math.isfinite(value) for value in (status.t, status.t_started)):
         raise MessageError("status without a time")
-    longest = max(len(value) for value in msgspec.structs.astuple(status) if isinstance(value, str))
-    if longest > _LONGEST_TEXT:
-        raise MessageTooLargeError(f"status with a text of {longest} characters, expected {_LONGEST_TEXT}")
+    fields = msgspec.structs.astuple(status)
+    _expect_short("status", (v for v in fields if isinstance(v, str)), (o.address for o in status.tee))
     if not _CONTROL.fullmatch(status.control):
         raise MessageError(f"status with the control address {status.control!r}, expected tcp://HOST:PORT")
     return status
+
+
+def _expect_short(what: str, *groups: Iterable[str]) -> None:
+    longest = max((len(text) for group in groups for text in group), default=0)
+    if longest > _LONGEST_TEXT:
+        raise MessageTooLargeError(f"{what} with a text of {longest} characters, expected {_LONGEST_TEXT}")

@@ -20,6 +20,7 @@ from streamer.window_link import RunStatus, View
 __all__ = ["FileSession"]
 
 _RELOAD_S = 2.0
+_READING_SHARE = 0.1  # of the time at most: tables that take long to read are read less often
 _STATES = {FileState.CLOSED: "ended", FileState.BEING_WRITTEN: "running", FileState.CRASHED: CRASHED}
 
 
@@ -45,7 +46,7 @@ class FileSession:
         self.channels = self.history.channels
         self.remote = Remote()  # a file has no run behind it
         self._clock = clock
-        self._reloaded = clock()
+        self._reload_at = clock() + _RELOAD_S
         self._size = path.stat().st_size
 
     @property
@@ -66,17 +67,21 @@ class FileSession:
 
     def take(self) -> bool:
         """Read a file that has grown, and a little more of its dose; never a new series."""
-        now = self._clock()
-        if now - self._reloaded > _RELOAD_S:
-            self._reloaded = now
-            size = self.history.path.stat().st_size
-            if size != self._size or (self.status is not None and self.status.state != "ended"):
-                self._size = size
-                self.history.reload()
-                self.channels = self.history.channels
-                self.status = _status(self.history)
+        begun = self._clock()
+        if begun > self._reload_at:
+            self._reload_if_grown()
+            ended = self._clock()
+            self._reload_at = ended + max(_RELOAD_S, (ended - begun) / _READING_SHARE)
         self.history.look_at_dose()
         return False
+
+    def _reload_if_grown(self) -> None:
+        size = self.history.path.stat().st_size
+        if size != self._size or (self.status is not None and self.status.state != "ended"):
+            self._size = size
+            self.history.reload()
+            self.channels = self.history.channels
+            self.status = _status(self.history)
 
     def scene(self, state: ViewState) -> Scene:
         """Put together what is known for a person who looks at `state`."""
@@ -104,9 +109,8 @@ def _status(past: RecordedPast) -> RunStatus:
     counts = count(past.tables.ledger)
     times = past.rows["t"]
     seconds = float(times[-1] - times[0]) if len(times) > 1 else math.nan
-    rates = [
-        counts[name] / seconds if seconds > 0 else math.nan for name in ("received", "recorded", "analysed")
-    ]
+    names = ("received", "recorded", "analysed")
+    rates = [max(counts[name] - 1, 0) / seconds if seconds > 0 else math.nan for name in names]
     latency = [1000 * value for value in past.latency_s] + [math.nan] * 2
     return RunStatus(
         state=state, source=past.source, series_id=past.series_id, n_planned=past.tables.n_planned,
@@ -117,4 +121,6 @@ def _status(past: RecordedPast) -> RunStatus:
         bytes_written=past.path.stat().st_size, backend=past.backend,
         bytes_free=shutil.disk_usage(past.path.parent).free,
         note=past.tables.end_reason, t=float(times[-1]) if len(times) else math.nan, t_started=past.t_first,
+        t_first=past.t_first,
+        recording_error=past.tables.end_reason if past.tables.state == "failed" else "",
     )  # fmt: skip

@@ -8,6 +8,7 @@ __all__ = [
     "duration_text",
     "number_text",
     "rate_text",
+    "reading_text",
     "time_text",
     "value_text",
 ]
@@ -32,10 +33,19 @@ def value_text(value: float, digits: int = 1, unit: str = "") -> str:
 
 def amount_text(value: float) -> str:
     """Write a large value with three digits: 912, 1.63×10⁵."""
-    if abs(value) < 10_000:
-        return value_text(value, 0)
+    return value_text(value, 0) if abs(value) < 10_000 else _scientific(value)
+
+
+def _scientific(value: float) -> str:
     mantissa, exponent = f"{value:.2e}".split("e")
-    return f"{mantissa}×10{str(int(exponent)).translate(_RAISED)}"
+    return f"{mantissa.replace('-', '−')}×10{str(int(exponent)).translate(_RAISED)}"
+
+
+def reading_text(value: float) -> str:
+    """Write a value of any size so that its digits can be seen: 600.00, 0.0250, 3.10×10⁻⁷."""
+    if value == 0 or abs(value) >= 1:
+        return value_text(value, 2)
+    return value_text(value, 4) if abs(value) >= 0.01 else _scientific(value)
 
 
 def rate_text(per_s: float) -> str:

@@ -4,7 +4,7 @@ from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QToolButton, QWidget
 
-from gui.labels import plain_label, set_severity, set_text, set_tip
+from gui.labels import plain_label, set_severity, set_short_text, set_text, set_tip
 from gui.resolve import Drawing
 from gui.status_text import Severity
 from gui.theme import THEMES, Theme, number_font
@@ -12,6 +12,7 @@ from gui.theme import THEMES, Theme, number_font
 __all__ = ["Header"]
 
 _PAUSE = "Pause rec."
+_FILE_PX, _SAID_PX = 200, 260  # at most; with these a header fits into 1280 px
 
 
 class Header(QWidget):
@@ -78,15 +79,13 @@ class Header(QWidget):
         """Show the light, the title and whether the view is live."""
         light = drawing.light
         self.lamp.draw(light.severity, blinking=light.caption == "REC")
-        for label, text in (
-            (self.light, light.caption),
-            (self.file, light.value),
-            (self.title, drawing.title),
-        ):
-            set_text(label, text)
+        set_text(self.light, light.caption)
+        set_text(self.title, drawing.title)
+        set_short_text(self.file, light.value, _FILE_PX)
         set_severity(self.light, light.severity)
         set_tip(self.file, light.detail)
-        set_text(self.said, drawing.said)
+        set_short_text(self.said, drawing.said, _SAID_PX)
+        set_tip(self.said, drawing.said)
         self._draw_remote(drawing)
         self._draw_live(live)
         self.live.setVisible(drawing.can_go_live)

@@ -77,7 +77,7 @@ class HelpOverlay(QWidget):
         if self.isVisible() or parent is None:
             self._close()
             return
-        self.setGeometry(parent.rect())
+        self.resize(parent.size())
         self.raise_()
         self.show()
         self._before = QApplication.focusWidget()

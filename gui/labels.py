@@ -5,7 +5,7 @@ from html import escape
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
-__all__ = ["plain_label", "set_severity", "set_text", "set_tip"]
+__all__ = ["plain_label", "set_severity", "set_short_text", "set_text", "set_tip"]
 
 
 def plain_label(text: str = "", role: str = "") -> QLabel:
@@ -20,6 +20,11 @@ def set_text(label: QLabel, text: str) -> None:
     """Change a label's text; an unchanged one costs nothing."""
     if label.text() != text:
         label.setText(text)
+
+
+def set_short_text(label: QLabel, text: str, width_px: int) -> None:
+    """Show as much of a text as fits: a label that asks for more makes the window wider than the screen."""
+    set_text(label, label.fontMetrics().elidedText(text, Qt.TextElideMode.ElideMiddle, width_px))
 
 
 def set_tip(widget: QWidget, text: str) -> None:

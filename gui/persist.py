@@ -35,7 +35,7 @@ def load_settings(ini: QSettings) -> Settings:
         try:
             value = msgspec.json.decode(text, type=type(getattr(settings, field.name)))
             settings = dataclasses.replace(settings, **{field.name: value})
-        except ValueError as error:
+        except (ValueError, TypeError) as error:  # TypeError: of a list, what is in it
             _log.warning("%s: %s is ignored: %s", ini.fileName(), field.name, error)
     return settings
 

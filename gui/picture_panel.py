@@ -102,14 +102,15 @@ class PicturePanel(QWidget):
             self._update_scale()
 
     def _wanted_bin(self) -> int:
-        return 1 if self.picture is None else display_bin(self.magnification() * self.picture.bin_px)
+        if self.picture is None:
+            return 1
+        return display_bin(self.magnification() * self.picture.bin_px * self.devicePixelRatioF())
 
     def _draw_picture(self, picture: Picture | None) -> None:
+        self._drawn_bin = factor = self._wanted_bin()
         if picture is None:
             self.image.clear()
-            self._drawn_bin = 1
             return
-        factor = display_bin(self.magnification() * picture.bin_px)
         pixels = binned(picture.pixels, factor)
         self.image.setImage(
             pixels,
@@ -119,7 +120,6 @@ class PicturePanel(QWidget):
         )
         (height, width), step = pixels.shape, picture.bin_px * factor
         self.image.setRect(QRectF(-0.5, -0.5, width * step, height * step))
-        self._drawn_bin = factor
 
     def _show_region(self, *_: Any) -> None:
         if self._region is None:
@@ -146,8 +146,8 @@ class PicturePanel(QWidget):
             self.region_moved.emit(self._region)
 
     def _report_click(self, event: Any) -> None:
-        if event.button() != Qt.MouseButton.LeftButton:
-            return
+        if event.button() != Qt.MouseButton.LeftButton or event.isAccepted():
+            return  # accepted: it was for a corner or a side of the region
         if event.double():
             self.reset_wanted.emit()
             return

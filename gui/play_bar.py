@@ -1,7 +1,8 @@
 """Play, step and speed, shown for a file."""
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QSlider, QWidget
+from PySide6.QtGui import QMouseEvent
+from PySide6.QtWidgets import QComboBox, QHBoxLayout, QPushButton, QSlider, QStyle, QWidget
 
 from gui.format import duration_text
 from gui.labels import plain_label, set_text
@@ -35,7 +36,7 @@ class PlayBar(QWidget):
         self.back.setToolTip("One frame back (←)")
         self.play.setToolTip("Play or stop (Space)")
         self.forward.setToolTip("One frame forward (→)")
-        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider = _SeriesSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(0, _SLIDER_STEPS)
         self.place = plain_label()
         self.place.setFont(number_font(self.font(), 9.0))
@@ -62,3 +63,14 @@ class PlayBar(QWidget):
         if not self.slider.isSliderDown():
             self.slider.setValue(round(_SLIDER_STEPS * t_s / length_s) if length_s > 0 else 0)
         set_text(self.place, f"{duration_text(t_s)} / {duration_text(length_s)}")
+
+
+class _SeriesSlider(QSlider):
+    """Goes where it is clicked, as a player's bar does, and can be dragged on from there."""
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        place = round(event.position().x())
+        value = QStyle.sliderValueFromPosition(self.minimum(), self.maximum(), place, self.width())
+        self.setValue(value)
+        self.sliderMoved.emit(value)
+        super().mousePressEvent(event)

@@ -162,12 +162,15 @@ def _reading(row: QWidget, colour: str) -> QLabel:
 
 
 def _y_range(curves: tuple[Curve, ...], least_span: float) -> tuple[float, float]:
-    """Fit the values, and at least 1 % or `least_span`, so that noise alone does not fill the plot."""
+    """Fit the values, and at least 1 % or `least_span`, so that noise alone does not fill the plot.
+
+    Where both are 0 the values are, too.
+    """
     arrays = [a for curve in curves for a in (curve.y, curve.low, curve.high) if a is not None]
     finite = [a[abs(a) < float("inf")] for a in arrays]
     finite = [a for a in finite if a.size]
     if not finite:
         return 0.0, 1.0
     low, high = min(float(a.min()) for a in finite), max(float(a.max()) for a in finite)
-    middle, span = (low + high) / 2, max(high - low, 0.01 * abs(high), least_span)
+    middle, span = (low + high) / 2, max(high - low, 0.01 * abs(high), least_span) or 1.0
     return middle - span / 2, middle + span / 2

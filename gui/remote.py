@@ -1,8 +1,10 @@
 """What a window can ask of the run it shows, and what it is answered. No Qt."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from gui.moments import Moment
@@ -133,8 +135,8 @@ class Remote:
             _, done, note = self._waiting.pop(0)
             if done:
                 self.said = done + _details(reply) if reply.ok else f"Not done: {reply.error}"
-            if reply.ok and note is not None:
-                self.notes.append(note)
+            if reply.ok and note is not None:  # frames have the run's clock, which need not be this machine's
+                self.notes.append(replace(note, t=reply.t) if math.isfinite(reply.t) else note)
         if self._waiting and self._clock() - self._waiting[0][0] > _PATIENCE_S:
             if any(done for _, done, _ in self._waiting):
                 self.said = f"The run has not answered for {_PATIENCE_S:g} s"

@@ -97,7 +97,7 @@ class AlarmBar(QFrame):
         if alarm is not None:
             set_text(self.label, alarm.text)
             self._colour(alarm.severity)
-            if self.alarm is None:
+            if self.alarm is None or _what(alarm) != _what(self.alarm):
                 QApplication.alert(self.window())  # the task bar shows it when another window is in front
         self.alarm = alarm
         self.setVisible(alarm is not None)
@@ -113,3 +113,8 @@ class AlarmBar(QFrame):
         """Confirm what is shown."""
         if self.alarm is not None:
             self.acknowledged.emit(self.alarm)
+
+
+def _what(alarm: Alarm) -> tuple[object, ...]:
+    """Return what makes an alarm another one; in its text, seconds go by."""
+    return alarm.losses, alarm.refused, alarm.events, alarm.severity

@@ -16,6 +16,7 @@ CRASHED = "crashed"
 SILENCE_S = 3.0
 LOW_DISK_BYTES = 5 * 10**9
 LOW_DISK_S = 600.0
+_FRAMES_FOR_A_RATE = 4.0  # in a second: that of slower ones, counted over half a second, jumps
 HIGH_UNFAMILIARITY = 0.5
 
 
@@ -194,11 +195,16 @@ def disk_is_low(s: RunStatus) -> bool:
 
 
 def seconds_of_disk_left(s: RunStatus) -> float:
-    """Estimate from the mean rate of writing how long the disk lasts [s]."""
+    """Estimate how long the disk lasts [s], from the mean rate of writing or, if it is higher, that of now.
+
+    A run may have waited for hours before it writes as fast as the disk can.
+    """
     elapsed_s = s.t - s.t_started
     if s.bytes_written <= 0 or elapsed_s <= 1 or s.state not in ("running", "waiting"):
         return float("inf")
-    return s.bytes_free / (s.bytes_written / elapsed_s)
+    now_per_s = s.recorded_per_s if s.recorded_per_s >= _FRAMES_FOR_A_RATE else 0.0
+    bytes_per_s = s.bytes_written * max(1 / elapsed_s, now_per_s / max(1, s.recorded))
+    return s.bytes_free / bytes_per_s
 
 
 def recording_light(status: RunStatus | None) -> Cell:
@@ -220,7 +226,7 @@ def recording_light(status: RunStatus | None) -> Cell:
         )
     if not status.recording:
         return Cell("recording", "PAUSED", name, status.path, Severity.WARN)
-    elapsed = duration_text(status.t - status.t_started)
+    elapsed = duration_text(status.t - status.t_first)
     return Cell("recording", "REC", f"{elapsed}  {name}", status.path, Severity.BAD)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QSettings, Qt, QTimer, Signal
-from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
+from PySide6.QtGui import QCloseEvent, QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QMainWindow, QMenu
 
 from gui.actions import ACTIONS
@@ -67,7 +67,6 @@ class AnalysisWindow(QMainWindow):
         self, session: LiveSession | FileSession, settings: Model[Settings], ini: QSettings | None = None
     ) -> None:
         super().__init__()
-        self.setWindowTitle("Atom counts")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.session = session
         self.settings = settings
@@ -157,6 +156,7 @@ class AnalysisWindow(QMainWindow):
         self._resolve_frame(scene.view, settings)
         drawing = resolve(scene, self._frame, settings, state)
         pointer = pointer_texts(self._frame, settings, self._pointer, drawing.pixel_size_A)
+        self.setWindowTitle(f"{self.session.name} – {drawing.light.caption}")
         self.panels.draw(drawing, pointer, live=state.live)
         self.session.drawn(scene.view)
 
@@ -269,11 +269,11 @@ class AnalysisWindow(QMainWindow):
         save_as(self, f"{self.session.name}.csv", "CSV", self.write_csv)
 
     def write_csv(self, path: Path) -> None:
-        """Write the history's numbers, the chosen column and the region, one row a frame."""
+        """Write the history's numbers, the chosen column, the region and the stimuli, one row a frame."""
         history, state = self.session.history, self.state.value
         column = self._column.follow(state.chosen, history)
         region = self._region.follow(state.roi, history)
-        save_series(path, *series_table(history.rows, column, region))
+        save_series(path, *series_table(history.rows, column, region, self.session.channels.channels))
 
     def _menu(self, *methods: str) -> QMenu:
         menu = QMenu(self)
@@ -298,6 +298,11 @@ class AnalysisWindow(QMainWindow):
         if self._ini is not None:
             self.restoreGeometry(load_bytes(self._ini, "geometry"))
             self.panels.restore(self._ini)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        """Let the help go on covering everything."""
+        super().resizeEvent(event)
+        self.help.resize(event.size())
 
     def closeEvent(self, event: QCloseEvent) -> None:
         """Stop drawing, remember the layout, end the subscription."""

@@ -27,11 +27,13 @@ _COUNTERS = {
     "received": "Frames received", "recorded": "Frames in the file", "analysed": "Frames with a result",
     "skipped": "Frames deliberately not analysed", "missing": "Frame ids for which nothing came",
     "damaged": "Frames that could not be recorded or analysed", "bad_messages": "Messages that were damaged",
+    "unrecorded": "Frames that came after recording had failed",
 }  # fmt: skip
 _GAUGES = {
     "received_per_s": "Frames received per second", "recorded_per_s": "Frames recorded per second",
     "analysed_per_s": "Frames analysed per second", "bytes_written": "Size of the files [bytes]",
-    "bytes_free": "Free space on the disk [bytes]", "t": "Time of the last status [Unix s]",
+    "bytes_free": "Free space on the disk [bytes]",
+    "analysis_lost": "Frames whose analysis was not answered", "t": "Time of the last status [Unix s]",
 }  # fmt: skip
 
 

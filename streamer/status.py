@@ -81,6 +81,7 @@ class StatusBoard:
             unrecorded=counters.unrecorded,
             analysis_lost=counters.analysis_lost,
             damaged_on_arrival=counters.damaged_on_arrival,
+            t_first=nan if series is None else series.t_first,
             recording_error=(totals if series is None else series).recording_error,
         )
 

@@ -113,6 +113,7 @@ class RunStatus(msgspec.Struct, frozen=True, array_like=True, tag="status"):
     unrecorded: int = 0  # frames that came after recording had failed
     analysis_lost: int = 0  # frames whose analysis was never answered
     damaged_on_arrival: int = 0  # of the damaged, those that are among the bad messages too
+    t_first: float = nan  # when the first frame came of what goes into this file
     recording_error: str = ""  # why nothing is recorded though it should be; at the end: why not all was
 
 

@@ -92,6 +92,7 @@ def make_status(**fields: object) -> RunStatus:
         received_per_s=25.0, recorded_per_s=25.0, analysed_per_s=24.9, latency_p50_ms=38.2,
         latency_p99_ms=61.0, path="/data/2026-05-04/ceria_0007.nxs", bytes_written=3_432_000_000,
         bytes_free=812_000_000_000, backend="openvino CPU", note="", t=now, t_started=STARTED,
+        t_first=STARTED + 60.0,
     )  # fmt: skip
     return msgspec.structs.replace(usual, **fields)
 

@@ -5,6 +5,7 @@ import time
 import numpy as np
 
 from gui.channels import Channel, ChannelHistory, channel_plots
+from gui.window import AnalysisWindow
 from streamer.stimuli import CHANNELS_TOPIC, Batch, Sample, encode_batch
 from tests.gui.conftest import OpenWindow, show_until
 from tests.gui.publisher import Particle, Publisher, make_view
@@ -27,6 +28,25 @@ def test_a_published_channel_is_drawn_with_its_value_and_unit(
     assert plot.reading == "873.25 K"
     assert "bias" not in window.session.channels.channels
     assert sorted(set(plot.curves[0].y.tolist())) == [300.0, 873.25]
+
+
+def test_a_small_pressure_can_be_read_and_seen_to_change(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    start = time.time() - 100
+    for k in range(3):
+        publisher.send(make_view(Particle(size=128), k, size=128, t=start + 10 * k))
+    samples = [Sample("pressure", start + k, (1 + k) * 1e-7) for k in range(5)]
+    publisher.send_parts([CHANNELS_TOPIC, encode_batch(Batch(samples, units={"pressure": "mbar"}))])
+    show_until(window, lambda: window.panels.timeline.plots[-1:] != () and "pressure" in last_title(window))
+    assert window.panels.timeline.plots[-1].reading == "5.00×10⁻⁷ mbar"
+    low, high = window.panels.timeline.rows[-1].box.viewRange()[1]
+    assert high - low < 1e-6
+
+
+def last_title(window: AnalysisWindow) -> str:
+    return window.panels.timeline.plots[-1].title
 
 
 def test_a_value_holds_until_the_next_one() -> None:

@@ -13,6 +13,8 @@ from streamer.config import SecurityConfig
 from streamer.curve import client_keys, own_keys
 from streamer.errors import UsageError
 from streamer.keys import make_key_files
+from streamer.stimuli import CHANNELS_TOPIC, Batch, Sample, encode_batch
+from streamer.triggers import EVENT_TOPIC, Event, encode_event
 from streamer.window_link import View, encode_status, encode_view
 from tests.gui.publisher import Particle, Publisher, make_status, make_view
 
@@ -88,6 +90,10 @@ def with_header(**fields: object) -> list[object]:
         (with_header(t_received=float("nan")), "no numbers"),
         (with_header(raw_high=float("inf")), "no numbers"),
         (with_header(total_atoms_std=float("inf")), "infinite"),
+        (with_header(frame_id=2**63), "frame 9223372036854775808"),
+        (with_header(shapes=("x" * 100_000,)), "100000 characters"),
+        ([EVENT_TOPIC, encode_event(Event("x" * 100_000, "", 1.0, "", 1, 1.0, 1.0))], "100000 characters"),
+        ([CHANNELS_TOPIC, encode_batch(Batch([Sample("x" * 100_000, 1.0, 1.0)]))], "100000 characters"),
         (encode_status(make_status(control="tcp://[::1")), "tcp://HOST:PORT"),
         (encode_status(make_status(path="x" * 100_000)), "100000 characters"),
         (encode_status(make_status(t=float("nan"))), "without a time"),

@@ -17,6 +17,7 @@ from PySide6.QtWidgets import QApplication
 from gui.export import series_table
 from gui.file_session import FileSession
 from gui.settings import Model, Settings
+from gui.status_text import recording_light
 from gui.window import AnalysisWindow
 from streamer.compression import encode
 from streamer.errors import UsageError
@@ -113,6 +114,17 @@ def test_dragging_the_slider_moves_through_the_series(window: AnalysisWindow) ->
     assert "frame 0 " in window.panels.map.detail.text()
 
 
+def test_clicking_the_slider_goes_there(window: AnalysisWindow) -> None:
+    slider = window.panels.play_bar.slider
+    place = slider.rect().center()
+    place.setX(round(0.75 * slider.width()))
+    QTest.mouseClick(slider, Qt.MouseButton.LeftButton, pos=place)
+    window.tick()
+    times = window.session.history.rows["t"]
+    wanted = times[0] + 0.75 * (times[-1] - times[0])
+    assert window.state.value.t == times[np.argmin(np.abs(times - wanted))]
+
+
 @pytest.mark.parametrize("content", [None, b"", b"not HDF5 at all"])
 def test_a_file_that_is_none_is_refused_in_one_line(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "x.nxs"
@@ -182,7 +194,44 @@ def test_frames_that_were_not_analysed_have_no_results(flawed: Path) -> None:
     rows = FileSession(flawed).history.rows
     unanswered = np.isnan(rows["n_columns"])
     assert np.flatnonzero(unanswered).tolist() == [5, 6]
-    names, table = series_table(rows, np.empty((0, 5)), np.empty((0, 4)))
+    names, table = series_table(rows, np.empty((0, 5)), np.empty((0, 4)), {})
     columns = [row[names.index("n_columns")] for row in table]
     assert columns[5:7] == [None, None]
     assert all(isinstance(n, int) and n > 0 for n in columns[:5] + columns[7:])
+
+
+def test_the_dose_stays_known_when_the_file_is_read_anew(recorded: Path) -> None:
+    past = FileSession(recorded).history
+    for _ in range(N_FRAMES):
+        past.look_at_dose()
+    known = past.rows["mean_counts"].copy()
+    assert np.isfinite(known).all()
+    past.reload()
+    np.testing.assert_array_equal(past.rows["mean_counts"], known)
+
+
+def test_tables_that_take_long_to_read_are_read_less_often(
+    recorded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, reading_s = [0.0], [0.0]
+    session = FileSession(recorded, lambda: now[0])
+
+    def read() -> None:
+        now[0] += 5.0
+        reading_s[0] += 5.0
+
+    monkeypatch.setattr(session, "_reload_if_grown", read)
+    while now[0] < 500.0:
+        session.take()
+        now[0] += 0.03
+    assert 0.05 < reading_s[0] / now[0] < 0.12
+
+
+def test_a_file_whose_recording_has_failed_is_not_called_saved(recorded: Path, tmp_path: Path) -> None:
+    path = tmp_path / "failed.nxs"
+    shutil.copy(recorded, path)
+    with h5py.File(path, "r+") as file:
+        file["/entry/process/state"][()] = b"failed"
+        file["/entry/process/end_reason"][()] = b"the disk is full"
+    light = recording_light(FileSession(path).status)
+    assert (light.caption, light.detail) == ("RECORDING FAILED", "the disk is full")

@@ -1,12 +1,22 @@
 """What a status says to a person, and what it shouts."""
 
+import msgspec
 import pytest
 
-from gui.format import amount_text, bytes_text, duration_text, number_text, rate_text, time_text, value_text
+from gui.format import (
+    amount_text,
+    bytes_text,
+    duration_text,
+    number_text,
+    rate_text,
+    reading_text,
+    time_text,
+    value_text,
+)
 from gui.status_text import Severity, alarm, recording_light, status_cells
 from streamer.counters import OutputCounts, OutputPolicy
 from streamer.window_link import RunStatus
-from tests.gui.publisher import make_status
+from tests.gui.publisher import STARTED, make_status
 
 QUIET = {"acknowledged": (0, 0, 0), "silent_s": 0.0, "refused": 0, "connected": True}
 
@@ -26,11 +36,26 @@ def text_of(status: RunStatus | None, **fields: object) -> str:
         ({"analysis_lost": 1}, "1 unanswered by the analysis"),
         ({"recording_error": "the network drive is gone"}, "Recording has failed: the network drive is gone"),
         ({"bytes_free": 2_000_000_000}, "Disk nearly full"),
-        ({"bytes_free": 9_000_000_000, "bytes_written": 40_000_000_000}, "enough for 1:52"),
+        (
+            {"bytes_free": 9_000_000_000, "bytes_written": 40_000_000_000, "t": STARTED + 499.0},
+            "enough for 1:52",
+        ),
     ],
 )
 def test_losses_and_a_full_disk_raise_an_alarm(fields: dict[str, object], expected: str) -> None:
     assert expected in text_of(make_status(**fields))
+
+
+def test_a_disk_that_fills_up_fast_after_a_long_wait_is_noticed() -> None:
+    disk = {"recorded": 20_000, "bytes_written": 60 * 10**9, "bytes_free": 300 * 10**9}
+    waited = make_status(t=STARTED + 3600.0, recorded_per_s=330.0, **disk)
+    assert "enough for 5:03" in text_of(waited)
+    assert text_of(msgspec.structs.replace(waited, recorded_per_s=2.0)) == ""
+
+
+def test_the_time_beside_the_file_is_that_of_its_frames() -> None:
+    assert recording_light(make_status(t=STARTED + 100.0)).value == "0:40  ceria_0007.nxs"
+    assert recording_light(make_status(t_first=float("nan"))).value == "–  ceria_0007.nxs"
 
 
 def test_a_run_that_goes_well_raises_none() -> None:
@@ -123,6 +148,9 @@ def test_numbers_for_people() -> None:
     assert value_text(float("inf")) == "–"
     assert value_text(-0.26, 1, "nm") == "−0.3\u2009nm"
     assert value_text(-0.004, 2, "nm") == "0.00\u2009nm"
+    assert [reading_text(v) for v in (600.0, 0.0, -0.025, 3.1e-7, -3.1e-7)] == [
+        "600.00", "0.00", "−0.0250", "3.10×10⁻⁷", "−3.10×10⁻⁷",
+    ]  # fmt: skip
     assert [amount_text(v) for v in (912.4, 163_400.0)] == ["912", "1.63×10⁵"]
     assert [time_text(v) for v in (40.0, 0.5, 150.0, 3723.0)] == [
         "40\u2009s",

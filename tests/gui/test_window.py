@@ -16,10 +16,11 @@ from gui.geometry import inside
 from gui.history import Limits
 from gui.persist import load_settings, open_ini
 from gui.resolve import FrameDrawing
-from gui.roi_item import rectangle_corners
+from gui.roi_item import polygon_corners, rectangle_corners
 from gui.settings import Backdrop, ContrastMode, CountsFrom, Region, Settings, ThemeName
 from gui.theme import THEMES
 from gui.window import AnalysisWindow
+from streamer.stimuli import Sample
 from streamer.triggers import EVENT_TOPIC, Event, encode_event
 from streamer.window_link import View
 from tests.gui.conftest import OpenWindow, process_events, show_until
@@ -271,6 +272,22 @@ def test_a_fired_trigger_stays_until_it_is_acknowledged(
     assert "etching" not in bar.label.text()
 
 
+def test_the_task_bar_is_told_of_each_new_alarm(
+    open_window: OpenWindow, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    window = open_window()
+    bar = window.panels.alarm
+    monkeypatch.setattr(QApplication, "alert", lambda _: told.append(bar.label.text()))
+    event = Event("etching", "total_atoms", 780.0, "total_atoms is 780, below 800", 41, 1.0, 1.0)
+    publisher.send_parts([EVENT_TOPIC, encode_event(event)])
+    show_until(window, bar.isVisible)
+    publisher.send(make_status(missing=1))
+    show_until(window, lambda: "missing" in bar.label.text())
+    assert len(told) == 2
+    assert "1 missing" in told[1]
+
+
 def test_the_display_is_held_and_let_go_by_buttons_while_the_run_goes_on(
     open_window: OpenWindow, publisher: Publisher
 ) -> None:
@@ -301,6 +318,25 @@ def test_status_is_readable_at_a_glance(open_window: OpenWindow, publisher: Publ
     assert header.light.text() == "REC"
     assert header.file.text().endswith("run_0007.nxs")
     assert "dectris2://127.0.0.1:31001" in header.title.text()
+    assert window.windowTitle() == "run_0007 – REC"
+
+
+def test_long_names_and_answers_do_not_make_the_window_wider(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    name = "in_situ_reduction_of_ceria_at_800_C_in_hydrogen_" * 4
+    publisher.send(make_status(path=f"/data/{name}.nxs", recording_error="no drive"))
+    show_until(window, lambda: window.session.status is not None)
+    window.session.remote.said = "Not done: " + "the disk is full, and " * 20
+    window.session._said_at = time.time()
+    window.tick()
+    process_events()
+    header = window.panels.header
+    assert "…" in header.file.text()
+    assert "…" in header.said.text()
+    assert (header.file.toolTip(), header.said.toolTip()) == ("no drive", window.session.remote.said)
+    assert window.minimumSizeHint().width() <= 1280
 
 
 def test_hostile_messages_are_ignored_with_a_note(open_window: OpenWindow, publisher: Publisher) -> None:
@@ -486,6 +522,47 @@ def test_a_polygon_follows_the_mouse_and_counts_what_it_holds(
     assert window.state.value.roi is None
 
 
+def test_a_click_on_a_side_of_the_region_makes_a_corner_and_leaves_the_chosen_column(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window = open_window()
+    send_frames(publisher, window, range(2))
+    window.commands.propose_roi(polygon_corners)
+    column = PARTICLE.columns(1)[5]
+    window.commands.select(float(column["y"]), float(column["x"]))
+    window.tick()
+    process_events()
+    roi, chosen = window.state.value.roi, window.state.value.chosen
+    assert roi is not None
+    assert chosen is not None
+    (y0, x0), (y1, x1) = roi[:2]
+    place = screen_place(window, (y0 + y1) / 2, (x0 + x1) / 2)
+    viewport = window.panels.map.canvas.viewport()
+    QTest.mouseMove(viewport, place)
+    process_events()
+    QTest.mouseClick(viewport, Qt.MouseButton.LeftButton, pos=place)
+    process_events()
+    assert window.state.value.roi is not None
+    assert len(window.state.value.roi) == len(roi) + 1
+    assert window.state.value.chosen == chosen
+
+
+def test_a_picture_is_shrunk_to_the_screens_own_pixels(
+    open_window: OpenWindow, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = open_window()
+    publisher.send(make_view(Particle(size=1024), 0, size=1024))
+    show_until(window, lambda: newest_id(window) == 0)
+    window.commands.show_whole_frame()
+    window.tick()
+    panel = window.panels.raw
+    coarse = panel.image.image.shape[0]
+    assert coarse < 1024
+    monkeypatch.setattr(panel, "devicePixelRatioF", lambda: 2.0)
+    window.tick()
+    assert panel.image.image.shape[0] > coarse
+
+
 def test_contrast_and_averaging_change_the_pixels_on_screen(
     open_window: OpenWindow, publisher: Publisher
 ) -> None:
@@ -576,6 +653,9 @@ def test_a_key_closes_the_help_and_does_nothing_else(open_window: OpenWindow, pu
     send_frames(publisher, window, range(2))
     window.commands.propose_roi(rectangle_corners)
     QTest.keyClick(window, Qt.Key.Key_F1)
+    window.resize(1300, 820)
+    process_events()
+    assert window.help.size() == window.size()
     QTest.keyClick(window.focusWidget(), Qt.Key.Key_Escape)
     assert not window.help.isVisible()
     assert window.state.value.roi is not None
@@ -590,12 +670,16 @@ def test_exports_are_complete(open_window: OpenWindow, publisher: Publisher, tmp
     send_frames(publisher, window, range(6))
     column = PARTICLE.columns(5)[8]
     window.commands.select(float(column["y"]), float(column["x"]))
+    t_third = float(window.session.history.rows["t"][2])
+    window.session.channels.add([Sample("temperature", t_third, 873.0)], {"temperature": "K"})
     window.write_csv(tmp_path / "series.csv")
     lines = (tmp_path / "series.csv").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 7
     assert lines[0].startswith("frame_id,t_received_unix_s,total_atoms")
     values = dict(zip(lines[0].split(","), lines[6].split(","), strict=True))
     assert values["frame_id"] == "5"
+    heated = [line.split(",")[lines[0].split(",").index("temperature [K]")] for line in lines[1:]]
+    assert heated == ["", "", "873.0", "873.0", "873.0", "873.0"]
     assert float(values["column_count"]) == column["count"]
     assert float(values["column_fused_count"]) == column["fused_count"]
     assert float(values["fused_atoms"]) == PARTICLE.columns(5)["fused_count"].sum()
@@ -657,7 +741,10 @@ def test_settings_and_layout_persist(open_window: OpenWindow, tmp_path: Path) ->
 
 def test_a_damaged_settings_file_is_no_obstacle(tmp_path: Path) -> None:
     path = tmp_path / "window.ini"
-    path.write_text('[settings]\naverage_frames=three\ntheme="\\"light\\""\ntime_window_s=7\n')
+    path.write_text(
+        '[settings]\naverage_frames=three\ntheme="\\"light\\""\ntime_window_s=7\n'
+        'plots="[[1]]"\nmanual_levels="[\\"a\\", 1]"\n'
+    )
     assert load_settings(open_ini(path)) == Settings(theme=ThemeName.LIGHT)
 
 

@@ -57,6 +57,7 @@ def test_the_status_is_published_until_the_end(tmp_path: Path) -> None:
     assert (seen[0].state, seen[0].received, seen[0].recording) == ("waiting", 0, True)
     last = seen[-1]
     assert (last.received, last.recorded, last.missing, last.bad_messages) == (3, 3, 1, 0)
+    assert all(status.t_first <= status.t for status in seen if status.state == "running")
     assert last.path == str(tmp_path / "run.nxs")
     assert last.bytes_written > 0
     assert last.bytes_free > 0
