@@ -2,10 +2,12 @@
 
 import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import msgspec
 import numpy as np
 import pytest
+from pyqtgraph.GraphicsScene.mouseEvents import MouseClickEvent
 from PySide6.QtCore import QPoint, QPointF, QRect, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
@@ -16,7 +18,7 @@ from gui.geometry import inside
 from gui.history import Limits
 from gui.persist import load_settings, open_ini
 from gui.resolve import FrameDrawing
-from gui.roi_item import polygon_corners, rectangle_corners
+from gui.roi_item import rectangle_corners
 from gui.settings import Backdrop, ContrastMode, CountsFrom, Region, Settings, ThemeName
 from gui.theme import THEMES
 from gui.window import AnalysisWindow
@@ -522,29 +524,25 @@ def test_a_polygon_follows_the_mouse_and_counts_what_it_holds(
     assert window.state.value.roi is None
 
 
-def test_a_click_on_a_side_of_the_region_makes_a_corner_and_leaves_the_chosen_column(
+def test_a_click_that_was_for_the_region_leaves_the_chosen_column(
     open_window: OpenWindow, publisher: Publisher
 ) -> None:
     window = open_window()
     send_frames(publisher, window, range(2))
-    window.commands.propose_roi(polygon_corners)
     column = PARTICLE.columns(1)[5]
     window.commands.select(float(column["y"]), float(column["x"]))
-    window.tick()
-    process_events()
-    roi, chosen = window.state.value.roi, window.state.value.chosen
-    assert roi is not None
+    chosen = window.state.value.chosen
     assert chosen is not None
-    (y0, x0), (y1, x1) = roi[:2]
-    place = screen_place(window, (y0 + y1) / 2, (x0 + x1) / 2)
-    viewport = window.panels.map.canvas.viewport()
-    QTest.mouseMove(viewport, place)
-    process_events()
-    QTest.mouseClick(viewport, Qt.MouseButton.LeftButton, pos=place)
-    process_events()
-    assert window.state.value.roi is not None
-    assert len(window.state.value.roi) == len(roi) + 1
+    panel = window.panels.map
+    click = MagicMock(spec=MouseClickEvent)
+    click.button.return_value, click.double.return_value = Qt.MouseButton.LeftButton, False
+    click.scenePos.return_value = panel.box.mapViewToScene(QPointF(1.0, 1.0))
+    click.isAccepted.return_value = True
+    panel._report_click(click)
     assert window.state.value.chosen == chosen
+    click.isAccepted.return_value = False
+    panel._report_click(click)
+    assert window.state.value.chosen is None
 
 
 def test_a_picture_is_shrunk_to_the_screens_own_pixels(
