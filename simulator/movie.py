@@ -48,7 +48,7 @@ _SIZE_STEP_PX = 16  # the networks take multiples of this
 
 SMALLEST_PX = 256
 """Room for the states' 240 px and for the drift."""
-MOST_DOSE_E_PER_A2 = 5e5
+MOST_DOSE_E_PER_A2 = 1.5e6
 """Beyond, counts would leave 16 bits, and drawing them the memory."""
 
 TRUE_COLUMN_DTYPE = np.dtype([("column_id", "<i4"), ("y", "<f4"), ("x", "<f4"), ("count", "u1")])

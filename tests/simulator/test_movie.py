@@ -1,5 +1,6 @@
 """The simulated movie: its physics, its truth, its determinism."""
 
+import re
 from itertools import islice
 from pathlib import Path
 
@@ -153,13 +154,13 @@ def test_states_are_played_forth_and_back_without_end(movie: Movie) -> None:
         ({"size_px": 500}, "multiple of 16"),
         ({"detector": "film"}, "counting, integrating"),
         ({"dose_e_per_A2": 0.0}, "more than 0"),
-        ({"dose_e_per_A2": float("inf")}, "at most 500000"),
+        ({"dose_e_per_A2": float("inf")}, "at most 1.5e+06"),
         ({"dose_e_per_A2": float("nan")}, "more than 0"),
         ({"seed": -1}, "0 or more"),
     ],
 )
 def test_settings_that_cannot_be_filmed_are_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=re.escape(message)):
         MovieSettings(**change)  # type: ignore[arg-type]
 
 
