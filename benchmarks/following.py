@@ -23,10 +23,11 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.common import median_of
 from benchmarks.movie_runs import measure_movie, movie_arguments, record
-from pipeline.again import Stretch, analyse_stretch, networks_of
+from pipeline.again import Stretch, analyse_stretch
 from pipeline.archive import ArchivedRun, frames_of, open_frames
 from pipeline.cli import main as atomstream
 from pipeline.follow_process import ResultFollower
+from pipeline.particle_networks import networks_of
 from pipeline.prepare import PreparedFrame, prepare
 from pipeline.reprocess import configured
 from pipeline.steady import binned_frame
@@ -61,7 +62,7 @@ def costs_ms(run: ArchivedRun, config: RunConfig) -> dict[str, float]:
     stretch = Stretch(str(run.path), run.start, run.frames[:COST_FRAMES], config)
     found = [answer for answer in analyse_stretch(stretch) if isinstance(answer, tuple)]
     prepared = _prepared(stretch)
-    follower = ResultFollower(config.analysis, networks_of(config), RunClock.start())
+    follower = ResultFollower(config.analysis, networks_of(config.analysis), RunClock.start())
     messages: list[Parts] = []
 
     def analyser() -> None:
@@ -85,7 +86,7 @@ def costs_ms(run: ArchivedRun, config: RunConfig) -> dict[str, float]:
 
 def _prepared(stretch: Stretch) -> list[PreparedFrame]:
     pixel_size_A = stretch.config.source.pixel_size_A or 0.2
-    target_A = networks_of(stretch.config).pixel_size_A
+    target_A = networks_of(stretch.config.analysis).pixel_size_A
     with open_frames(Path(stretch.path)) as file:
         frames = frames_of(file, stretch.start, stretch.frames)
         return [prepare(Task(frame, nan, pixel_size_A, None), pixel_size_A, target_A) for frame in frames]

@@ -17,10 +17,11 @@ from typing import Any
 
 from benchmarks.common import median_of
 from benchmarks.movie_runs import measure_movie, movie_arguments, record
-from pipeline.again import Stretch, analyse_stretch, measure_drift, networks_of
+from pipeline.again import Stretch, analyse_stretch, measure_drift
 from pipeline.archive import ArchivedRun
 from pipeline.cluster import open_pool
 from pipeline.following import Following
+from pipeline.particle_networks import networks_of
 from pipeline.reprocess import configured, new_path, reprocess
 from pipeline.steady import Steadier
 from streamer.config import RunConfig
@@ -48,7 +49,7 @@ def costs_ms(run: ArchivedRun, config: RunConfig) -> dict[str, float]:
     stretch = Stretch(str(run.path), run.start, run.frames[:WARM_FRAMES], config)
     analyse_stretch(stretch)
     answers = analyse_stretch(stretch)
-    following = Following(config.analysis, networks_of(config))
+    following = Following(config.analysis, networks_of(config.analysis))
 
     def follow() -> None:
         for answer in answers:

@@ -24,7 +24,7 @@ from pipeline.assembly import FrameAssembly
 from pipeline.backends import Backend, start_backend
 from pipeline.engine import Engine, Slot
 from pipeline.particle_answers import ParticleAnswers
-from pipeline.particle_networks import AnyNetworks, ParticleNetworks, networks_for
+from pipeline.particle_networks import AnyNetworks, ParticleNetworks, networks_of
 from pipeline.prepare import PreparedFrame, prepare
 from pipeline.steady import Steadier
 from streamer.clock import RunClock
@@ -41,7 +41,6 @@ __all__ = [
     "analyse_stretch",
     "engine_of",
     "measure_drift",
-    "networks_of",
     "replace_analysis",
 ]
 
@@ -60,18 +59,6 @@ class Stretch:
 
 Answer = tuple[FrameResult, Seen] | FrameFailure
 """What came of a frame, its columns not followed yet."""
-
-
-def networks_of(config: RunConfig) -> AnyNetworks:
-    """Find the networks that a run asks for.
-
-    Raises
-    ------
-    BackendError
-        If one is missing or unfit.
-    """
-    folder = Path(config.analysis.models) if config.analysis.models else None
-    return networks_for(folder, config.analysis.material, config.analysis.denoise_frames)
 
 
 def engine_of(config: RunConfig) -> AnalyserInfo:
@@ -112,7 +99,7 @@ def analyse_looking_back(stretch: Stretch, steadier: Steadier) -> tuple[Steadier
 
 def measure_drift(stretch: Stretch, steadier: Steadier) -> tuple[Steadier, list[tuple[float, float]]]:
     """Measure how far the particle has moved in each frame, and return what the next stretch must know."""
-    networks, steadier = networks_of(stretch.config), deepcopy(steadier)
+    networks, steadier = networks_of(stretch.config.analysis), deepcopy(steadier)
     drifts = []
     with threadpool_limits(1, "blas"):
         for task in _tasks(stretch):
@@ -127,7 +114,7 @@ class _Loaded:
     """An engine with its networks, and what makes results of its answers."""
 
     def __init__(self, config: RunConfig) -> None:
-        self.networks = networks_of(config)
+        self.networks = networks_of(config.analysis)
         engines: list[Engine] = []
 
         def load(backend: Backend) -> AnalyserInfo:

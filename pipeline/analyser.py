@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from math import ceil
-from pathlib import Path
 from typing import Any, Protocol
 
 import zmq
@@ -25,7 +24,7 @@ from pipeline.batching import BatchQueue
 from pipeline.engine import Engine, Slot
 from pipeline.intake import Incoming, Intake
 from pipeline.particle_answers import ParticleAnswers
-from pipeline.particle_networks import AnyNetworks, networks_for
+from pipeline.particle_networks import AnyNetworks, networks_of
 from pipeline.prepare import prepare
 from pipeline.station import Station
 from pipeline.steady import Steadier
@@ -141,8 +140,7 @@ def analyse(
     UsageError
         If neither the stream nor the configuration says what a pixel's size is.
     """
-    folder = Path(config.analysis.models) if config.analysis.models else None
-    networks = networks_for(folder, config.analysis.material, config.analysis.denoise_frames)
+    networks = networks_of(config.analysis)
     engines: list[Engine] = []  # the one of the backend that was tried last
 
     def load(backend: Backend) -> AnalyserInfo:

@@ -15,9 +15,8 @@ from typing import Any
 import zmq
 from threadpoolctl import threadpool_limits
 
-from pipeline.again import networks_of
 from pipeline.following import Following
-from pipeline.particle_networks import AnyNetworks
+from pipeline.particle_networks import AnyNetworks, networks_of
 from pipeline.station import Station
 from pipeline.steady import Drifts
 from pipeline.views import followed_view
@@ -70,7 +69,7 @@ def run_follower(
     BackendError
         If a network, or the calibration beside it, is missing or unfit.
     """
-    networks = networks_of(config)
+    networks = networks_of(config.analysis)
     follower = ResultFollower(config.analysis, networks, clock, number)
     with (
         threadpool_limits(1, "blas"),  # the cores are the networks'

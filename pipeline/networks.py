@@ -27,8 +27,6 @@ __all__ = [
     "expect_metadata",
     "expect_together",
     "find_networks",
-    "quantised",
-    "quantised_path",
     "read_header",
     "read_network",
     "shipped_folder",
@@ -131,7 +129,9 @@ class Networks:
         return {network.path.name: network.sha256 for network in (self.denoise, self.heights)}
 
 
-def find_networks(folder: Path | None, material: str, denoise_frames: int = 1) -> Networks:
+def find_networks(
+    folder: Path | None, material: str, denoise_frames: int = 1, whole_numbers: bool = False
+) -> Networks:
     """Find and check both networks.
 
     Parameters
@@ -142,6 +142,8 @@ def find_networks(folder: Path | None, material: str, denoise_frames: int = 1) -
         First part of the files' names.
     denoise_frames : int
         How many frames the denoiser is to see at once.
+    whole_numbers : bool
+        Whether columns are counted by ``MATERIAL_heights_i8.onnx``, whose convolutions are in eight bits.
 
     Raises
     ------
@@ -149,32 +151,19 @@ def find_networks(folder: Path | None, material: str, denoise_frames: int = 1) -
         If one is missing or does not fit this program.
     """
     folder = folder or shipped_folder()
-    denoise, heights = _denoiser(folder, material, denoise_frames), read_network(folder, material, "heights")
-    _expect(heights.path, "channels", heights.own_channels, _SINGLE)
+    denoise, heights = _denoiser(folder, material, denoise_frames), _heights(folder, material, whole_numbers)
     for key in ("material", "pixel_size_A"):
         expect_together(denoise.path, denoise.header, heights.path, heights.header, key)
     return Networks(*_on_one_batch(denoise, heights))
 
 
-def quantised_path(heights: Path) -> Path:
-    """Return where a height network's like in eight-bit whole numbers is: MATERIAL_heights_i8.onnx."""
-    return heights.with_stem(f"{heights.stem}_i8")
-
-
-def quantised(networks: Networks) -> Networks:
-    """Return the networks with the height network in eight-bit whole numbers in the place of the other.
-
-    Raises
-    ------
-    BackendError
-        If there is none beside it, or it does not fit.
-    """
-    path = quantised_path(networks.heights.path)
-    header, sha256 = read_header(path)
-    _check(path, header, "heights")
-    for key in ("material", "pixel_size_A"):
-        expect_together(networks.denoise.path, networks.denoise.header, path, header, key)
-    return replace(networks, heights=replace(networks.heights, path=path, sha256=sha256, header=header))
+def _heights(folder: Path, material: str, whole_numbers: bool) -> NetworkFile:
+    """Read and check the height network, in floating-point or in whole numbers."""
+    network = read_network(folder, material, "heights_i8" if whole_numbers else "heights", "heights")
+    _expect(network.path, "channels", network.own_channels, _SINGLE)
+    if whole_numbers:
+        _expect(network.path, "weights", network.header.metadata.get("weights"), "int8")
+    return network
 
 
 def _denoiser(folder: Path, material: str, frames: int) -> NetworkFile:

@@ -24,6 +24,7 @@ from pipeline.networks import (
     shipped_folder,
 )
 from pipeline.onnx_header import OnnxHeader
+from streamer.config import AnalysisConfig
 from streamer.errors import BackendError
 from streamer.records import MOST_SHAPES, UNSURE
 
@@ -35,6 +36,7 @@ __all__ = [
     "ShapeFile",
     "find_particle_networks",
     "networks_for",
+    "networks_of",
 ]
 
 PATCH_PX = 128
@@ -149,18 +151,32 @@ AnyNetworks = Networks | ParticleNetworks
 AnyFile = NetworkFile | ShapeFile
 
 
-def networks_for(folder: Path | None, material: str, denoise_frames: int = 1) -> AnyNetworks:
+def networks_of(analysis: AnalysisConfig) -> AnyNetworks:
+    """Find and check the networks that a run asks for; all its processes must have the same.
+
+    Raises
+    ------
+    BackendError
+        See `networks_for`.
+    """
+    folder = Path(analysis.models) if analysis.models else None
+    return networks_for(folder, analysis.material, analysis.denoise_frames, analysis.precision == "i8")
+
+
+def networks_for(
+    folder: Path | None, material: str, denoise_frames: int = 1, whole_numbers: bool = False
+) -> AnyNetworks:
     """Find and check a material's networks, of whichever kind there are.
 
     Raises
     ------
     BackendError
         If one is missing or does not fit this program, there are networks of both kinds, or those of
-        particles are to see several frames at once.
+        particles are to see several frames at once or to compute in whole numbers.
     """
     folder = folder or shipped_folder()
     if not any((folder / f"{material}_{task}.onnx").exists() for task in ("restore", "shapes")):
-        return find_networks(folder, material, denoise_frames)
+        return find_networks(folder, material, denoise_frames, whole_numbers)
     if any((folder / f"{material}_{task}.onnx").exists() for task in ("denoise", "heights")):
         raise BackendError(
             f"{folder} has networks of both kinds for {material}: leave there denoise and heights (columns"
@@ -170,6 +186,8 @@ def networks_for(folder: Path | None, material: str, denoise_frames: int = 1) ->
         raise BackendError(
             f"the networks for {material} restore single frames: --denoise-frames (denoise_frames) must be 1"
         )
+    if whole_numbers:
+        raise BackendError(f"the networks for {material} are not there in i8: choose another --precision")
     return find_particle_networks(folder, material)
 
 

@@ -21,13 +21,13 @@ from pipeline.again import (
     analyse_stretch,
     engine_of,
     measure_drift,
-    networks_of,
     replace_analysis,
 )
 from pipeline.archive import ArchivedRun, frames_of, open_frames
 from pipeline.carry_over import carry_over
 from pipeline.cluster import Pool
 from pipeline.following import Following
+from pipeline.particle_networks import networks_of
 from pipeline.steady import Steadier
 from streamer.clock import RunClock
 from streamer.config import RunConfig, SourceConfig
@@ -204,7 +204,7 @@ class _Book:
             msgspec.structs.replace(config, record=record), clock, Notes(),
             lambda spec, announced: ResultWriter(out, spec),
         )  # fmt: skip
-        self._following = Following(config.analysis, networks_of(config))
+        self._following = Following(config.analysis, networks_of(config.analysis))
         self._recorder = SeriesRecorder(run.start, context, paused=not copy_frames)
         self._recorder.why_paused = f"its frame is in {run.path.name}"
         self._recorder.take_analyser(info)

@@ -25,7 +25,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from pipeline.backends.onnx_weights import in_full
-from pipeline.networks import INPUT_NAME, find_networks, quantised_path
+from pipeline.networks import INPUT_NAME, find_networks
 from pipeline.preprocess import normalise
 from streamer.errors import UsageError
 from training.data import DrawConfig
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     draw = DrawConfig()
     particles = held_out(args.data, "train", args.frames, draw)
     shown = taken(particles, FRAME_PX, draw, np.random.default_rng(SEED))
-    out: Path = args.out or quantised_path(network)
+    out: Path = args.out or network.with_stem(f"{network.stem}_i8")
     quantise(network, [normalise(frame[None]).frames for frame, _, _ in shown], out)
     return out
 

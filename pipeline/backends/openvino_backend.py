@@ -28,7 +28,7 @@ from pipeline.backends.device import HOST
 from pipeline.backends.openvino_precision import fastest_precision
 from pipeline.backends.protocol import IN_FLIGHT, BatchShape, NetworkOutput
 from pipeline.backends.quiet_openvino import ov, shared_core
-from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks, quantised
+from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile
 from pipeline.particle_networks import PATCH_PX, AnyNetworks
 from streamer.errors import BackendError
 from streamer.records import AnalyserInfo
@@ -56,8 +56,8 @@ class OpenVinoBackend:
     threads : int
         Threads of the engine; 0: one a core.
     precision : str
-        ``bf16`` or ``f32``; empty: whichever this processor computes in faster. ``i8``: convolutions of the
-        height network in eight-bit whole numbers, and the rest in the faster of both.
+        ``bf16`` or ``f32``; empty: whichever this processor computes in faster. ``i8``: of networks with
+        convolutions in whole numbers, what is not in these, in the faster of both.
     """
 
     def __init__(self, networks: AnyNetworks, threads: int = 0, precision: str = "") -> None:
@@ -66,7 +66,7 @@ class OpenVinoBackend:
             raise BackendError(
                 "OpenVINO computes in i8, bf16 or f32 on a CPU, not in f16; choose one of these"
             )
-        self._networks = _in_whole_numbers(networks) if precision == "i8" else networks
+        self._networks = networks
         self._threads = threads
         self._core = shared_core()
         self._precision = precision or fastest_precision()
@@ -164,12 +164,6 @@ class OpenVinoBackend:
     def _options(self, streams: int) -> dict[str, str]:
         options = {"NUM_STREAMS": str(streams), "INFERENCE_PRECISION_HINT": self._computed_in}
         return options | ({"INFERENCE_NUM_THREADS": str(self._threads)} if self._threads else {})
-
-
-def _in_whole_numbers(networks: AnyNetworks) -> AnyNetworks:
-    if isinstance(networks, Networks):
-        return quantised(networks)
-    raise BackendError("the networks that restore particles are not there in i8; choose another --precision")
 
 
 def _look_at_first(model: Any, channels: int) -> None:

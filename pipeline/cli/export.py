@@ -52,12 +52,11 @@ def _build_engines(args: argparse.Namespace) -> int:
     """Load the networks as a run would, which builds what is missing, and name the files."""
     from pipeline.backends import BatchShape
     from pipeline.backends.registry import make_backend
-    from pipeline.particle_networks import networks_for
+    from pipeline.particle_networks import networks_of
     from pipeline.tiling import tile_shape
 
     analysis = run_config(args).analysis
-    folder = Path(analysis.models) if analysis.models else None
-    networks = networks_for(folder, analysis.material, analysis.denoise_frames)
+    networks = networks_of(analysis)
     engines = Path(analysis.engines) if analysis.engines else None
     shape = BatchShape(analysis.batch_frames, *tile_shape(args.size))
     with closing(make_backend("tensorrt", networks, 0, analysis.precision, engines)) as backend:

@@ -1,5 +1,6 @@
 """Half precision: the rewritten model is as good as the original, whatever normalises inside."""
 
+import shutil
 from collections import Counter
 from contextlib import closing
 from itertools import islice
@@ -19,11 +20,12 @@ from pipeline.backends.onnx_precision import in_precision
 from pipeline.backends.onnx_weights import in_full, stored_in_half
 from pipeline.backends.quiet_openvino import shared_core
 from pipeline.columns import measure_batch
-from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks, find_networks, quantised
-from pipeline.particle_networks import ParticleNetworks
+from pipeline.networks import INPUT_NAME, OUTPUT_NAMES, NetworkFile, Networks, find_networks
+from pipeline.particle_networks import networks_of
 from pipeline.preprocess import PIXEL_SIZE_A, normalise
 from simulator.demo_states import load_states
 from simulator.movie import Movie, MovieSettings
+from streamer.config import AnalysisConfig
 from streamer.errors import BackendError
 from tests.pipeline.reference import equal_counts
 
@@ -124,14 +126,13 @@ def test_the_shipped_network_in_whole_numbers_counts_nearly_the_same(
     shipped: Networks, frames: NDArray[np.float32]
 ) -> None:
     """Few counts differ at all; how many more are wrong is in docs/evaluation/whole-numbers.md."""
-    heights = quantised(shipped).heights
-    assert heights.header.metadata["weights"] == "int8"
-    assert heights.path.stat().st_size < 0.6 * shipped.heights.path.stat().st_size
+    whole = find_networks(None, "ceria", whole_numbers=True)
+    assert whole.heights.path.stat().st_size < 0.6 * shipped.heights.path.stat().st_size
     tables = [
         [c.table for c in measure_batch(p[:, 0], logits, 0.5, 8.0)]
         for p, logits in (
             on_onnxruntime(shipped.heights, frames, "f32"),
-            in_whole_numbers(shipped, frames),
+            in_whole_numbers(whole, frames),
         )
     ]
     same, total = equal_counts(*tables)
@@ -154,18 +155,22 @@ def in_whole_numbers(networks: Networks, frames: NDArray[np.float32]) -> tuple[A
     return probability, logits
 
 
-def test_without_such_a_network_it_is_named(tiny_networks: Networks) -> None:
-    with pytest.raises(BackendError, match=r"no network tiny_heights_i8\.onnx in .*; there is "):
-        make_backend("openvino", tiny_networks, precision="i8")
-
-
-def test_other_backends_and_particles_have_none(
-    shipped: Networks, particle_networks: ParticleNetworks
+def test_a_network_in_whole_numbers_that_is_missing_or_is_none_is_named(
+    tiny_folder: Path, tmp_path: Path
 ) -> None:
+    with pytest.raises(BackendError, match=r"no network tiny_heights_i8\.onnx in .*; there is "):
+        networks_of(AnalysisConfig(models=str(tiny_folder), material="tiny", precision="i8"))
+    folder = shutil.copytree(tiny_folder, tmp_path / "models")
+    shutil.copy(folder / "tiny_heights.onnx", folder / "tiny_heights_i8.onnx")
+    with pytest.raises(BackendError, match="weights None, expected int8"):
+        networks_of(AnalysisConfig(models=str(folder), material="tiny", precision="i8"))
+
+
+def test_other_backends_and_particles_have_none(shipped: Networks) -> None:
     with pytest.raises(BackendError, match="the torch backend does not compute in i8"):
         make_backend("torch", shipped, precision="i8")
-    with pytest.raises(BackendError, match="networks that restore particles are not there in i8"):
-        make_backend("openvino", particle_networks, precision="i8")
+    with pytest.raises(BackendError, match="the networks for gold are not there in i8"):
+        networks_of(AnalysisConfig(material="gold", precision="i8"))
 
 
 def normalising_network(kind: str) -> bytes:

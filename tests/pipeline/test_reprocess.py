@@ -141,6 +141,18 @@ def test_several_analysers_give_what_one_gives(lab: Path, tmp_path: Path) -> Non
     assert check_file(out).ok
 
 
+def test_several_analysers_in_whole_numbers_are_followed_too(lab: Path, tmp_path: Path) -> None:
+    """The follower must find the networks that the analysers have: it is done without otherwise."""
+    models = write_networks(tmp_path / "models", weights="int8")
+    (models / f"{MATERIAL}_heights.onnx").rename(models / f"{MATERIAL}_heights_i8.onnx")
+    shutil.copy(lab / "images.npy", tmp_path)
+    for analysers in (1, 2):
+        live(tmp_path, tmp_path / f"{analysers}.nxs", analysers=analysers, precision="i8")
+    tables = tables_of(tmp_path / "1.nxs")
+    assert tables_of(tmp_path / "2.nxs") == tables
+    assert np.isfinite(np.frombuffer(tables["summary/drift"], "<f4")).all()
+
+
 def test_new_networks_averages_and_batches_are_named_in_the_new_file(lab: Path, tmp_path: Path) -> None:
     run, models = tmp_path / "run.nxs", write_networks(tmp_path / "other", fragile=True)
     shutil.copy(lab / "run.nxs", run)

@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from pipeline.backends.quiet_openvino import shared_core
-from pipeline.networks import find_networks, quantised
+from pipeline.networks import find_networks
 from pipeline.preprocess import normalise
 from streamer.errors import UsageError
 from tests.training.test_training import data  # noqa: F401  a fixture
@@ -38,7 +38,7 @@ def test_it_answers_as_the_network_that_it_is_made_of(models: Path, data: Path) 
     path = quantise.main(["--models", str(models), "--data", str(data), "--frames", "4"])
     assert path == models / "ceria_heights_i8.onnx"
     networks = find_networks(models, "ceria")
-    whole = quantised(networks).heights
+    whole = find_networks(models, "ceria", whole_numbers=True).heights
     assert whole.header.metadata["calibration_frames"] == "4"
     frames = normalise(np.random.default_rng(1).poisson(12.0, (1, 96, 96))).frames
     answers = [
