@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.backends.checks import check_batch, check_collect
 from pipeline.backends.protocol import IN_FLIGHT, Array, Backend, BatchShape, NetworkOutput
-from streamer.errors import BackendError
+from streamer.errors import BackendError, DeviceLostError
 from streamer.records import AnalyserInfo
 
 __all__ = ["ORIENTATIONS", "OrientedBackend"]
@@ -107,8 +107,7 @@ class OrientedBackend:
     def collect(self) -> NetworkOutput:
         """Wait for all orientations of the oldest batch, and return the mean of the answers.
 
-        That of the logits is the geometric mean of the probabilities: as well calibrated as those of one
-        answer, where their plain mean says too little (docs/evaluation/orientations.md).
+        That of the logits is the geometric mean of the probabilities.
         """
         check_collect(len(self._batches))
         batch = self._batches[0]
@@ -138,7 +137,7 @@ class OrientedBackend:
             try:
                 self._inner.submit(turned)
             except BackendError as error:
-                _give_up(batch, error)
+                self._give_up(batch, error)
             else:
                 self._computing.append((batch, orientation, turned))
 
@@ -147,11 +146,21 @@ class OrientedBackend:
         try:
             output = self._inner.collect()
         except BackendError as error:
-            _give_up(batch, error)
+            self._give_up(batch, error)
             self._start()
             return
         self._start()
         _add(batch, orientation, output)
+
+    def _give_up(self, batch: _Batch, error: BackendError) -> None:
+        """Fail an orientation; without a device all that are under way, as nothing may be asked of it."""
+        _fail(batch, error)
+        if isinstance(error, DeviceLostError):
+            under_way = [*(b for b, _ in self._waiting), *(b for b, _, _ in self._computing)]
+            for other in under_way:
+                _fail(other, error)
+            self._waiting.clear()
+            self._computing.clear()
 
     def _forget(self) -> None:
         self._shape = None
@@ -159,7 +168,7 @@ class OrientedBackend:
             queue.clear()
 
 
-def _give_up(batch: _Batch, error: BackendError) -> None:
+def _fail(batch: _Batch, error: BackendError) -> None:
     batch.left -= 1
     batch.error = batch.error or error
 

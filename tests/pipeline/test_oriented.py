@@ -14,7 +14,7 @@ from pipeline.backends.oriented import ORIENTATIONS, OrientedBackend
 from pipeline.networks import Networks
 from pipeline.particle_networks import AnyNetworks
 from streamer.config import AnalysisConfig
-from streamer.errors import BackendError
+from streamer.errors import BackendError, DeviceLostError
 from streamer.records import AnalyserInfo
 from tests.pipeline.backend_suite import BackendSuite
 from tests.pipeline.test_tensorrt import _OnDouble, engines
@@ -52,7 +52,7 @@ class Lopsided:
     def __init__(self, refused: tuple[int, ...] = (), failing: tuple[int, ...] = ()) -> None:
         self._refused, self._failing = refused, failing
         self._waiting: deque[tuple[int, NDArray[np.float32]]] = deque()
-        self._calls = 0
+        self.calls = 0
         self.most_in_flight = 0
 
     def load(self, shape: BatchShape) -> AnalyserInfo:
@@ -60,10 +60,10 @@ class Lopsided:
 
     def submit(self, frames: NDArray[np.float32]) -> None:
         assert frames.flags.c_contiguous
-        self._calls += 1
-        if self._calls in self._refused:
-            raise BackendError(f"call {self._calls} is refused")
-        self._waiting.append((self._calls, frames))
+        self.calls += 1
+        if self.calls in self._refused:
+            raise BackendError(f"call {self.calls} is refused")
+        self._waiting.append((self.calls, frames))
         self.most_in_flight = max(self.most_in_flight, len(self._waiting))
 
     def ready(self) -> bool:
@@ -155,6 +155,27 @@ def test_what_happens_to_one_orientation_takes_its_batch_alone(how: str, call: i
             backend.collect()
         expected = mean_by_hand(frame_of(1), 4)
         np.testing.assert_allclose(backend.collect().denoised, expected.denoised, rtol=1e-6)
+
+
+def test_nothing_is_asked_of_a_lost_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    inner, asked = Lopsided(), 0
+
+    def lost() -> NetworkOutput:
+        nonlocal asked
+        asked += 1
+        raise DeviceLostError("it is gone")
+
+    with closing(OrientedBackend(inner, 4, 2)) as backend:
+        backend.load(SHAPE)
+        for seed in range(IN_FLIGHT):
+            backend.submit(frame_of(seed))
+        submitted = inner.calls
+        monkeypatch.setattr(inner, "collect", lost)
+        assert backend.ready()
+        for _ in range(IN_FLIGHT):
+            with pytest.raises(DeviceLostError, match="it is gone"):
+                backend.collect()
+    assert (asked, inner.calls) == (1, submitted)
 
 
 def test_a_number_that_is_none_is_refused() -> None:
