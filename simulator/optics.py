@@ -81,20 +81,25 @@ def transfer(gy: Array, gx: Array, optics: Optics, xp: Any) -> Array:
     return spatial_envelope(gy, gx, optics, xp) * (xp.cos(chi) - 1j * xp.sin(chi))  # exp(-iχ), but faster
 
 
-def focal_offsets(points: int) -> tuple[list[float], list[float]]:
-    """Return foci in units of the focal spread, `FOCI_APART` apart and centred, and their Gaussian weights.
+def focal_offsets(points: int, apart: float) -> tuple[list[float], list[float]]:
+    """Return foci in units of the focal spread, so far apart and centred, and their Gaussian weights.
 
     Foci hΔ apart sum a Gaussian of standard deviation Δ well, until the lens' phases at two of them differ by
-    2π: around g = √(2 / λhΔ), 2.3 1/Å at a spread of 3 nm. With nine of them pictures of ceria are off by
-    0.5, 1 and 7 % of their contrast at 2, 3 and 4 nm (``tests/simulator/test_optics.py``).
+    2π: around g = √(2 / λhΔ), 2.3 1/Å at a spread of 3 nm. With nine of them, `FOCI_APART`, pictures of
+    ceria are off by 0.5, 1 and 7 % of their contrast at 2, 3 and 4 nm (``tests/simulator/test_optics.py``).
     """
-    offsets = [FOCI_APART * (k - (points - 1) / 2) for k in range(points)]
+    offsets = [apart * (k - (points - 1) / 2) for k in range(points)]
     weights = [exp(-0.5 * offset**2) for offset in offsets]
     return offsets, [weight / sum(weights) for weight in weights]
 
 
 def image_intensity(
-    waves: Array, pixel_size_A: float, optics: Optics, xp: Any, focal_points: int = 9
+    waves: Array,
+    pixel_size_A: float,
+    optics: Optics,
+    xp: Any,
+    focal_points: int = 9,
+    foci_apart: float = FOCI_APART,
 ) -> Array:
     """Form the images of exit waves.
 
@@ -110,6 +115,8 @@ def image_intensity(
         Module of ``waves``: numpy, cupy or torch.
     focal_points
         Number of foci that stand for the focal spread; 1 ignores it.
+    foci_apart
+        Their distance, in units of the focal spread.
 
     Returns
     -------
@@ -118,7 +125,7 @@ def image_intensity(
     gy, gx = frequencies(waves.shape[-2], waves.shape[-1], pixel_size_A, xp)
     spectra = xp.fft.fft2(waves)
     intensity = 0.0
-    for offset, weight in zip(*focal_offsets(focal_points), strict=True):
+    for offset, weight in zip(*focal_offsets(focal_points, foci_apart), strict=True):
         focus = replace(optics, overfocus_A=optics.overfocus_A + offset * optics.focal_spread_A)
         lens = transfer(gy, gx, focus, xp)[..., None, :, :]  # (…, 1, h, w)
         intensity = intensity + weight * (abs(xp.fft.ifft2(spectra * lens)) ** 2).mean(-3)

@@ -29,8 +29,8 @@ from training.data import DrawConfig, draw_optics
 BEST = Optics(overfocus_A=51.0, cs_A=-1.0e5, focal_spread_A=20.0, convergence_mrad=0.05)
 """Best focus: bright atoms, C10 = √(4/3 λ |Cs|), which is Scherzer's focus with both signs turned round (Jia
 et al., Science 299 (2003) 870), with a focal spread at the low end of the range."""
-BEST_FOCI = (-1.0, 0.0, 1.0)
-"""Foci, in focal spreads, over which the target is summed: sharper than :mod:`simulator.optics` has it."""
+BEST_FOCI = (3, 1.0)
+"""How many foci the target's spread is summed over, and how far apart: a little sharper than a lens is."""
 PEDESTAL_PER_A = 0.01
 """By how much an ångström of gold raises the target, in units of the vacuum level."""
 
@@ -157,7 +157,7 @@ def make_picture(
     empty = rng.random() < draw.empty_share
     if empty:
         wave, thickness = torch.ones_like(wave), torch.zeros_like(thickness)
-    target = best_picture(wave, store.pixel_size_A)
+    target = image_intensity(wave[None], store.pixel_size_A, BEST, torch, *BEST_FOCI)
     carbon_A = 0.0
     if empty or rng.random() >= draw.bare_share:
         carbon, carbon_A = membrane(store, draw, rng)
@@ -166,17 +166,6 @@ def make_picture(
     intensity = image_intensity(wave[None, None], store.pixel_size_A, optics, torch)[0]
     label = -1 if empty else int(store.label[row])
     return Picture(intensity, target + PEDESTAL_PER_A * thickness, thickness, row, label, carbon_A, optics)
-
-
-def best_picture(wave: Tensor, pixel_size_A: float) -> Tensor:
-    """Return the picture (h, w) of a particle's wave at best focus, which the restoration is to give."""
-    weights = np.exp(-0.5 * np.square(BEST_FOCI))
-    picture = torch.zeros(wave.shape)
-    for offset, weight in zip(BEST_FOCI, weights / weights.sum(), strict=True):
-        overfocus_A = BEST.overfocus_A + offset * BEST.focal_spread_A
-        focus = replace(BEST, overfocus_A=overfocus_A, focal_spread_A=0.0)
-        picture += float(weight) * image_intensity(wave[None], pixel_size_A, focus, torch, focal_points=1)
-    return picture
 
 
 def fixed_dose(draw: GoldDraw, dose_e_per_A2: float) -> GoldDraw:
