@@ -182,7 +182,7 @@ def draw(results: Mapping[str, Any], folder: Path) -> list[str]:
         middle.set(xlabel="frames in a batch, longest wait")
         _draw_rates(right, backend["size"], lambda c: f"{c['size_px']}")
         right.set(xlabel="side of a frame [px]")
-        figure.suptitle(f"{backend['capacity']['backend'] or name}, {results['machine']['cpu']}")
+        figure.suptitle(backend["capacity"]["backend"] or f"{name}, {results['machine']['cpu']}")
         names.append(f"bench-{name}.png")
         figure.savefig(folder / names[-1], dpi=110)
         plt.close(figure)

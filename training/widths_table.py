@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> Path:
             rows[candidate.name][dose] = judged(candidate, frames)
     args.out.mkdir(parents=True, exist_ok=True)
     path: Path = args.out / args.page
-    path.write_text(page(candidates, times_ms, rows, about(particles, args.split, machine)), encoding="utf-8")
+    path.write_text(page(candidates, times_ms, rows, about(particles, args, machine)), encoding="utf-8")
     return path
 
 
@@ -160,14 +160,16 @@ def judged(candidate: Candidate, frames: Frames) -> dict[str, float]:
     return summary(np.concatenate(rows))
 
 
-def about(particles: Particles, split: str, machine: dict[str, Any]) -> str:
+def about(particles: Particles, args: argparse.Namespace, machine: dict[str, Any]) -> str:
     """Say how the figures were made."""
+    given = " ".join(path.as_posix() for path in args.networks)
     return (
-        f"Written by `python -m training.widths_table`: {len(particles.settings)} particles of the {split}"
-        f" split, one frame of {FRAME_PX} × {FRAME_PX} px each, the same for all networks. Times are medians"
-        f" of a frame of {TIMED_PX} × {TIMED_PX} px in OpenVINO {machine['packages']['openvino']} on"
-        f" {machine['cpu']}, {machine['cores']} cores ({machine['vector_unit']}), load {machine['load']};"
-        " operations count two for a multiplication with its addition."
+        f"Written by `python -m training.widths_table {given} --page {args.page}`:"
+        f" {len(particles.settings)} particles of the {args.split} split, one frame of {FRAME_PX} ×"
+        f" {FRAME_PX} px each, the same for all networks. Times are medians of a frame of {TIMED_PX} ×"
+        f" {TIMED_PX} px in OpenVINO {machine['packages']['openvino']} on {machine['cpu']},"
+        f" {machine['cores']} cores ({machine['vector_unit']}), load {machine['load']}; operations count two"
+        " for a multiplication with its addition."
     )
 
 
@@ -178,7 +180,7 @@ def page(
     made: str,
 ) -> str:
     """Return the page: a table for each task."""
-    parts = ["# Other networks: what they cost and what they save", made]
+    parts = ["# Networks side by side", made]
     for task, title in TASKS.items():
         if some := [c for c in candidates if c.task == task]:
             parts += [f"## {title}", _table(some, times_ms, rows)]
