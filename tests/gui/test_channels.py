@@ -11,13 +11,18 @@ from tests.gui.conftest import OpenWindow, show_until
 from tests.gui.publisher import Particle, Publisher, make_view
 
 
-def test_a_published_channel_is_drawn_with_its_value_and_unit(
-    open_window: OpenWindow, publisher: Publisher
-) -> None:
-    window = open_window()
+def send_three(publisher: Publisher) -> float:
+    """Send three frames, ten seconds apart; return the first one's time [Unix s]."""
     start = time.time() - 100
     for k in range(3):
         publisher.send(make_view(Particle(size=128), k, size=128, t=start + 10 * k))
+    return start
+
+
+def test_a_published_channel_is_drawn_with_its_value_and_unit(
+    open_window: OpenWindow, publisher: Publisher
+) -> None:
+    window, start = open_window(), send_three(publisher)
     samples = [Sample("temperature", start, 300.0), Sample("temperature", start + 12.0, 873.25)]
     publisher.send_parts([CHANNELS_TOPIC, encode_batch(Batch(samples, units={"temperature": "K"}))])
     publisher.send_parts([CHANNELS_TOPIC, encode_batch(Batch([Sample("bias", float("nan"), 1.0)]))])
@@ -33,10 +38,7 @@ def test_a_published_channel_is_drawn_with_its_value_and_unit(
 def test_a_small_pressure_can_be_read_and_seen_to_change(
     open_window: OpenWindow, publisher: Publisher
 ) -> None:
-    window = open_window()
-    start = time.time() - 100
-    for k in range(3):
-        publisher.send(make_view(Particle(size=128), k, size=128, t=start + 10 * k))
+    window, start = open_window(), send_three(publisher)
     samples = [Sample("pressure", start + k, (1 + k) * 1e-7) for k in range(5)]
     publisher.send_parts([CHANNELS_TOPIC, encode_batch(Batch(samples, units={"pressure": "mbar"}))])
     show_until(window, lambda: window.panels.timeline.plots[-1:] != () and "pressure" in last_title(window))

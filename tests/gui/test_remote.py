@@ -1,6 +1,8 @@
 """What a window asks of a run: the real window, the real control port, and an ingest that answers."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgpack
 import pytest
@@ -63,6 +65,17 @@ class Ingest:
         self._socket.close()
 
 
+@contextmanager
+def commanded() -> Iterator[tuple[ControlPort, Ingest]]:
+    """Open the port where a run takes commands, and ingest behind it."""
+    with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
+        ingest = Ingest(context, port)
+        try:
+            yield port, ingest
+        finally:
+            ingest.close()
+
+
 def show_status(window: AnalysisWindow, publisher: Publisher, **fields: object) -> None:
     status = make_status(**fields)
     publisher.send(make_view(Particle(size=128), 1, size=128))
@@ -82,8 +95,7 @@ def test_buttons_and_keys_reach_the_run_and_its_answer_is_shown(
 ) -> None:
     window = open_window()
     header = window.panels.header
-    with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
-        ingest = Ingest(context, port)
+    with commanded() as (port, ingest):
         show_status(window, publisher, control=port.remote.control)
         assert header.record.isEnabled()
         QTest.mouseClick(header.record, Qt.MouseButton.LeftButton)
@@ -98,7 +110,6 @@ def test_buttons_and_keys_reach_the_run_and_its_answer_is_shown(
         refusal = Reply(ok=False, error="no frame has come yet")
         assert exchange(window, ingest, refusal) == {"do": "next_file"}
         show_until(window, lambda: header.said.text() == "Not done: no frame has come yet")
-        ingest.close()
 
 
 def test_the_button_does_what_it_says_before_the_first_frame(
@@ -106,8 +117,7 @@ def test_the_button_does_what_it_says_before_the_first_frame(
 ) -> None:
     window = open_window()
     header = window.panels.header
-    with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
-        ingest = Ingest(context, port)
+    with commanded() as (port, ingest):
         show_status(window, publisher, control=port.remote.control, path="", state="waiting")
         assert (header.light.text(), header.record.text()) == ("READY", "Pause rec.")
         QTest.mouseClick(header.record, Qt.MouseButton.LeftButton)
@@ -117,14 +127,12 @@ def test_the_button_does_what_it_says_before_the_first_frame(
         assert (header.light.text(), header.record.text()) == ("NOT RECORDING", "Record")
         window.action("toggle_recording")()
         assert exchange(window, ingest, Reply(ok=True)) == {"do": "record", "on": True}
-        ingest.close()
 
 
 def test_an_answer_that_comes_too_late_is_not_taken_for_another() -> None:
     now = [0.0]
     remote = Remote(clock=lambda: now[0])
-    with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
-        ingest = Ingest(context, port)
+    with commanded() as (port, ingest):
         remote.connect(port.remote.control)
 
         def has_come() -> bool:
@@ -144,7 +152,6 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_another() -> None:
         ingest.answer(Reply(ok=True, path="next.nxs"))
         wait_until(lambda: remote.take() and bool(remote.said))
         remote.close()
-        ingest.close()
     assert remote.said == "Next file: next.nxs"
 
 
@@ -161,13 +168,11 @@ def test_a_note_belongs_to_the_moment_of_the_question(open_window: OpenWindow, p
         dialog.accepted.connect(lambda: open_s.append(time.monotonic() - opened))
         QTimer.singleShot(300, dialog.accept)
 
-    with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
-        ingest = Ingest(context, port)
+    with commanded() as (port, ingest):
         show_status(window, publisher, control=port.remote.control)
         QTimer.singleShot(0, type_and_accept)
         window.action("write_note")()
         request = exchange(window, ingest, Reply(ok=True, t=1000.0, frame_id=7, path="run.nxs"))
-        ingest.close()
     assert (request["do"], request["text"]) == ("note", "CO on")
     assert isinstance(request["age_s"], float)
     assert request["age_s"] >= open_s[0] > 0.1
@@ -215,8 +220,7 @@ def test_a_run_of_this_machine_hears_how_late_its_frames_are_drawn(
     open_window: OpenWindow, publisher: Publisher
 ) -> None:
     window = open_window()
-    with zmq.Context() as context, ControlPort(ControlConfig(), (), RunClock.start()) as port:
-        ingest = Ingest(context, port)
+    with commanded() as (port, ingest):
         show_status(window, publisher, control=port.remote.control)
         came = time.time()
         publisher.send(make_view(Particle(size=128), 2, size=128, t=came + 0.01))
@@ -224,7 +228,6 @@ def test_a_run_of_this_machine_hears_how_late_its_frames_are_drawn(
         show_until(window, lambda: ingest.has_request() or max(ingest.displayed_s, default=0.0) >= 0.25)
         heard = time.time()
         show_until(window, lambda: not window.session.remote.waits)
-        ingest.close()
     assert max(ingest.displayed_s) <= heard - came
     assert window.panels.header.said.text() == ""  # nobody has asked
 
