@@ -114,6 +114,7 @@ def _lay_out_values(file: SwmrFile) -> dict[str, h5py.Dataset]:
     blank = np.zeros((), f"S{_TEXT_BYTES}")
     initial = {
         "state": _padded("recording"), "end_reason": blank, "t_heartbeat": nan, "t_end": nan,
+        "frames_due": np.int64(0),
         "analysis/backend": blank, "analysis/device": blank, "analysis/precision": blank,
         "analysis/version": blank, "analysis/reason": blank,
     }  # fmt: skip

@@ -31,10 +31,8 @@ def contradictions(tables: Tables) -> Iterator[str]:
 
 def without_row(tables: Tables) -> int:
     """Return how many planned frames after the last one are missing and have no row of their own."""
-    if tables.state not in ("complete", "failed"):
-        return 0
     frame_ids = tables.ledger["frame_id"]
-    return max(0, tables.n_planned - (int(frame_ids[-1]) + 1 if len(frame_ids) else 0))
+    return max(0, tables.n_due - (int(frame_ids[-1]) + 1 if len(frame_ids) else 0))
 
 
 def _statuses(ledger: dict[str, NDArray[Any]]) -> Iterator[str]:
@@ -107,13 +105,12 @@ def _equations(tables: Tables) -> Iterator[str]:
     """Add the run's own counters up; the ledger's do where each row's status and references agree."""
     kept = tables.counters
     arrived = kept["received"] + kept["missing"]
-    if tables.state == "complete":
-        before, planned = _first_id(tables), tables.n_planned
-        yield from _unless(
-            before + arrived >= planned,
-            f"planned {planned} is more than received + missing, {arrived}"
-            + (f", and the {before} before the first row" if before else ""),
-        )
+    before, due = _first_id(tables), tables.n_due
+    yield from _unless(
+        before + arrived >= due,
+        f"planned {due} is more than received + missing, {arrived}"
+        + (f", and the {before} before the first row" if before else ""),
+    )
     named = kept["recorded"] + kept["damaged_on_arrival"] + kept["unrecorded"] + kept.get("paused", 0)
     yield from _unless(
         kept["received"] == named,

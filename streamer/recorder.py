@@ -312,14 +312,15 @@ class SeriesRecorder:
         if self._first is None and self.announced:
             self._begin(_header_of(self.start), self._context.clock.now())
         why = f"planned, not here when {reason}" if reason == ANOTHER_BEGAN else "planned, never came"
-        n_absent = self.account.close(0 if stopped else self.start.n_frames_planned, why)
+        n_due = 0 if stopped else self.start.n_frames_planned
+        n_absent = self.account.close(n_due, why)
         if n_absent:
             self.note("planned frames missing", f"the last {n_absent} planned frames never came: lost, or the"
                       " acquisition was ended early")  # fmt: skip
         self._context.losses_known(self)
         self.write_back()
         state = "stopped" if stopped or brief else "complete"
-        self._file.close(lambda writer: self._finish(writer, reason, state))
+        self._file.close(lambda writer: self._finish(writer, reason, state, n_due))
 
     def _begin(self, header: FrameHeader, t_received: float) -> None:
         """Take the first frame's geometry for the series', and have a file for it."""
@@ -416,16 +417,16 @@ class SeriesRecorder:
         self.account.ledger.flush()
         self.size_bytes = writer.size_bytes
 
-    def _finish(self, writer: ResultWriter, reason: str, state: str) -> None:
+    def _finish(self, writer: ResultWriter, reason: str, state: str, n_due: int) -> None:
         self._flush(writer)
         account = self.account
         now = self._context.clock.now()
-        writer.finish(state, reason, now, account.total(), account.latency.percentiles_s())
+        writer.finish(state, reason, now, n_due, account.total(), account.latency.percentiles_s())
 
     def _last_words(self, writer: ResultWriter, error: str) -> None:
         if self.account.ledger.status(self._in_hand) is FrameStatus.MISSING:
             self.account.ledger.explain(self._in_hand, f"not recorded: {error}")
-        self._finish(writer, error, "failed")
+        self._finish(writer, error, "failed", self.start.n_frames_planned)
 
     def _given_up(self, error: str) -> None:
         self.account.ledger.detach()

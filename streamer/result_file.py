@@ -179,6 +179,7 @@ class ResultWriter:
         state: str,
         reason: str,
         t_end: float,
+        frames_due: int,
         counters: Counters,
         percentiles_s: Mapping[str, tuple[float, ...]],
     ) -> None:
@@ -192,6 +193,8 @@ class ResultWriter:
             Why the series ended.
         t_end : float
             Unix time [s].
+        frames_due : int
+            How many planned frames had to come: none after the last one where the series was cut short.
         counters : Counters
         percentiles_s : mapping of str to tuple of float
             Of the latency, as `Latencies.percentiles_s` gives them.
@@ -199,6 +202,7 @@ class ResultWriter:
         process = self._layout.process
         process.put_counters(counters, percentiles_s)
         process.put("t_end", t_end)
+        process.put("frames_due", frames_due)
         process.put("end_reason", reason)
         process.put("state", state)
         self._file.number(HYPERSPY_FRAME_AXIS, "size").put(self.n_frames)

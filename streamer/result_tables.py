@@ -81,6 +81,7 @@ class Tables:
     first_row: NDArray[Any]
     counters: dict[str, int]
     n_planned: int
+    n_due: int  # planned frames that had to come: 0 where the series was cut short
     asked: Asked
     state: str
     end_reason: str
@@ -140,18 +141,31 @@ def _read_tables(file: h5py.File) -> Tables:
         "particles": {n: column for n, column in particles.items() if n != "first_row"} if known else {},
     }
     tables = {name: {n: column[:] for n, column in part.items()} for name, part in parts.items()}
+    state, n_planned = _state_of(file), int(file[f"{PROCESS}/series/n_frames_planned"][()])
     return Tables(
         **{name: _even(table) for name, table in tables.items()},
         first_row=first_row,
         first_particle=first_particle,
         shapes=_names(particles.attrs.get("shapes", ())) if known else (),
         counters={name: int(value[()]) for name, value in file[f"{PROCESS}/counters"].items()},
-        n_planned=int(file[f"{PROCESS}/series/n_frames_planned"][()]),
+        n_planned=n_planned,
+        n_due=_frames_due(file, state, n_planned),
         asked=asked_of(file),
-        state=file[f"{PROCESS}/state"][()].decode(),
+        state=state,
         end_reason=file[f"{PROCESS}/end_reason"][()].decode(),
         uneven=tuple(name for name, table in tables.items() if len({*map(len, table.values())}) > 1),
     )
+
+
+def _state_of(file: h5py.File) -> str:
+    return str(file[f"{PROCESS}/state"][()].decode())
+
+
+def _frames_due(file: h5py.File, state: str, n_planned: int) -> int:
+    """Return how many planned frames had to come; an earlier version's file says so by its state alone."""
+    if f"{PROCESS}/frames_due" in file:
+        return int(file[f"{PROCESS}/frames_due"][()])
+    return n_planned if state in ("complete", "failed") else 0
 
 
 def asked_of(file: h5py.File) -> Asked:

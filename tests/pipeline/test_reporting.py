@@ -65,6 +65,7 @@ def run_tables(changes: list[tuple[int, int, int, int]]) -> Tables:
         first_row=25 * frame_ids,
         counters={},
         n_planned=FRAMES,
+        n_due=FRAMES,
         state="complete",
         end_reason="end message",
         uneven=(),

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 
 import h5py
+import pytest
 
 from streamer.check import check_file
 from streamer.config import AnalysisConfig, TriggerConfig
@@ -75,20 +76,23 @@ def test_results_find_their_series_though_two_have_the_same_name(tmp_path: Path)
         assert check_file(file).ok
 
 
-def test_a_stop_does_not_hide_what_a_series_before_it_has_lost(tmp_path: Path) -> None:
-    """It was over, and only its results were still to come."""
-    path, second = tmp_path / "run.nxs", tmp_path / "run-2.nxs"
-    with running(path, AnalysisConfig(), continuous=True) as (detector, run, make_analyser):
+@pytest.mark.parametrize("n_planned", [5, 500])
+def test_a_stop_does_not_hide_what_a_series_before_it_has_lost(tmp_path: Path, n_planned: int) -> None:
+    """It was over, and only its results were still to come; beyond the largest gap, frames have no row."""
+    path, second, n_lost = tmp_path / "run.nxs", tmp_path / "run-2.nxs", n_planned - 3
+    limits = {"continuous": True, "max_gap_frames": 10}
+    with running(path, AnalysisConfig(), **limits) as (detector, run, make_analyser):
         analyser = make_analyser()
-        detector.send(*series_of(range(3), 5), *series_of(range(2), 9, SeriesKey(8, "next"))[:-1])
+        detector.send(*series_of(range(3), n_planned), *series_of(range(2), 9, SeriesKey(8, "next"))[:-1])
         analyser.answer(result_of(analyser.next_task()))
         wait_for_rows(second, "entry/ledger/frame_id", 2)
         summary = run.stop()
-    assert [(s["planned"], s["missing"], s["lost"]) for s in summary["series"]] == [(5, 2, 2), (9, 0, 0)]
+    found = [(s["planned"], s["missing"], s["lost"]) for s in summary["series"]]
+    assert found == [(n_planned, n_lost, n_lost), (9, 0, 0)]
     assert (summary["recorded"], summary["analysed"], summary["skipped"]) == (5, 1, 4)
     reports = [check_file(file) for file in (path, second)]
     assert [(r.state, r.missing, r.lost, r.problems) for r in reports] == [
-        ("stopped", 2, 2, ()), ("stopped", 0, 0, ())
+        ("stopped", n_lost, n_lost, ()), ("stopped", 0, 0, ())
     ]  # fmt: skip
 
 

@@ -33,7 +33,7 @@ def writer(tmp_path: Path) -> Iterator[ResultWriter]:
 
 
 def _finish(writer: ResultWriter) -> None:
-    writer.finish("complete", "end message", T0, Counters(), {})
+    writer.finish("complete", "end message", T0, 0, Counters(), {})
 
 
 @pytest.mark.parametrize("late", ["group", "value", "column", "attributes", "link", "soft_link"])
