@@ -12,7 +12,6 @@ from gui.remote import Remote
 from gui.settings import (
     AVERAGES,
     COLOUR_MAPS,
-    TIME_WINDOWS_S,
     Backdrop,
     ContrastMode,
     Corners,
@@ -94,10 +93,6 @@ class Commands:
     def leap_forward(self) -> None:
         """Go ten frames forward."""
         self._step(10)
-
-    def next_time_window(self) -> None:
-        """Take the next length of the time axes."""
-        self.settings.change(time_window_s=_next(TIME_WINDOWS_S, self.settings.value.time_window_s))
 
     def show_whole_frame(self) -> None:
         """End the zoom."""

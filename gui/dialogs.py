@@ -25,10 +25,14 @@ def ask_for_address(parent: QWidget) -> str:
 
 
 def ask_for_note(parent: QWidget) -> str:
-    """Return the note that was typed, cut to what its place in the file holds; empty if none."""
-    question = "Note, with the time of this moment and the frame it belongs to:"
-    text, given = QInputDialog.getText(parent, "Note", question)
-    return text.strip().encode()[:NOTE_BYTES].decode(errors="ignore") if given else ""
+    """Return the note that was typed, empty if none; one that is too long for the file is given back."""
+    question, text = "Note, with the time of this moment and the frame it belongs to:", ""
+    while True:
+        text, given = QInputDialog.getText(parent, "Note", question, text=text)
+        note = text.strip()
+        if not given or (n_bytes := len(note.encode())) <= NOTE_BYTES:
+            return note if given else ""
+        question = f"A note has room for {NOTE_BYTES} bytes, and this has {n_bytes}. Please shorten it:"
 
 
 def save_as(parent: QWidget, proposed: str, kind: str, save: Callable[[Path], None]) -> None:

@@ -42,6 +42,7 @@ def view_menu(parent: QWidget, settings: Model[Settings]) -> QMenu:
         ("Beneath the columns", "backdrop", tuple(Backdrop), [b.value for b in Backdrop]),
         ("A count is sure from", "sure_probability", _SURE, [f"p ≥ {p}" for p in _SURE]),
         ("Time axes", "time_window_s", TIME_WINDOWS_S, [_span(s) for s in TIME_WINDOWS_S]),
+        ("Time axes of recordings", "recording_window_s", TIME_WINDOWS_S, [_part(s) for s in TIME_WINDOWS_S]),
     ):
         updates.append(_choice(menu.addMenu(title), settings, field, choices, texts))
     updates.append(_plots(menu.addMenu("Plots"), settings))
@@ -136,3 +137,7 @@ def _slider() -> QSlider:
 
 def _span(seconds: float) -> str:
     return f"last {duration_text(seconds)} min" if seconds else "everything kept"
+
+
+def _part(seconds: float) -> str:
+    return f"{duration_text(seconds)} min about the frame shown" if seconds else "everything"

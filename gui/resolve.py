@@ -22,6 +22,7 @@ __all__ = [
     "Markers",
     "Picture",
     "Scene",
+    "recording_range",
     "resolve",
     "resolve_frame",
     "resolve_markers",
@@ -196,6 +197,25 @@ def time_range(
     if t_shown is not None and t_shown < start:
         start, end = t_shown, min(end, t_shown + window_s)
     return start, max(end, start + 1.0)
+
+
+def recording_range(
+    t_first: float, t_last: float, window_s: float, t_shown: float | None
+) -> tuple[float, float]:
+    """Choose the part of a recording on the time axes [Unix s], if possible about the frame shown.
+
+    Parameters
+    ----------
+    window_s : float
+        Span shown; 0: everything.
+    t_shown : float or None
+        The frame shown; None: the last.
+    """
+    if not window_s or window_s >= t_last - t_first:
+        return t_first, max(t_last, t_first + 1.0)
+    middle = t_last if t_shown is None else t_shown
+    start = min(max(t_first, middle - window_s / 2), t_last - window_s)
+    return start, start + window_s
 
 
 def _place_of(state: ViewState, view: View | None) -> tuple[float, float] | None:

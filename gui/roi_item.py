@@ -79,6 +79,8 @@ class RoiItem:
             self._box.removeItem(self._item)
             for handle in self._item.getHandles():
                 handle.menu.deleteLater()  # it has no parent that would delete it
+            # Added corners belong to several items: Python's collector would delete some of them twice.
+            self._item.deleteLater()
             self._item = None
 
 

@@ -77,8 +77,8 @@ class Settings:
         Raw pictures averaged for display only; 1: none.
     sure_probability : float
         A count less probable than this is drawn as an open ring.
-    time_window_s : float
-        Length of the time axes [s]; 0: everything kept.
+    time_window_s, recording_window_s : float
+        Length of the time axes [s] of a run, and of a recording; 0: everything.
     plots : tuple of str
         Which time series are shown, of `PLOTS`.
     """
@@ -96,6 +96,7 @@ class Settings:
     backdrop: Backdrop = Backdrop.DENOISED
     sure_probability: float = 0.6
     time_window_s: float = 120.0
+    recording_window_s: float = 0.0
     plots: tuple[str, ...] = ("atoms", "columns", "unfamiliarity", "drift", "dose")
 
     def __post_init__(self) -> None:
@@ -104,6 +105,7 @@ class Settings:
             ("denoised_colour_map", self.denoised_colour_map, COLOUR_MAPS),
             ("average_frames", self.average_frames, AVERAGES),
             ("time_window_s", self.time_window_s, TIME_WINDOWS_S),
+            ("recording_window_s", self.recording_window_s, TIME_WINDOWS_S),
         ):
             if value not in choices:
                 raise UsageError(f"{name} is {value!r}, expected one of {choices}")

@@ -24,11 +24,11 @@ from gui.panels import Panels
 from gui.persist import load_bytes, save_bytes, save_settings
 from gui.playback import Playback
 from gui.pointer import pointer_texts
-from gui.resolve import FrameDrawing, resolve, resolve_frame, time_range
+from gui.resolve import FrameDrawing, recording_range, resolve, resolve_frame, time_range
 from gui.roi_item import polygon_corners, rectangle_corners
 from gui.series import accumulated_dose, resolve_plots
 from gui.session import LiveSession
-from gui.settings import Model, Settings, ViewState
+from gui.settings import TIME_WINDOWS_S, Model, Settings, ViewState
 from gui.theme import THEMES, style_sheet
 from streamer.window_link import View
 
@@ -176,8 +176,7 @@ class AnalysisWindow(QMainWindow):
         if history.newest is None:
             return
         newest, zero = history.newest.header, history.t_first
-        window_s = settings.time_window_s if self.session.player is None else 0.0
-        start, end = time_range(zero, newest.t_received, window_s, state.t_end, state.t)
+        start, end = self._time_range(zero, newest.t_received)
         shown = history.between(start - 1.0, end + 1.0)
         n_points = self.panels.timeline.width_px()
         pixel_size_A, counts = newest.pixel_size_A, settings.counts
@@ -196,6 +195,12 @@ class AnalysisWindow(QMainWindow):
         self.panels.timeline.mark(moments_within(self.session.moments, (start, end)), zero)
         self.panels.tabs.draw(column, region, *axes)
         self.panels.tabs.spectrum.draw(self._frame, pixel_size_A)
+
+    def _time_range(self, t_first: float, t_newest: float) -> tuple[float, float]:
+        settings, state = self.settings.value, self.state.value
+        if self.session.player is not None:
+            return recording_range(t_first, t_newest, settings.recording_window_s, state.t)
+        return time_range(t_first, t_newest, settings.time_window_s, state.t_end, state.t)
 
     def _redraw(self, state: ViewState) -> None:
         self.draw()
@@ -221,6 +226,12 @@ class AnalysisWindow(QMainWindow):
             self.commands.pause()
         else:
             self._playback.toggle()
+
+    def next_time_window(self) -> None:
+        """Take the next length of the time axes: of a run, or of a recording."""
+        field = "time_window_s" if self.session.player is None else "recording_window_s"
+        following = TIME_WINDOWS_S.index(getattr(self.settings.value, field)) + 1
+        self.settings.change(**{field: TIME_WINDOWS_S[following % len(TIME_WINDOWS_S)]})
 
     def _scrub(self, seconds: float) -> None:
         self.commands.go_to(self.session.history.t_first + seconds)

@@ -114,6 +114,17 @@ def test_dragging_the_slider_moves_through_the_series(window: AnalysisWindow) ->
     assert "frame 0 " in window.panels.map.detail.text()
 
 
+def test_the_time_axes_of_recordings_have_a_length_of_their_own(window: AnalysisWindow) -> None:
+    assert window.settings.value.recording_window_s == 0.0, "all of it"
+    before = window.settings.value.time_window_s
+    QTest.keyClick(window, Qt.Key.Key_W)
+    assert window.settings.value.recording_window_s == 30.0
+    for _ in range(3):
+        QTest.keyClick(window, Qt.Key.Key_W)
+    assert window.settings.value.recording_window_s == 0.0
+    assert window.settings.value.time_window_s == before
+
+
 def test_clicking_the_slider_goes_there(window: AnalysisWindow) -> None:
     slider = window.panels.play_bar.slider
     place = slider.rect().center()

@@ -18,7 +18,7 @@ from gui.geometry import (
 )
 from gui.pixels import average, binned, display_bin
 from gui.pointer import pointer_texts
-from gui.resolve import FrameDrawing, Scene, resolve, resolve_frame, time_range
+from gui.resolve import FrameDrawing, Scene, recording_range, resolve, resolve_frame, time_range
 from gui.settings import Backdrop, Chosen, ContrastMode, CountsFrom, Region, Settings, ViewState
 from streamer.records import COLUMN_DTYPE
 from tests.gui.publisher import Particle, make_status, make_view
@@ -189,6 +189,22 @@ def test_the_past_is_named_and_a_files_is_not() -> None:
 )
 def test_time_axes(arguments: tuple[float, ...], expected: tuple[float, float]) -> None:
     assert time_range(*arguments) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((0.0, 500.0, 0.0, 250.0), (0.0, 500.0)),
+        ((0.0, 500.0, 600.0, 250.0), (0.0, 500.0)),
+        ((0.0, 0.0, 30.0, 0.0), (0.0, 1.0)),
+        ((0.0, 500.0, 120.0, 250.0), (190.0, 310.0)),
+        ((0.0, 500.0, 120.0, 20.0), (0.0, 120.0)),
+        ((0.0, 500.0, 120.0, 490.0), (380.0, 500.0)),
+        ((0.0, 500.0, 120.0, None), (380.0, 500.0)),
+    ],
+)
+def test_time_axes_of_a_recording(arguments: tuple[float, ...], expected: tuple[float, float]) -> None:
+    assert recording_range(*arguments) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The real window in use: clicks, regions, zoom, keys, exports, settings."""
 
+import gc
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -9,11 +10,12 @@ from pyqtgraph.GraphicsScene.mouseEvents import MouseClickEvent
 from PySide6.QtCore import QPoint, QPointF, QRect, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QFileDialog, QMessageBox
+from PySide6.QtWidgets import QFileDialog, QInputDialog, QMessageBox
 
+from gui.dialogs import ask_for_note
 from gui.geometry import inside
 from gui.persist import load_settings, open_ini
-from gui.roi_item import rectangle_corners
+from gui.roi_item import polygon_corners, rectangle_corners
 from gui.settings import ContrastMode, Region, Settings, ThemeName
 from streamer.stimuli import Sample
 from tests.gui.conftest import OpenWindow, process_events, show_until
@@ -99,6 +101,38 @@ def test_a_polygon_follows_the_mouse_and_counts_what_it_holds(
     assert atoms > atoms_before
     QTest.mouseClick(window.panels.tabs.remove, Qt.MouseButton.LeftButton)
     assert window.state.value.roi is None
+
+
+def test_a_note_that_is_too_long_is_given_back(
+    open_window: OpenWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window, asked = open_window(), list[tuple[str, str]]()
+    typed = [("ä" * 128, True), ("  dose doubled ", True), ("x" * 300, False)]
+
+    def answer(parent: object, title: str, question: str, text: str) -> tuple[str, bool]:
+        asked.append((question, text))
+        return typed.pop(0)
+
+    monkeypatch.setattr(QInputDialog, "getText", answer)
+    assert ask_for_note(window) == "dose doubled"
+    assert asked[1] == ("A note has room for 255 bytes, and this has 256. Please shorten it:", "ä" * 128)
+    assert ask_for_note(window) == "", "it was given up"
+
+
+def test_a_polygon_with_a_corner_more_can_be_taken_off(open_window: OpenWindow, publisher: Publisher) -> None:
+    """Its items were deleted twice once Python collected what is out of use, and the window crashed."""
+    window = open_window()
+    send_frames(publisher, window, range(1))
+    for _ in range(6):
+        window.commands.propose_roi(polygon_corners)
+        process_events()
+        polygon = window.panels.map.roi._item
+        polygon.segmentClicked(polygon.segments[0], pos=QPointF(120.0, 100.0))
+        assert len(window.state.value.roi or ()) == 7
+        process_events()
+        window.commands.set_roi(None)
+        gc.collect()
+        process_events()
 
 
 def test_a_click_that_was_for_the_region_leaves_the_chosen_column(
