@@ -17,6 +17,8 @@ LABELS = {
     "tilt_deg": "tilt [degrees]",
     "diameter_nm": "particle size [nm]",
 }
+LEAST_SHARE = 0.003
+"""Bins of the calibration with fewer of the columns (30 in 10,000) are scatter, and are not drawn."""
 
 
 def plot_accuracy(by_dose: dict[str, dict[str, float]], path: Path) -> None:
@@ -35,11 +37,12 @@ def plot_accuracy(by_dose: dict[str, dict[str, float]], path: Path) -> None:
 
 
 def plot_calibration(tables: dict[float, NDArray[np.float64]], path: Path) -> None:
-    """Plot how often counts are right against the probability that comes with them."""
+    """Plot how often counts are right against the probability that comes with them, where there are many."""
     figure, axes = plt.subplots(figsize=(5, 4.5), layout="constrained")
     axes.plot([0, 1], [0, 1], color="0.7")
     for dose, table in tables.items():
-        axes.plot(table[:, 0], table[:, 1], "o-", ms=3, label=f"{dose:g} e/Å²")
+        frequent = table[table[:, 2] >= LEAST_SHARE]
+        axes.plot(frequent[:, 0], frequent[:, 1], "o-", ms=3, label=f"{dose:g} e/Å²")
     axes.set(xlabel="probability of the count", ylabel="share of counts that are right")
     axes.legend()
     save(figure, path)
