@@ -11,6 +11,9 @@ PACKAGES := streamer pipeline gui simulator training
 FAST := $(if $(shell command -v cc),fast,)
 comma := ,
 
+# A run is several processes: where bytecode is not kept, as in many containers, each compiles all it imports.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test foreign check format bench fuzz soak gpu-check gpu-bench gpu-test clean screenshots
 
 demo: $(VENV)/.runtime

@@ -90,7 +90,7 @@ def test_the_priority_is_lowered_after_the_first_picture(publisher: Publisher, t
 def test_the_interpreter_exits_cleanly_again_and_again(publisher: Publisher, tmp_path) -> None:  # type: ignore[no-untyped-def]
     """PySide6 6.12 loses references to None and True on Python 3.11, which then aborts."""
     environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
-    for attempt in range(4):
+    for attempt in range(3):
         command = [
             sys.executable,
             "-X",

@@ -115,7 +115,8 @@ def test_one_of_three_is_killed_and_every_frame_is_analysed_once(tmp_path: Path)
             wait_until(lambda: recorded(out) > n_before + 50)
             victim = psutil.Process(processes[0].process.pid)
             victim.suspend()  # so that it certainly has frames that it will not answer
-            time.sleep(0.3)
+            n_then = recorded(out)
+            wait_until(lambda: recorded(out) > n_then + 20)
             victim.kill()
             ends.extend(other.wait() for other in processes[1:])
 

@@ -93,6 +93,6 @@ def test_memory_does_not_grow_with_the_series(tmp_path: Path) -> None:
             ledger.flush()
         if i % 30_000 == 0:
             resident.append(psutil.Process().memory_info().rss)
-    writer.finish("complete", "end message", T0, Counters(), {})
+    writer.finish("complete", "end message", T0, 0, Counters(), {})
     # Between frame 90,000 and frame 180,000; what was written of their ledger alone is 5 MiB.
     assert resident[-1] - resident[3] < 2 * 2**20
