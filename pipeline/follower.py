@@ -12,6 +12,7 @@ one decided on, so that it does not flicker; a decision is a change, with the fr
 Memory: `MOST_TRACKS` tracks of half a kilobyte.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 from math import nan
 
@@ -50,6 +51,8 @@ _USUAL_RATE = 0.8
 _PLACE_MEMORY = 50.0  # frames over which a track's place is averaged
 _BLIND = 0.25  # a frame that shows less than this share of what it should is taken to show nothing
 _EDGE_PX = 4.0
+_RIM_PX = 1.0  # no column is found nearer to the frame's edge
+_VIEWS = 100  # last frames of which is known where they lay; in fewer a column is as good as surely found
 _NEW_COLUMN = 0.05  # probability below which a late find cannot have been overlooked so far
 
 
@@ -96,7 +99,7 @@ class Follower:
     def __init__(self, max_count: int, pixel_size_A: float, first_id: int = 0, after_frames: int = 0) -> None:
         self._after_frames = after_frames
         self.tracks: Tracks | None = None
-        self.frames = 0
+        self._views: deque[tuple[float, ...]] = deque(maxlen=_VIEWS)  # drift (y, x) and shape (h, w) [px]
         self._max_count = max_count
         self._pixel_size_A = pixel_size_A
         self._next_id = first_id
@@ -156,7 +159,7 @@ class Follower:
         tracks, changes = self._decided(tracks, model.decision_odds)
         followed = self._answer(tracks, row, changes, model)
         self.tracks = self._remembered(tracks)
-        self.frames += 1
+        self._views.append((*self._drift_px.tolist(), *shape))
         return followed
 
     def _registered(
@@ -223,26 +226,36 @@ class Follower:
         new = np.delete(new, near)[: max(0, MOST_TRACKS - len(tracks))]
         if not len(new):
             return tracks
-        absent, grown = self._at_birth(model)
-        beliefs = beliefs_at_birth(len(new), self._max_count, absent, model, grown)
+        looked = self._looked_for(places[new])
+        beliefs = beliefs_at_birth(self._max_count, *self._at_birth(looked, model), model)
         beliefs = update_found(beliefs, probabilities[new], np.full(len(new), self._mean_rate), model)
-        born = born_tracks(self._next_id, places[new], beliefs, self.frames)
+        born = born_tracks(self._next_id, places[new], beliefs, looked)
         weight = _visible(born)
         row[new] = len(tracks) + np.arange(len(new))
         self._next_id += len(new)
         return tracks.joined(born.updated(found=weight, looked=weight))
 
-    def _at_birth(self, model: FusionModel) -> tuple[float, float]:
-        """Return the probabilities that what is found for the first time now is no column, and a new one.
+    def _looked_for(self, places: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return in how many frames before, of those that are remembered, each place (n, 2) was in view."""
+        views = np.array(self._views).reshape(-1, 4)
+        at = places[:, None] + views[:, :2]  # (n, frames, 2)
+        inside = (at >= _RIM_PX) & (at <= views[:, 2:] - 1 - _RIM_PX)
+        return np.asarray(inside.all(axis=2).sum(axis=1))
 
-        The share of false finds is the same in all frames; most columns have been found in the first ones,
-        and after that atoms come to a place at the surface as often as to a column.
+    def _at_birth(
+        self, looked: NDArray[np.int64], model: FusionModel
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the probabilities (n,) that what is found for the first time is no column, and a new one.
+
+        The share of false finds is the same in all frames; most columns have been found in the first ones
+        that their places were in view in, and after that atoms come to a place at the surface as often as to
+        a column.
         """
-        overlooked = (1.0 - 0.5 * self._mean_rate) ** self.frames
-        grown = 0.5 * model.change if self.frames else 0.0
-        shares = np.array([model.false_finds, grown, (1.0 - model.false_finds) * overlooked])
-        absent, new, _ = shares / shares.sum()
-        return float(absent), float(new)
+        overlooked = (1.0 - 0.5 * self._mean_rate) ** looked
+        grown = np.where(looked > 0, 0.5 * model.change, 0.0)
+        there = (1.0 - model.false_finds) * overlooked
+        whole = model.false_finds + grown + there
+        return model.false_finds / whole, grown / whole
 
     def _decided(self, tracks: Tracks, decision_odds: float) -> tuple[Tracks, NDArray[np.void]]:
         """Decide on counts anew where another has become much more probable."""

@@ -34,7 +34,8 @@ class Film:
     def show(self, frame: int, drift: tuple[float, float], measured: tuple[float, float] = NAN) -> Followed:
         """Follow a frame; `site` is then which site each found column is on, −1 for those invented."""
         rng, counts = self._rng, self._counts(frame)
-        self.site = np.flatnonzero((counts > 0) & (rng.random(64) > self._missed))
+        in_view = ((sites() + drift > 1) & (sites() + drift < np.array(SHAPE) - 2)).all(axis=1)
+        self.site = np.flatnonzero(in_view & (counts > 0) & (rng.random(64) > self._missed))
         places = sites()[self.site] + drift + rng.normal(0, 0.5, (len(self.site), 2))
         wrong = rng.choice([-1, 0, 1], len(self.site), p=[0.15, 0.7, 0.15])
         looks = np.clip(counts[self.site] + wrong, 1, K)
@@ -168,3 +169,14 @@ def test_frames_before_the_average_is_full_are_not_followed() -> None:
     assert [bool((f.track_id >= 0).any()) for f in followed] == [False, False, True, True]
     assert followed[0].drift_px == (1.5, 2.5)
     assert np.isnan([f.atoms for f in followed[:2]]).all()
+
+
+def test_columns_that_drift_into_view_have_not_grown() -> None:
+    """A place is looked for only while it is in the frame: what comes in may always have been there."""
+    film, appeared = Film(steady, missed=0.0), 0
+    for frame in range(110):
+        drift = (0.0, -170.0 + 2.0 * min(frame, 85))
+        followed = film.show(frame, drift, drift)
+        appeared += int((followed.changes["before"] == 0).sum())
+    assert appeared <= 2  # of what is invented
+    assert followed.atoms == pytest.approx(steady(0).sum(), rel=0.03)
