@@ -50,6 +50,7 @@ _PRIOR_FRAMES = 4.0  # weight of the mean rate in a column's own
 _USUAL_RATE = 0.8
 _PLACE_MEMORY = 50.0  # frames over which a track's place is averaged
 _BLIND = 0.25  # a frame that shows less than this share of what it should is taken to show nothing
+_MANY = 3.0  # columns: that fewer are missed together is no wonder
 _EDGE_PX = 4.0
 _RIM_PX = 1.0  # no column is found nearer to the frame's edge
 _VIEWS = 100  # last frames of which is known where they lay; in fewer a column is as good as surely found
@@ -190,10 +191,9 @@ class Follower:
         beliefs, place = tracks.beliefs.copy(), tracks.place.copy()
         beliefs[j] = update_found(beliefs[j], probabilities[i], rates[j], model)
         missed = self._in_frame(tracks, shape)
-        expected = float((rates * present)[missed].sum())
-        missed[j] = False
-        if expected * _BLIND > len(j):
+        if _blind(np.where(missed & (tracks.count > 0), rates * present, 0.0), j):
             missed[:] = False
+        missed[j] = False
         beliefs[missed] = update_missed(beliefs[missed], rates[missed], model)
         seen = missed.copy()
         seen[j] = True
@@ -322,6 +322,12 @@ class Follower:
         place = tracks.place + self._drift_px
         inside = (place > _EDGE_PX) & (place < np.array(shape) - 1 - _EDGE_PX)
         return np.asarray(inside.all(axis=1))
+
+
+def _blind(expected: NDArray[np.float64], found: NDArray[np.intp]) -> bool:
+    """Whether so few of the columns that are `expected` (n,) are `found` (rows) that the beam must be off."""
+    whole = float(expected.sum())
+    return whole >= _MANY and _BLIND * whole > np.count_nonzero(expected[found])
 
 
 def _not_followed(n: int, measured_px: tuple[float, float]) -> Followed:

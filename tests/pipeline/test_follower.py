@@ -180,3 +180,30 @@ def test_columns_that_drift_into_view_have_not_grown() -> None:
         appeared += int((followed.changes["before"] == 0).sum())
     assert appeared <= 2  # of what is invented
     assert followed.atoms == pytest.approx(steady(0).sum(), rel=0.03)
+
+
+def shown(follower: Follower, places: list[tuple[float, float]]) -> Followed:
+    """Show columns of four atoms in a frame that has not moved."""
+    columns = np.zeros(len(places), COLUMN_DTYPE)
+    columns["y"], columns["x"] = np.array(places, float).reshape(-1, 2).T
+    probabilities = np.full((len(places), K), 0.01)
+    probabilities[:, 3] = 1.0 - 0.01 * (K - 1)
+    return follower.follow(columns, probabilities, (0.0, 0.0), SHAPE, MODEL)
+
+
+def test_the_only_column_may_go() -> None:
+    """One that is missed is no sign of a blanked beam."""
+    follower = Follower(K, PIXEL_A)
+    for _ in range(20):
+        before = shown(follower, [(100.0, 100.0)])
+    for _ in range(80):
+        gone = shown(follower, [])
+    assert before.atoms == pytest.approx(4.0, abs=0.2)
+    assert gone.atoms == 0.0
+
+
+def test_false_columns_in_vacuum_do_not_add_up() -> None:
+    follower, rng = Follower(K, PIXEL_A), np.random.default_rng(1)
+    for _ in range(400):
+        shown(follower, [tuple(place) for place in rng.uniform(5, 210, (rng.poisson(0.2), 2))])
+    assert len(follower.places) < 10
