@@ -7,7 +7,8 @@ in (NumPy, CuPy); it is a few passes over the frame.
 The vacuum level is taken to be the frame's mean: in phase-contrast imaging without an objective aperture the
 lens redistributes the electrons but removes none, so that a particle's mean is the vacuum's, whatever share
 of the frame it fills. Mean and noise are averaged along rows and the median over rows is used, so that a few
-hot pixels change nothing; pixels without data enter neither. A constant offset of the detector must have been subtracted before.
+hot pixels change nothing; pixels without data enter neither. A constant offset of the detector must have been
+subtracted before.
 """
 
 from collections.abc import Sequence
@@ -54,7 +55,9 @@ def to_host(array: Array, xp: ModuleType) -> Array:
     return array if xp is np else xp.asnumpy(array)
 
 
-def normalise(counts: Array, valid: Array | None = None, xp: ModuleType = np) -> NetworkInput:
+def normalise(
+    counts: Array, valid: Array | None = None, xp: ModuleType = np, noise_counts: Array | None = None
+) -> NetworkInput:
     """Prepare frames for the networks.
 
     Parameters
@@ -66,6 +69,9 @@ def normalise(counts: Array, valid: Array | None = None, xp: ModuleType = np) ->
         Invalid pixels become the vacuum level.
     xp
         The array module of ``counts``: numpy or cupy.
+    noise_counts
+        (N,), the noise's standard deviation in the unit of the counts, where it cannot be measured because
+        the frames were resampled to smaller pixels: what is interpolated has no noise of its own.
 
     Returns
     -------
@@ -78,7 +84,8 @@ def normalise(counts: Array, valid: Array | None = None, xp: ModuleType = np) ->
     unit = xp.where(level > 0, level, 1.0)
     if usable is not None:
         frames = xp.where(usable, frames, unit[:, None, None])
-    noise = xp.maximum(noise_level(frames, xp, usable) / unit, NOISE_FLOOR)
+    measured = noise_level(frames, xp, usable) if noise_counts is None else noise_counts
+    noise = xp.maximum(measured / unit, NOISE_FLOOR)
     scale = xp.sqrt(noise**2 + CONTRAST_UNIT**2)
     stacked = xp.empty((frames.shape[0], 2, *frames.shape[1:]), dtype=xp.float32)  # (N, 2, H, W)
     scaled = xp.subtract(frames, unit[:, None, None], out=stacked[:, 0])
@@ -141,8 +148,8 @@ def noise_level(frames: Array, xp: ModuleType, usable: Array | None = None) -> A
     The filter of Immerkær (Computer Vision and Image Understanding 64 (1996) 300), second differences along
     both axes, whose squares sum to 36, is blind to anything smooth over three pixels. Noise that the detector
     correlates is underestimated by a constant factor of the detector. Of a large frame 128 rows or more are
-    measured, evenly spread: they give the level within one per cent. Pixels that are not `usable` are taken to
-    hold the level, without noise.
+    measured, evenly spread: they give the level within one per cent. Pixels that are not `usable` must hold
+    the level, without noise.
     """
     both = _filtered(frames, -2.0)
     rows = xp.abs(both, out=both).mean(-1) * float(np.sqrt(np.pi / 2.0) / 6.0)

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.drift import DriftMeter, binned
 from pipeline.prepare import PreparedFrame
-from pipeline.preprocess import CONTRAST_UNIT, Array, normalise, pad_to_multiple, to_host
+from pipeline.preprocess import CONTRAST_UNIT, Array, noise_level, normalise, pad_to_multiple, to_host
 from pipeline.recent import RecentFrames, laid_over
 
 if TYPE_CHECKING:
@@ -106,8 +106,12 @@ class Steadier:
         if place is None:
             return steady
         xp = steady.xp
-        mean = self._average.with_next(_contrast(steady), place, xp)
-        normalised = normalise(1.0 + mean[None], xp=xp)
+        contrast = _contrast(steady)
+        mean = self._average.with_next(contrast, place, xp)[None]
+        noise = None
+        if steady.scale[0] < 1.0:  # as in `normalise`; by how much it fell can be measured
+            noise = steady.levels[1:] * noise_level(mean, xp) / noise_level(contrast[None], xp)
+        normalised = normalise(1.0 + mean, xp=xp, noise_counts=noise)
         levels = xp.stack([steady.levels[0], normalised.noise[0]])
         return replace(steady, frame=pad_to_multiple(normalised.frames, xp=xp)[0], levels=levels)
 
