@@ -18,8 +18,7 @@ _FEW_PAIRS = 60_000  # all distances are faster to have than two trees
 _PASSES = 2
 _SQUARES = 6  # of the most frequent differences that are tried
 _POOR = 0.5
-_FEWEST = 4  # pairs; fewer come together by chance
-_NO_CHANCE = 0.25  # of the columns that can have a partner: noise has it for less
+_FEWEST = 4  # pairs, and of more columns half, and two: fewer come together by chance
 _MOST_DIFFERENCES = 2_000_000
 _BETTER = 1.1  # by this factor another guess must fit better than the first
 
@@ -76,9 +75,9 @@ def find_shift(
     possible = min(1.0, len(found) / len(known))
     if share < _POOR * possible and min(len(found), len(known)) >= _FEWEST:
         frequent = _most_frequent_differences(found, known, weights, reach)
-        likeliest, fit = _best_of(found, known, weights / whole, frequent, reach, better=1.0)
+        likeliest, _ = _best_of(found, known, weights / whole, frequent, reach, better=1.0)
         n_pairs = len(pairs_within(found - likeliest, known, reach)[0])
-        if n_pairs >= _FEWEST and fit >= _NO_CHANCE * possible:
+        if n_pairs >= _FEWEST // 2 + min(len(found), len(known)) / 2:
             best, share = _best_of(found, known, weights / whole, [best, likeliest], reach)
     for _ in range(_PASSES):
         i, j = pairs_within(found - best, known, reach)

@@ -46,7 +46,7 @@ def test_nothing_found_leaves_the_guess() -> None:
     assert share == 0.0
 
 
-@pytest.mark.parametrize(("n_found", "n_known"), [(1, 1), (2, 3), (5, 30), (120, 110)])
+@pytest.mark.parametrize(("n_found", "n_known"), [(1, 1), (2, 3), (5, 30), (9, 190), (120, 110)])
 def test_places_that_have_nothing_to_do_with_each_other_leave_the_guess(n_found: int, n_known: int) -> None:
     """False finds in vacuum, or of a blanked beam, do not overrule what the images say."""
     for seed in range(10):
