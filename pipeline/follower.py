@@ -13,7 +13,7 @@ Memory: `MOST_TRACKS` tracks of half a kilobyte.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import nan
 
 import numpy as np
@@ -163,6 +163,15 @@ class Follower:
         self._views.append((*self._drift_px.tolist(), *shape))
         return followed
 
+    def pass_over(self, n_columns: int, measured_px: tuple[float, float], model: FusionModel) -> Followed:
+        """Leave out a frame that says nothing, whatever was found in it: all stays as it was.
+
+        Parameters and what is returned are as of `follow`.
+        """
+        none = np.empty(0, CHANGE_DTYPE)
+        tracks = self.tracks if self.tracks is not None else no_tracks(self._max_count, len(model.errors))
+        return replace(self._answer(tracks, np.full(n_columns, -1), none, model), drift_px=measured_px)
+
     def _registered(
         self, found: NDArray[np.float64], tracks: Tracks, measured_px: tuple[float, float]
     ) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
@@ -208,7 +217,7 @@ class Follower:
             place=place,
             found=hits,
             looked=kept * tracks.looked + weight,
-            since_found=np.where(was_found, 0, tracks.since_found + seen),
+            since_found=np.where(was_found, 0, tracks.since_found + (seen | (tracks.count == UNKNOWN_COUNT))),
         )
 
     def _with_born(
