@@ -167,16 +167,16 @@ def _resampled(
     resampled = resample_to(whole, pixel_size_A, target_A, xp)
     if resampled is whole:
         return counts, valid, None
-    there = None if valid is None else _sampled(valid, resampled.shape[1:])
+    there = None if valid is None else _sampled(valid, resampled.shape[1:], xp)
     if pixel_size_A < target_A:
         return resampled, there, None
     usable = None if valid is None else valid[None]
     return resampled, there, noise_level(xp.asarray(whole, dtype=xp.float32), xp, usable)
 
 
-def _sampled(valid: Array, shape: tuple[int, int]) -> Array:
+def _sampled(valid: Array, shape: tuple[int, int], xp: ModuleType) -> Array:
     """Return (h, w) which pixels of a frame resampled to `shape` lie on valid ones."""
-    rows, columns = (np.arange(new) * old // new for new, old in zip(shape, valid.shape, strict=True))
+    rows, columns = (xp.arange(new) * old // new for new, old in zip(shape, valid.shape, strict=True))
     return valid[rows[:, None], columns]
 
 
