@@ -20,12 +20,10 @@ those that cannot be the highest in vain.
 """
 
 from types import ModuleType
-from typing import Any
 
 import numpy as np
-import scipy.fft
 
-from pipeline.preprocess import Array, to_host
+from pipeline.preprocess import Array, to_host, transforms_of
 
 __all__ = ["DriftMeter", "binned"]
 
@@ -98,7 +96,7 @@ class _Reference:
         self._last = xp.zeros(2)  # [binned px]
 
     def shift(self, image: Array, xp: ModuleType) -> Array:
-        spectrum = _fft(xp).rfft2(image * self._window)
+        spectrum = transforms_of(xp).rfft2(image * self._window)
         sign: Array = 1.0
         if self._average is not None:
             pattern = xp.conj(self._average) * self._low_pass
@@ -112,7 +110,7 @@ class _Reference:
         A lattice's peaks differ by less than a peak loses between two pixels: so all that may be the highest
         are refined before they are compared.
         """
-        correlation = _fft(xp).irfft2(product, s=self._window.shape)
+        correlation = transforms_of(xp).irfft2(product, s=self._window.shape)
         strength = correlation * correlation
         variance = xp.maximum(strength.mean() - correlation.mean() ** 2, 1e-30)
         y, x = self._last.astype(xp.float32)
@@ -147,11 +145,6 @@ class _Reference:
             share = 1.0 / self._frames
             self._average *= (sign * (1.0 - share)).astype(xp.float32)
             self._average += np.float32(share) * spectrum
-
-
-def _fft(xp: ModuleType) -> Any:
-    """Return the module of transforms that keep single precision; of NumPy's two, SciPy has the faster."""
-    return scipy.fft if xp is np else xp.fft
 
 
 def binned(contrast: Array, xp: ModuleType) -> Array:
