@@ -9,7 +9,7 @@ column vanishes and another grows in its place soon, that is the same track.
 The count of a track is decided anew when another count has become `decision_odds` times as probable as the
 one decided on, so that it does not flicker; a decision is a change, with the frame in which it was made.
 
-Memory: `MOST_TRACKS` tracks of half a kilobyte.
+Memory: `MOST_TRACKS` tracks of half a kilobyte. When there are so many, those out of view are forgotten.
 """
 
 from collections import deque
@@ -159,7 +159,7 @@ class Follower:
         tracks = self._with_born(tracks, found - self._drift_px, probabilities, row, model)
         tracks, changes = self._decided(tracks, model.decision_odds)
         followed = self._answer(tracks, row, changes, model)
-        self.tracks = self._remembered(tracks)
+        self.tracks = self._remembered(tracks, shape)
         self._views.append((*self._drift_px.tolist(), *shape))
         return followed
 
@@ -312,14 +312,16 @@ class Follower:
         std = float(np.hypot(np.sqrt(max(variance, 0.0)), model.common_error * total))
         return Followed(track_id, count, probability, (y, x), total, std, changes)
 
-    def _remembered(self, tracks: Tracks) -> Tracks:
-        """Let go of what is certainly not there."""
+    def _remembered(self, tracks: Tracks, shape: tuple[int, int]) -> Tracks:
+        """Let go of what is certainly not there, and for want of room of what is out of view."""
         present = tracks.count > 0
         if present.any():
             self._mean_rate = float(self._rates(tracks)[present].mean())
         forgotten = (tracks.since_found > _FORGET_FRAMES) & (_visible(tracks) < 1.0 - _GONE)
         doubtful = tracks.count == UNKNOWN_COUNT
         forgotten |= doubtful & (tracks.since_found > _DOUBTFUL_FRAMES)
+        if len(tracks) >= MOST_TRACKS:
+            forgotten |= ~self._in_frame(tracks, shape)
         return tracks.kept(~forgotten)
 
     def _rates(self, tracks: Tracks) -> NDArray[np.float64]:

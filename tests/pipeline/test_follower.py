@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline import follower as module
 from pipeline.follower import Followed, Follower
 from pipeline.fusion import FusionModel
 from streamer.records import COLUMN_DTYPE
@@ -207,3 +208,17 @@ def test_false_columns_in_vacuum_do_not_add_up() -> None:
     for _ in range(400):
         shown(follower, [tuple(place) for place in rng.uniform(5, 210, (rng.poisson(0.2), 2))])
     assert len(follower.places) < 10
+
+
+def test_what_comes_into_view_is_followed_however_much_has_left_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_TRACKS", 200)
+    follower, film = Follower(K, PIXEL_A), np.stack(np.meshgrid(range(13), range(80)), -1).reshape(-1, 2)
+    for frame in range(250):
+        places = (16.5 * film)[:, ::-1] + 5.0 - [4.0 * frame, 0.0]
+        in_view = ((places > 1) & (places < np.array(SHAPE) - 2)).all(axis=1)
+        columns = np.zeros(int(in_view.sum()), COLUMN_DTYPE)
+        columns["y"], columns["x"] = places[in_view].T
+        probabilities = np.full((len(columns), K), 1 / K)
+        followed = follower.follow(columns, probabilities, (-4.0 * frame, 0.0), SHAPE, MODEL)
+    assert np.mean(followed.track_id >= 0) > 0.9
+    assert followed.drift_px == pytest.approx((-4.0 * 249, 0.0), abs=0.1)
