@@ -62,6 +62,30 @@ def test_the_average_lies_over_the_newest_frame_and_has_less_noise() -> None:
     assert likeness(steady) > 0.6 > 1.5 * likeness(single)
 
 
+def vacuum(rng: np.random.Generator, dose: float) -> PreparedFrame:
+    return prepared_of(rng.poisson(dose, (128, 128)), 0.2)
+
+
+@pytest.mark.parametrize("dark", [0.0, 0.02])
+def test_frames_with_the_beam_off_are_in_no_average(dark: float) -> None:
+    rng, steadier = np.random.default_rng(8), Steadier(average_frames=5)
+    before = [steadier.steady(vacuum(rng, 10.0)) for _ in range(10)][-1]
+    for _ in range(3):
+        single = vacuum(rng, dark)
+        np.testing.assert_array_equal(steadier.steady(single).frame, single.frame)
+    assert steadier.steady(vacuum(rng, 10.0)).noise == pytest.approx(before.noise, rel=0.05)
+
+
+@pytest.mark.parametrize("later", [1.0, 100.0])
+def test_another_dose_begins_another_average(later: float) -> None:
+    rng, steadier = np.random.default_rng(8), Steadier(average_frames=5)
+    for _ in range(8):
+        steadier.steady(vacuum(rng, 10.0))
+    for _ in range(16):
+        steady = steadier.steady(single := vacuum(rng, later))
+    assert steady.noise == pytest.approx(single.noise / np.sqrt(5), rel=0.15)
+
+
 def test_what_comes_into_view_is_no_noisier_than_the_rest() -> None:
     rng, steadier = np.random.default_rng(5), Steadier(16)
     for k in range(40):
