@@ -9,8 +9,9 @@ the average is turned around too.
 The peak is chosen by ``z² / 2``, z being the correlation in units of its standard deviation over all shifts
 (in noise, the gain in log-likelihood by a pattern of unknown strength), less a penalty on the distance from
 where the particle was, which is bounded: at a lattice vector's distance the correlation is almost as high,
-and it takes a clear peak to believe in a jump. It is refined with the spectrum itself, between the pixels.
-Frames are binned by two and low-passed to an atom's width.
+and it takes a clear peak to believe in a jump. Without a peak above the noise, as in vacuum or with the beam
+blanked, the last place is kept. A peak is refined with the spectrum itself, between the pixels. Frames are
+binned by two and low-passed to an atom's width.
 
 Everything runs on the array module that is handed in, without a look at a value: on a GPU (CuPy) frames are
 queued one after another and the host waits for none of them. At most four peaks are refined, always four,
@@ -32,6 +33,7 @@ _WIDTH_PX = 1.5  # of the low-pass, in pixels of the frame: 0.3 Å
 _MEMORY_FRAMES = 100
 _STEP_PX = 2.0  # a usual step from one frame to the next
 _MOST_PENALTY = 30.0  # of a step of any length
+_LEAST_LIKELIHOOD = 12.0  # the highest of 65,000 shifts has ln 65,000 = 11 in noise: of less nothing is known
 _NEWTON_STEPS = 2
 _MOST_PEAKS = 4
 _MAY_BE_HIGHEST = 0.55  # of the highest: a lattice of 2.7 Å loses so much half between pixels of 0.4 Å
@@ -125,7 +127,7 @@ class _Reference:
         likelihood = values**2 / (2.0 * variance) - self._penalty(dy, dx, xp)
         likelihood = xp.where(may_be, likelihood, -xp.inf)
         best = likelihood.argmax()
-        found = likelihood.max() > -xp.inf
+        found = likelihood.max() > _LEAST_LIKELIHOOD
         place = xp.where(found, xp.take(at, best, axis=1), self._last)
         return place, xp.where(found, xp.take(turned, best), 1.0)
 
