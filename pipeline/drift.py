@@ -9,8 +9,9 @@ the average is turned around too.
 The peak is chosen by ``z² / 2``, z being the correlation in units of its standard deviation over all shifts
 (in noise, the gain in log-likelihood by a pattern of unknown strength), less a penalty on the distance from
 where the particle was, which is bounded: at a lattice vector's distance the correlation is almost as high,
-and it takes a clear peak to believe in a jump. It is refined with the spectrum itself, between the pixels.
-Frames are binned by two and low-passed to an atom's width.
+and it takes a clear peak to believe in a jump. Without a peak above the noise, as in vacuum or with the beam
+blanked, the last place is kept. A peak is refined with the spectrum itself, between the pixels. Frames are
+binned by two and low-passed to an atom's width.
 
 Everything runs on the array module that is handed in, without a look at a value: on a GPU (CuPy) frames are
 queued one after another and the host waits for none of them. At most four peaks are refined, always four,
@@ -20,12 +21,10 @@ those that cannot be the highest in vain.
 """
 
 from types import ModuleType
-from typing import Any
 
 import numpy as np
-import scipy.fft
 
-from pipeline.preprocess import Array, to_host
+from pipeline.preprocess import Array, to_host, transforms_of
 
 __all__ = ["DriftMeter", "binned"]
 
@@ -34,6 +33,7 @@ _WIDTH_PX = 1.5  # of the low-pass, in pixels of the frame: 0.3 Å
 _MEMORY_FRAMES = 100
 _STEP_PX = 2.0  # a usual step from one frame to the next
 _MOST_PENALTY = 30.0  # of a step of any length
+_LEAST_LIKELIHOOD = 12.0  # the highest of 65,000 shifts has ln 65,000 = 11 in noise: of less nothing is known
 _NEWTON_STEPS = 2
 _MOST_PEAKS = 4
 _MAY_BE_HIGHEST = 0.55  # of the highest: a lattice of 2.7 Å loses so much half between pixels of 0.4 Å
@@ -98,7 +98,7 @@ class _Reference:
         self._last = xp.zeros(2)  # [binned px]
 
     def shift(self, image: Array, xp: ModuleType) -> Array:
-        spectrum = _fft(xp).rfft2(image * self._window)
+        spectrum = transforms_of(xp).rfft2(image * self._window)
         sign: Array = 1.0
         if self._average is not None:
             pattern = xp.conj(self._average) * self._low_pass
@@ -112,7 +112,7 @@ class _Reference:
         A lattice's peaks differ by less than a peak loses between two pixels: so all that may be the highest
         are refined before they are compared.
         """
-        correlation = _fft(xp).irfft2(product, s=self._window.shape)
+        correlation = transforms_of(xp).irfft2(product, s=self._window.shape)
         strength = correlation * correlation
         variance = xp.maximum(strength.mean() - correlation.mean() ** 2, 1e-30)
         y, x = self._last.astype(xp.float32)
@@ -127,7 +127,7 @@ class _Reference:
         likelihood = values**2 / (2.0 * variance) - self._penalty(dy, dx, xp)
         likelihood = xp.where(may_be, likelihood, -xp.inf)
         best = likelihood.argmax()
-        found = likelihood.max() > -xp.inf
+        found = likelihood.max() > _LEAST_LIKELIHOOD
         place = xp.where(found, xp.take(at, best, axis=1), self._last)
         return place, xp.where(found, xp.take(turned, best), 1.0)
 
@@ -147,11 +147,6 @@ class _Reference:
             share = 1.0 / self._frames
             self._average *= (sign * (1.0 - share)).astype(xp.float32)
             self._average += np.float32(share) * spectrum
-
-
-def _fft(xp: ModuleType) -> Any:
-    """Return the module of transforms that keep single precision; of NumPy's two, SciPy has the faster."""
-    return scipy.fft if xp is np else xp.fft
 
 
 def binned(contrast: Array, xp: ModuleType) -> Array:

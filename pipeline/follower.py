@@ -9,10 +9,11 @@ column vanishes and another grows in its place soon, that is the same track.
 The count of a track is decided anew when another count has become `decision_odds` times as probable as the
 one decided on, so that it does not flicker; a decision is a change, with the frame in which it was made.
 
-Memory: `MOST_TRACKS` tracks of half a kilobyte.
+Memory: `MOST_TRACKS` tracks of half a kilobyte. When there are so many, those out of view are forgotten.
 """
 
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass, field, replace
 from math import nan
 
 import numpy as np
@@ -49,7 +50,10 @@ _PRIOR_FRAMES = 4.0  # weight of the mean rate in a column's own
 _USUAL_RATE = 0.8
 _PLACE_MEMORY = 50.0  # frames over which a track's place is averaged
 _BLIND = 0.25  # a frame that shows less than this share of what it should is taken to show nothing
+_MANY = 3.0  # columns: that fewer are missed together is no wonder
 _EDGE_PX = 4.0
+_RIM_PX = 1.0  # no column is found nearer to the frame's edge
+_VIEWS = 100  # last frames of which is known where they lay; in fewer a column is as good as surely found
 _NEW_COLUMN = 0.05  # probability below which a late find cannot have been overlooked so far
 
 
@@ -96,7 +100,7 @@ class Follower:
     def __init__(self, max_count: int, pixel_size_A: float, first_id: int = 0, after_frames: int = 0) -> None:
         self._after_frames = after_frames
         self.tracks: Tracks | None = None
-        self.frames = 0
+        self._views: deque[tuple[float, ...]] = deque(maxlen=_VIEWS)  # drift (y, x) and shape (h, w) [px]
         self._max_count = max_count
         self._pixel_size_A = pixel_size_A
         self._next_id = first_id
@@ -155,9 +159,18 @@ class Follower:
         tracks = self._with_born(tracks, found - self._drift_px, probabilities, row, model)
         tracks, changes = self._decided(tracks, model.decision_odds)
         followed = self._answer(tracks, row, changes, model)
-        self.tracks = self._remembered(tracks)
-        self.frames += 1
+        self.tracks = self._remembered(tracks, shape)
+        self._views.append((*self._drift_px.tolist(), *shape))
         return followed
+
+    def pass_over(self, n_columns: int, measured_px: tuple[float, float], model: FusionModel) -> Followed:
+        """Leave out a frame that says nothing, whatever was found in it: all stays as it was.
+
+        Parameters and what is returned are as of `follow`.
+        """
+        none = np.empty(0, CHANGE_DTYPE)
+        tracks = self.tracks if self.tracks is not None else no_tracks(self._max_count, len(model.errors))
+        return replace(self._answer(tracks, np.full(n_columns, -1), none, model), drift_px=measured_px)
 
     def _registered(
         self, found: NDArray[np.float64], tracks: Tracks, measured_px: tuple[float, float]
@@ -187,10 +200,9 @@ class Follower:
         beliefs, place = tracks.beliefs.copy(), tracks.place.copy()
         beliefs[j] = update_found(beliefs[j], probabilities[i], rates[j], model)
         missed = self._in_frame(tracks, shape)
-        expected = float((rates * present)[missed].sum())
-        missed[j] = False
-        if expected * _BLIND > len(j):
+        if _blind(np.where(missed & (tracks.count > 0), rates * present, 0.0), j):
             missed[:] = False
+        missed[j] = False
         beliefs[missed] = update_missed(beliefs[missed], rates[missed], model)
         seen = missed.copy()
         seen[j] = True
@@ -205,7 +217,7 @@ class Follower:
             place=place,
             found=hits,
             looked=kept * tracks.looked + weight,
-            since_found=np.where(was_found, 0, tracks.since_found + seen),
+            since_found=np.where(was_found, 0, tracks.since_found + (seen | (tracks.count == UNKNOWN_COUNT))),
         )
 
     def _with_born(
@@ -223,26 +235,36 @@ class Follower:
         new = np.delete(new, near)[: max(0, MOST_TRACKS - len(tracks))]
         if not len(new):
             return tracks
-        absent, grown = self._at_birth(model)
-        beliefs = beliefs_at_birth(len(new), self._max_count, absent, model, grown)
+        looked = self._looked_for(places[new])
+        beliefs = beliefs_at_birth(self._max_count, *self._at_birth(looked, model), model)
         beliefs = update_found(beliefs, probabilities[new], np.full(len(new), self._mean_rate), model)
-        born = born_tracks(self._next_id, places[new], beliefs, self.frames)
+        born = born_tracks(self._next_id, places[new], beliefs, looked)
         weight = _visible(born)
         row[new] = len(tracks) + np.arange(len(new))
         self._next_id += len(new)
         return tracks.joined(born.updated(found=weight, looked=weight))
 
-    def _at_birth(self, model: FusionModel) -> tuple[float, float]:
-        """Return the probabilities that what is found for the first time now is no column, and a new one.
+    def _looked_for(self, places: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return in how many frames before, of those that are remembered, each place (n, 2) was in view."""
+        views = np.array(self._views).reshape(-1, 4)
+        at = places[:, None] + views[:, :2]  # (n, frames, 2)
+        inside = (at >= _RIM_PX) & (at <= views[:, 2:] - 1 - _RIM_PX)
+        return np.asarray(inside.all(axis=2).sum(axis=1))
 
-        The share of false finds is the same in all frames; most columns have been found in the first ones,
-        and after that atoms come to a place at the surface as often as to a column.
+    def _at_birth(
+        self, looked: NDArray[np.int64], model: FusionModel
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the probabilities (n,) that what is found for the first time is no column, and a new one.
+
+        The share of false finds is the same in all frames; most columns have been found in the first ones
+        that their places were in view in, and after that atoms come to a place at the surface as often as to
+        a column.
         """
-        overlooked = (1.0 - 0.5 * self._mean_rate) ** self.frames
-        grown = 0.5 * model.change if self.frames else 0.0
-        shares = np.array([model.false_finds, grown, (1.0 - model.false_finds) * overlooked])
-        absent, new, _ = shares / shares.sum()
-        return float(absent), float(new)
+        overlooked = (1.0 - 0.5 * self._mean_rate) ** looked
+        grown = np.where(looked > 0, 0.5 * model.change, 0.0)
+        there = (1.0 - model.false_finds) * overlooked
+        whole = model.false_finds + grown + there
+        return model.false_finds / whole, grown / whole
 
     def _decided(self, tracks: Tracks, decision_odds: float) -> tuple[Tracks, NDArray[np.void]]:
         """Decide on counts anew where another has become much more probable."""
@@ -290,14 +312,16 @@ class Follower:
         std = float(np.hypot(np.sqrt(max(variance, 0.0)), model.common_error * total))
         return Followed(track_id, count, probability, (y, x), total, std, changes)
 
-    def _remembered(self, tracks: Tracks) -> Tracks:
-        """Let go of what is certainly not there."""
+    def _remembered(self, tracks: Tracks, shape: tuple[int, int]) -> Tracks:
+        """Let go of what is certainly not there, and for want of room of what is out of view."""
         present = tracks.count > 0
         if present.any():
             self._mean_rate = float(self._rates(tracks)[present].mean())
         forgotten = (tracks.since_found > _FORGET_FRAMES) & (_visible(tracks) < 1.0 - _GONE)
         doubtful = tracks.count == UNKNOWN_COUNT
         forgotten |= doubtful & (tracks.since_found > _DOUBTFUL_FRAMES)
+        if len(tracks) >= MOST_TRACKS:
+            forgotten |= ~self._in_frame(tracks, shape)
         return tracks.kept(~forgotten)
 
     def _rates(self, tracks: Tracks) -> NDArray[np.float64]:
@@ -309,6 +333,12 @@ class Follower:
         place = tracks.place + self._drift_px
         inside = (place > _EDGE_PX) & (place < np.array(shape) - 1 - _EDGE_PX)
         return np.asarray(inside.all(axis=1))
+
+
+def _blind(expected: NDArray[np.float64], found: NDArray[np.intp]) -> bool:
+    """Whether so few of the columns that are `expected` (n,) are `found` (rows) that the beam must be off."""
+    whole = float(expected.sum())
+    return whole >= _MANY and _BLIND * whole > np.count_nonzero(expected[found])
 
 
 def _not_followed(n: int, measured_px: tuple[float, float]) -> Followed:

@@ -83,18 +83,18 @@ class FusionModel:
 
 
 def beliefs_at_birth(
-    n: int, max_count: int, absent: float, model: FusionModel, grown: float = 0.0
+    max_count: int, absent: NDArray[np.float64], grown: NDArray[np.float64], model: FusionModel
 ) -> Beliefs:
     """Return what is believed of `n` columns that were found for the first time, shape (n, K + 1, E).
 
-    `absent` is the probability that there is none, `grown` that there was none before: columns grow from one
-    atom, but half of them may have grown further since the frame before. What the network says of their
-    counts is not in it yet.
+    `absent` (n,) is the probability that there is none, `grown` (n,) that there was none before: columns grow
+    from one atom, but half of them may have grown further since the frame before. What the network says of
+    their counts is not in it yet.
     """
-    counts = np.full(max_count + 1, (1.0 - absent - 0.5 * grown) / max_count)
-    counts[0] = absent
-    counts[1] += 0.5 * grown
-    return np.tile(counts[:, None] * _drawn_errors(max_count + 1, model), (n, 1, 1))
+    counts = np.repeat((1.0 - absent - 0.5 * grown)[:, None] / max_count, max_count + 1, axis=1)
+    counts[:, 0] = absent
+    counts[:, 1] += 0.5 * grown
+    return counts[:, :, None] * _drawn_errors(max_count + 1, model)
 
 
 def predict(beliefs: Beliefs, model: FusionModel) -> Beliefs:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.backends.device import HOST, Device
 from pipeline.preprocess import (
     Array,
+    noise_level,
     normalise,
     pad_to_multiple,
     resample_to,
@@ -124,14 +125,14 @@ def prepare(
     valid = valid_pixels(on_host, task.saturation_value)
     if valid is not None:
         valid = xp.asarray(valid)
-    counts, usable = _resampled(image, valid, pixel_size_A, target_A, xp)
+    counts, usable, noise_counts = _resampled(image, valid, pixel_size_A, target_A, xp)
     height, width = counts.shape[1:]
     if min(height, width) < MIN_SIDE_PX:
         raise GeometryError(
             f"a frame of {height} x {width} px of {target_A:g} Å is too small to analyse, at least"
             f" {MIN_SIDE_PX} px are needed; check the pixel size ({pixel_size_A:g} Å)"
         )
-    normalised = normalise(counts, usable, xp)
+    normalised = normalise(counts, usable, xp, noise_counts)
     return PreparedFrame(
         header=task.frame.header,
         t_received=task.t_received,
@@ -155,15 +156,28 @@ def valid_pixels(image: NDArray[Any], saturation_value: int | None) -> NDArray[n
 
 def _resampled(
     image: Array, valid: Array | None, pixel_size_A: float, target_A: float, xp: ModuleType
-) -> tuple[Array, Array | None]:
-    """Return the frame as a stack of one, shape (1, h, w), and its valid pixels.
+) -> tuple[Array, Array | None, Array | None]:
+    """Return the frame as a stack of one, shape (1, h, w), its valid pixels, and its noise if that is known.
 
-    A Fourier transform takes no holes: before one, invalid pixels get the vacuum level.
+    A Fourier transform takes no holes: before one, invalid pixels get the vacuum level. Noise is measured
+    before pixels are made smaller, after they are made larger: with both as the networks' pixels have it.
     """
     counts = image[None]
     whole = counts if valid is None else _filled(counts, valid, xp)
     resampled = resample_to(whole, pixel_size_A, target_A, xp)
-    return (counts, valid) if resampled is whole else (resampled, None)
+    if resampled is whole:
+        return counts, valid, None
+    there = None if valid is None else _sampled(valid, resampled.shape[1:], xp)
+    if pixel_size_A < target_A:
+        return resampled, there, None
+    usable = None if valid is None else valid[None]
+    return resampled, there, noise_level(xp.asarray(whole, dtype=xp.float32), xp, usable)
+
+
+def _sampled(valid: Array, shape: tuple[int, int], xp: ModuleType) -> Array:
+    """Return (h, w) which pixels of a frame resampled to `shape` lie on valid ones."""
+    rows, columns = (xp.arange(new) * old // new for new, old in zip(shape, valid.shape, strict=True))
+    return valid[rows[:, None], columns]
 
 
 def _filled(counts: Array, valid: Array, xp: ModuleType) -> Array:

@@ -7,7 +7,8 @@ in (NumPy, CuPy); it is a few passes over the frame.
 The vacuum level is taken to be the frame's mean: in phase-contrast imaging without an objective aperture the
 lens redistributes the electrons but removes none, so that a particle's mean is the vacuum's, whatever share
 of the frame it fills. Mean and noise are averaged along rows and the median over rows is used, so that a few
-hot pixels change nothing. A constant offset of the detector must have been subtracted before.
+hot pixels change nothing; pixels without data enter neither. A constant offset of the detector must have been
+subtracted before.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import scipy.fft
 
 PIXEL_SIZE_A = 0.2
 """Pixel size at which the networks were trained [Å]."""
@@ -27,6 +29,7 @@ CONTRAST_UNIT = 0.3
 CLIP = 32.0
 NOISE_FLOOR = 0.01
 _NOISE_ROWS = 128
+_LEAST_SHARE = 1e-6  # of a row that is usable
 _SAME_SIZE = 0.02  # relative: nearer pixel sizes are taken to be the same
 
 Array = Any
@@ -53,7 +56,14 @@ def to_host(array: Array, xp: ModuleType) -> Array:
     return array if xp is np else xp.asnumpy(array)
 
 
-def normalise(counts: Array, valid: Array | None = None, xp: ModuleType = np) -> NetworkInput:
+def transforms_of(xp: ModuleType) -> Any:
+    """Return the module of Fourier transforms for an array module; of NumPy's two, SciPy has the faster."""
+    return scipy.fft if xp is np else xp.fft
+
+
+def normalise(
+    counts: Array, valid: Array | None = None, xp: ModuleType = np, noise_counts: Array | None = None
+) -> NetworkInput:
     """Prepare frames for the networks.
 
     Parameters
@@ -65,6 +75,9 @@ def normalise(counts: Array, valid: Array | None = None, xp: ModuleType = np) ->
         Invalid pixels become the vacuum level.
     xp
         The array module of ``counts``: numpy or cupy.
+    noise_counts
+        (N,), the noise's standard deviation in the unit of the counts, where it cannot be measured because
+        the frames were resampled to smaller pixels: what is interpolated has no noise of its own.
 
     Returns
     -------
@@ -77,7 +90,8 @@ def normalise(counts: Array, valid: Array | None = None, xp: ModuleType = np) ->
     unit = xp.where(level > 0, level, 1.0)
     if usable is not None:
         frames = xp.where(usable, frames, unit[:, None, None])
-    noise = xp.maximum(noise_level(frames, xp) / unit, NOISE_FLOOR)
+    measured = noise_level(frames, xp, usable) if noise_counts is None else noise_counts
+    noise = xp.maximum(measured / unit, NOISE_FLOOR)
     scale = xp.sqrt(noise**2 + CONTRAST_UNIT**2)
     stacked = xp.empty((frames.shape[0], 2, *frames.shape[1:]), dtype=xp.float32)  # (N, 2, H, W)
     scaled = xp.subtract(frames, unit[:, None, None], out=stacked[:, 0])
@@ -127,33 +141,48 @@ def usable_pixels(counts: Array, valid: Array | None, xp: ModuleType) -> Array |
 def vacuum_level(frames: Array, usable: Array | None, xp: ModuleType) -> Array:
     """Return each frame's level (N,): the median over rows of the rows' means.
 
-    Rows of which less than half is usable do not vote; a frame of only such rows has level 0.
+    Rows with less than half as many usable pixels as others do not vote; a frame without any has level 0.
     """
     if usable is None:
         return xp.median(frames.mean(-1), axis=-1)
-    share = usable.mean(-1)
-    sums = xp.where(usable, frames, 0.0).mean(-1)
-    rows = xp.where(share >= 0.5, sums / xp.maximum(share, 0.5), xp.nan)  # (N, H)
-    empty = (share < 0.5).all(-1)
-    return xp.where(empty, 0.0, xp.nanmedian(xp.where(empty[:, None], 0.0, rows), axis=-1))
+    return _median_of(xp.where(usable, frames, 0.0).mean(-1), usable.mean(-1, dtype=frames.dtype), xp)
 
 
-def noise_level(frames: Array, xp: ModuleType) -> Array:
+def noise_level(frames: Array, xp: ModuleType, usable: Array | None = None) -> Array:
     """Return the standard deviation (N,) of the noise in frames (N, H, W), from second differences.
 
     The filter of Immerkær (Computer Vision and Image Understanding 64 (1996) 300), second differences along
     both axes, whose squares sum to 36, is blind to anything smooth over three pixels. Noise that the detector
     correlates is underestimated by a constant factor of the detector. Of a large frame 128 rows or more are
-    measured, evenly spread: they give the level within one per cent.
+    measured, evenly spread: they give the level within one per cent. Pixels that are not `usable` must hold
+    the level, without noise.
     """
-    height = frames.shape[1]
-    step = max(1, height // _NOISE_ROWS)
-    along_y = frames[:, : height - 2 : step] - 2.0 * frames[:, 1 : height - 1 : step]
-    along_y += frames[:, 2::step]
-    both = along_y[..., 2:] - 2.0 * along_y[..., 1:-1]
-    both += along_y[..., :-2]
+    both = _filtered(frames, -2.0)
     rows = xp.abs(both, out=both).mean(-1) * float(np.sqrt(np.pi / 2.0) / 6.0)
-    return xp.median(rows, axis=-1)
+    if usable is None:
+        return xp.median(rows, axis=-1)
+    left = xp.sqrt(_filtered(usable.astype(frames.dtype), 4.0)).mean(-1) / 6.0  # of the filter's weights
+    return _median_of(rows, left, xp)
+
+
+def _filtered(images: Array, middle: float) -> Array:
+    """Return weighted sums of 3 x 3 px, (1, middle, 1) along both axes, for some rows of images (N, H, W)."""
+    height = images.shape[1]
+    step = max(1, height // _NOISE_ROWS)
+    along_y = images[:, : height - 2 : step] + middle * images[:, 1 : height - 1 : step]
+    along_y += images[:, 2::step]
+    both = along_y[..., 2:] + middle * along_y[..., 1:-1]
+    both += along_y[..., :-2]
+    return both
+
+
+def _median_of(sums: Array, share: Array, xp: ModuleType) -> Array:
+    """Return the median (N,) of `sums` over `share`, both (N, rows), where that is large enough; else 0."""
+    votes = share >= xp.maximum(0.5 * share.max(-1, keepdims=True), _LEAST_SHARE)
+    rows = xp.sort(xp.where(votes, sums / xp.maximum(share, _LEAST_SHARE), xp.inf), axis=-1)
+    n_votes = votes.sum(-1)
+    middle = xp.stack([xp.maximum(n_votes - 1, 0) // 2, n_votes // 2], axis=-1)
+    return xp.where(n_votes > 0, xp.take_along_axis(rows, middle, axis=-1).mean(-1), 0.0)
 
 
 def resample_to(
@@ -168,14 +197,15 @@ def resample_to(
     if abs(pixel_size_A / target_A - 1.0) <= _SAME_SIZE:
         return frames
     new = resampled_shape((height, width), pixel_size_A, target_A)
-    spectrum = xp.fft.rfft2(xp.asarray(frames, dtype=xp.float32))  # (N, H, W // 2 + 1)
+    fft = transforms_of(xp)
+    spectrum = fft.rfft2(xp.asarray(frames, dtype=xp.float32))  # (N, H, W // 2 + 1)
     rows, columns = min(height, new[0]), min(width, new[1]) // 2 + 1
     moved = xp.zeros((*frames.shape[:-2], new[0], new[1] // 2 + 1), dtype=spectrum.dtype)
     top, bottom = (rows + 1) // 2, rows // 2
     moved[..., :top, :columns] = spectrum[..., :top, :columns]
     if bottom:
         moved[..., -bottom:, :columns] = spectrum[..., -bottom:, :columns]
-    resampled = xp.fft.irfft2(moved, s=new) * (new[0] * new[1] / (height * width))
+    resampled = fft.irfft2(moved, s=new) * (new[0] * new[1] / (height * width))
     return xp.asarray(resampled, dtype=xp.float32)
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pipeline.preprocess import Array, with_older
 
-__all__ = ["RecentFrames", "laid_over"]
+__all__ = ["RecentFrames", "alike", "laid_over"]
 
 _ANOTHER_EXPOSURE = 2.0
 """Frames whose noise levels differ by more than this factor do not belong together: the beam was blanked."""
@@ -54,15 +54,16 @@ class RecentFrames:
         """
         older: list[Array] = []
         if place is not None:
-            alike = [seen for seen in self._older if _alike(seen.noise, noise)]
-            older = [laid_over(contrast, s.contrast, _between(place, s.place), xp) for s in alike]
+            fitting = [seen for seen in self._older if alike(seen.noise, noise)]
+            older = [laid_over(contrast, s.contrast, _between(place, s.place), xp) for s in fitting]
             self._older.appendleft(_Seen(contrast, noise, place))
         older = older or [contrast]
         missing = [older[-1]] * (self._n_older - len(older))  # the oldest frame there is stands for them
         return with_older(frame[None], [image[None] for image in (*older, *missing)], xp)[0]
 
 
-def _alike(noise: float, other: float) -> bool:
+def alike(noise: float, other: float) -> bool:
+    """Whether frames of these noise levels are of one exposure."""
     return max(noise, other) <= _ANOTHER_EXPOSURE * min(noise, other)
 
 

@@ -18,6 +18,8 @@ _FEW_PAIRS = 60_000  # all distances are faster to have than two trees
 _PASSES = 2
 _SQUARES = 6  # of the most frequent differences that are tried
 _POOR = 0.5
+_FEWEST = 4  # pairs, and of more columns half, and two: fewer come together by chance
+_MOST_DIFFERENCES = 2_000_000
 _BETTER = 1.1  # by this factor another guess must fit better than the first
 
 Places = NDArray[np.float64]
@@ -62,7 +64,7 @@ def find_shift(
     Returns
     -------
     shift : numpy.ndarray of float64, shape (2,)
-        ``found - shift`` lies over ``known``; the first guess where nothing fits.
+        ``found - shift`` lies over ``known``; the first guess where nothing fits, or no more than by chance.
     share : float
         Weight of the followed columns that have a partner, of all.
     """
@@ -70,10 +72,13 @@ def find_shift(
     if not len(found) or whole <= 0.0:
         return guesses[0], 0.0
     best, share = _best_of(found, known, weights / whole, guesses, reach)
-    if share < _POOR * min(1.0, len(found) / len(known)):
+    possible = min(1.0, len(found) / len(known))
+    if share < _POOR * possible and min(len(found), len(known)) >= _FEWEST:
         frequent = _most_frequent_differences(found, known, weights, reach)
         likeliest, _ = _best_of(found, known, weights / whole, frequent, reach, better=1.0)
-        best, share = _best_of(found, known, weights / whole, [best, likeliest], reach)
+        n_pairs = len(pairs_within(found - likeliest, known, reach)[0])
+        if n_pairs >= _FEWEST // 2 + min(len(found), len(known)) / 2:
+            best, share = _best_of(found, known, weights / whole, [best, likeliest], reach)
     for _ in range(_PASSES):
         i, j = pairs_within(found - best, known, reach)
         if weights[j].sum() > 0.0:
@@ -108,6 +113,7 @@ def _most_frequent_differences(
     Squares overlap by half, so that one of them holds all of a peak. They are several, because a lattice's
     wrong differences are nearly as frequent as the right one.
     """
+    found = found[:: -(-len(found) * len(known) // _MOST_DIFFERENCES)]
     differences = (found[:, None] - known[None]).reshape(-1, 2)
     cells = ((differences - differences.min(axis=0)) // (reach / 2)).astype(np.int64)
     shape = tuple(cells.max(axis=0) + 1)

@@ -3,7 +3,8 @@
 At 10 e/Å² a frame no network counts atoms from one frame. With `AnalysisConfig.average_frames` above 1, what
 the networks get is the mean of about so many frames, each moved by its drift (to whole pixels: the blur is
 0.06 Å rms) to where the newest one is: as many times the dose, for as many frames' delay. A replaced frame
-has the noise level of the mean, so everything after it works as with frames of that dose.
+has the noise level of the mean, so everything after it works as with frames of that dose. A frame of another
+exposure stays as it is.
 
 With `AnalysisConfig.denoise_frames` above 1 the frame stays as it is, and those before it come along for the
 denoiser.
@@ -17,8 +18,8 @@ import numpy as np
 
 from pipeline.drift import DriftMeter, binned
 from pipeline.prepare import PreparedFrame
-from pipeline.preprocess import CONTRAST_UNIT, Array, normalise, pad_to_multiple, to_host
-from pipeline.recent import RecentFrames, laid_over
+from pipeline.preprocess import CONTRAST_UNIT, Array, noise_level, normalise, pad_to_multiple, to_host
+from pipeline.recent import RecentFrames, alike, laid_over
 
 if TYPE_CHECKING:
     from streamer.config import AnalysisConfig
@@ -95,7 +96,24 @@ class Steadier:
 
     def _begin(self) -> None:
         self._average = _MovingAverage(self._average_frames)
+        self._noise = 0.0  # of the last frame that was averaged
+        self._n_unlike = 0  # frames since then
         self._recent = RecentFrames(self._denoise_frames)
+
+    def _belongs(self, prepared: PreparedFrame) -> bool:
+        """Whether a frame goes into the average; one of much less noise, or lastingly more, begins it anew.
+
+        What is counted while the beam is blanked would be most of the average's noise for long.
+        """
+        noise = prepared.noise
+        if not self._noise or alike(noise, self._noise):
+            self._noise, self._n_unlike = noise, 0
+            return True
+        self._n_unlike += 1
+        if prepared.level_counts <= 0 or (noise > self._noise and self._n_unlike <= self._average_frames):
+            return False
+        self._average, self._noise, self._n_unlike = _MovingAverage(self._average_frames), noise, 0
+        return True
 
     def _with_older(self, steady: PreparedFrame, place: tuple[int, int] | None) -> PreparedFrame:
         frame, noise, xp = _unpadded(steady), steady.noise, steady.xp
@@ -103,11 +121,15 @@ class Steadier:
         return replace(steady, frame=pad_to_multiple(frames[None], xp=xp)[0])
 
     def _averaged(self, steady: PreparedFrame, place: tuple[int, int] | None) -> PreparedFrame:
-        if place is None:
+        if place is None or not self._belongs(steady):
             return steady
         xp = steady.xp
-        mean = self._average.with_next(_contrast(steady), place, xp)
-        normalised = normalise(1.0 + mean[None], xp=xp)
+        contrast = _contrast(steady)
+        mean = self._average.with_next(contrast, place, xp)[None]
+        noise = None
+        if steady.scale[0] < 1.0:  # as in `normalise`; by how much it fell can be measured
+            noise = steady.levels[1:] * noise_level(mean, xp) / noise_level(contrast[None], xp)
+        normalised = normalise(1.0 + mean, xp=xp, noise_counts=noise)
         levels = xp.stack([steady.levels[0], normalised.noise[0]])
         return replace(steady, frame=pad_to_multiple(normalised.frames, xp=xp)[0], levels=levels)
 

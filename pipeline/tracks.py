@@ -63,11 +63,13 @@ class Tracks:
 
 def no_tracks(max_count: int, n_errors: int) -> Tracks:
     """Return the table without rows."""
-    return born_tracks(0, np.empty((0, 2)), np.empty((0, max_count + 1, n_errors)), 0)
+    return born_tracks(0, np.empty((0, 2)), np.empty((0, max_count + 1, n_errors)), np.empty(0, np.int64))
 
 
-def born_tracks(first_id: int, places: NDArray[np.float64], beliefs: Beliefs, frames: int) -> Tracks:
-    """Return new rows, found in this frame for the first time, after `frames` others."""
+def born_tracks(
+    first_id: int, places: NDArray[np.float64], beliefs: Beliefs, looked: NDArray[np.int64]
+) -> Tracks:
+    """Return new rows, found for the first time after so many frames in which each was looked for."""
     n = len(places)
     return Tracks(
         track_id=np.arange(first_id, first_id + n),
@@ -77,5 +79,5 @@ def born_tracks(first_id: int, places: NDArray[np.float64], beliefs: Beliefs, fr
         found=np.zeros(n),
         looked=np.zeros(n),
         since_found=np.zeros(n, np.int64),
-        born_after=np.full(n, frames),
+        born_after=looked,
     )

@@ -46,6 +46,16 @@ def test_the_sign_of_the_contrast_does_not_matter() -> None:
     assert meter.shift_px(particle(2.3, -1.6, sign=-1.0)) == pytest.approx((2.3, -1.6), abs=0.1)
 
 
+def test_frames_that_show_nothing_leave_the_particle_where_it_was() -> None:
+    """With the beam blanked a peak of noise is no place; a few such steps make up half a lattice spacing."""
+    rng, meter = np.random.default_rng(1), DriftMeter()
+    for _ in range(20):
+        meter.shift_px(particle() + rng.normal(0, NOISE, SHAPE).astype(np.float32))
+    blank = [meter.shift_px(rng.normal(0, 0.2, SHAPE).astype(np.float32)) for _ in range(15)]
+    assert np.abs(blank).max() < 0.5
+    assert meter.shift_px(particle(0.5, 0.0)) == pytest.approx((0.5, 0.0), abs=0.25)
+
+
 def test_a_frame_of_another_shape_has_no_drift() -> None:
     meter = DriftMeter()
     meter.shift_px(particle())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline import follower as module
 from pipeline.follower import Followed, Follower
 from pipeline.fusion import FusionModel
 from streamer.records import COLUMN_DTYPE
@@ -34,7 +35,8 @@ class Film:
     def show(self, frame: int, drift: tuple[float, float], measured: tuple[float, float] = NAN) -> Followed:
         """Follow a frame; `site` is then which site each found column is on, −1 for those invented."""
         rng, counts = self._rng, self._counts(frame)
-        self.site = np.flatnonzero((counts > 0) & (rng.random(64) > self._missed))
+        in_view = ((sites() + drift > 1) & (sites() + drift < np.array(SHAPE) - 2)).all(axis=1)
+        self.site = np.flatnonzero(in_view & (counts > 0) & (rng.random(64) > self._missed))
         places = sites()[self.site] + drift + rng.normal(0, 0.5, (len(self.site), 2))
         wrong = rng.choice([-1, 0, 1], len(self.site), p=[0.15, 0.7, 0.15])
         looks = np.clip(counts[self.site] + wrong, 1, K)
@@ -168,3 +170,55 @@ def test_frames_before_the_average_is_full_are_not_followed() -> None:
     assert [bool((f.track_id >= 0).any()) for f in followed] == [False, False, True, True]
     assert followed[0].drift_px == (1.5, 2.5)
     assert np.isnan([f.atoms for f in followed[:2]]).all()
+
+
+def test_columns_that_drift_into_view_have_not_grown() -> None:
+    """A place is looked for only while it is in the frame: what comes in may always have been there."""
+    film, appeared = Film(steady, missed=0.0), 0
+    for frame in range(110):
+        drift = (0.0, -170.0 + 2.0 * min(frame, 85))
+        followed = film.show(frame, drift, drift)
+        appeared += int((followed.changes["before"] == 0).sum())
+    assert appeared <= 2  # of what is invented
+    assert followed.atoms == pytest.approx(steady(0).sum(), rel=0.03)
+
+
+def shown(follower: Follower, places: list[tuple[float, float]]) -> Followed:
+    """Show columns of four atoms in a frame that has not moved."""
+    columns = np.zeros(len(places), COLUMN_DTYPE)
+    columns["y"], columns["x"] = np.array(places, float).reshape(-1, 2).T
+    probabilities = np.full((len(places), K), 0.01)
+    probabilities[:, 3] = 1.0 - 0.01 * (K - 1)
+    return follower.follow(columns, probabilities, (0.0, 0.0), SHAPE, MODEL)
+
+
+def test_the_only_column_may_go() -> None:
+    """One that is missed is no sign of a blanked beam."""
+    follower = Follower(K, PIXEL_A)
+    for _ in range(20):
+        before = shown(follower, [(100.0, 100.0)])
+    for _ in range(80):
+        gone = shown(follower, [])
+    assert before.atoms == pytest.approx(4.0, abs=0.2)
+    assert gone.atoms == 0.0
+
+
+def test_false_columns_in_vacuum_do_not_add_up() -> None:
+    follower, rng = Follower(K, PIXEL_A), np.random.default_rng(1)
+    for _ in range(400):
+        shown(follower, [tuple(place) for place in rng.uniform(5, 210, (rng.poisson(0.2), 2))])
+    assert len(follower.places) < 10
+
+
+def test_what_comes_into_view_is_followed_however_much_has_left_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_TRACKS", 200)
+    follower, film = Follower(K, PIXEL_A), np.stack(np.meshgrid(range(13), range(80)), -1).reshape(-1, 2)
+    for frame in range(250):
+        places = (16.5 * film)[:, ::-1] + 5.0 - [4.0 * frame, 0.0]
+        in_view = ((places > 1) & (places < np.array(SHAPE) - 2)).all(axis=1)
+        columns = np.zeros(int(in_view.sum()), COLUMN_DTYPE)
+        columns["y"], columns["x"] = places[in_view].T
+        probabilities = np.full((len(columns), K), 1 / K)
+        followed = follower.follow(columns, probabilities, (-4.0 * frame, 0.0), SHAPE, MODEL)
+    assert np.mean(followed.track_id >= 0) > 0.9
+    assert followed.drift_px == pytest.approx((-4.0 * 249, 0.0), abs=0.1)

@@ -30,7 +30,7 @@ def seen(count: int, certainty: float = 0.5) -> NDArray[np.float64]:
 
 def after(frames: list[int], model: FusionModel = MODEL) -> NDArray[np.float64]:
     """The probabilities of 0 … K after frames that show these counts (0: nothing was found)."""
-    beliefs = beliefs_at_birth(1, K, 0.1, model)
+    beliefs = beliefs_at_birth(K, np.array([0.1]), np.zeros(1), model)
     for count in frames:
         beliefs = predict(beliefs, model)
         beliefs = (
@@ -62,7 +62,10 @@ def test_beliefs_are_always_probabilities(model: FusionModel, frames: list[int])
 @given(models, st.integers(1, 4))
 def test_looking_away_only_makes_less_certain(model: FusionModel, n: int) -> None:
     beliefs = update_found(
-        beliefs_at_birth(n, K, 0.1, model), np.repeat(seen(3), n, 0), np.full(n, 0.9), model
+        beliefs_at_birth(K, np.full(n, 0.1), np.zeros(n), model),
+        np.repeat(seen(3), n, 0),
+        np.full(n, 0.9),
+        model,
     )
     later = predict(beliefs, model)
     np.testing.assert_allclose(later.sum(axis=(1, 2)), 1.0)
@@ -94,7 +97,7 @@ def test_a_step_of_one_atom_is_found_and_known_as_well_as_the_count_before(step:
 def born(standing_false: float, frames: list[int], grown: float = 0.3) -> NDArray[np.float64]:
     """The probabilities of 0 … K at a place where something is found late, more likely noise than an atom."""
     model = FusionModel(standing_false=standing_false)
-    beliefs = beliefs_at_birth(1, K, 0.6, model, grown)
+    beliefs = beliefs_at_birth(K, np.array([0.6]), np.array([grown]), model)
     for count in frames:
         beliefs = (
             update_found(beliefs, seen(count, 0.9), RATE, model)

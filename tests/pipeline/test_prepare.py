@@ -54,6 +54,18 @@ def test_another_pixel_size_is_resampled() -> None:
     assert prepared.scale == pytest.approx((2 / 3, 2 / 3))
 
 
+@pytest.mark.parametrize("hidden", [0, 40])
+@pytest.mark.parametrize("pixel_size_A", [0.1, 0.15, 0.3, 0.4])
+def test_a_resampled_frame_has_the_noise_of_its_electrons(pixel_size_A: float, hidden: int) -> None:
+    """Interpolated pixels have no noise of their own: between them it looks like a hundred times the dose."""
+    image = noise((256, 256), mean=12.0)
+    image[:, :hidden] = 65535
+    expected = 12.0**-0.5 * min(1.0, pixel_size_A / TARGET_A)
+    prepared = prepare(task(image), pixel_size_A, TARGET_A)
+    assert prepared.noise == pytest.approx(expected, rel=0.06)
+    assert prepared.levels.dtype == np.float32
+
+
 def test_pixels_without_data_or_saturated_do_not_count() -> None:
     image = noise()
     image[3, 4], image[5, 6], image[7, 8] = 65535, 300, 301

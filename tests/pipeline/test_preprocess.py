@@ -70,6 +70,19 @@ def test_masked_pixels_become_vacuum() -> None:
     assert prepared.noise[0] == pytest.approx(12.0**-0.5, rel=0.1)
 
 
+@pytest.mark.parametrize("hidden", [np.s_[:, :80], np.s_[:80], np.s_[::2, ::2], np.s_[::9, ::7]])
+def test_level_and_noise_are_those_of_the_pixels_with_data(hidden: tuple[slice, ...]) -> None:
+    """A module that is switched off, or many dead pixels, are not taken for a higher dose."""
+    frames = vacuum(12.0).astype(np.uint16)
+    valid = np.ones((128, 128), bool)
+    valid[hidden] = False
+    frames[0][~valid] = 65535
+    prepared = normalise(frames, valid)
+    assert prepared.level_counts[0] == pytest.approx(12.0, rel=0.02)
+    assert prepared.noise[0] == pytest.approx(12.0**-0.5, rel=0.05)
+    assert {a.dtype for a in (prepared.level_counts, prepared.noise)} == {np.dtype(np.float32)}
+
+
 def test_a_frame_without_signal_has_level_0_and_stays_finite() -> None:
     dark = normalise(np.zeros((1, 32, 32), np.uint8))
     assert dark.level_counts[0] == 0

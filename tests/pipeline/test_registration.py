@@ -46,6 +46,16 @@ def test_nothing_found_leaves_the_guess() -> None:
     assert share == 0.0
 
 
+@pytest.mark.parametrize(("n_found", "n_known"), [(1, 1), (2, 3), (5, 30), (9, 190), (120, 110)])
+def test_places_that_have_nothing_to_do_with_each_other_leave_the_guess(n_found: int, n_known: int) -> None:
+    """False finds in vacuum, or of a blanked beam, do not overrule what the images say."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        found, known = rng.uniform(0, 512, (n_found, 2)), rng.uniform(0, 512, (n_known, 2))
+        shift, _ = find_shift(found, known, np.ones(n_known), [np.zeros(2)], REACH)
+        assert np.hypot(*shift) < REACH
+
+
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 2**32 - 1))
 def test_pairs_are_mutual_by_either_way_of_looking(n: int, m: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -5,6 +5,7 @@ from math import isnan
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pipeline.prepare import PreparedFrame, prepare
 from pipeline.recent import RecentFrames, laid_over
@@ -25,9 +26,15 @@ def frame(
     dose: float = DOSE,
     rows: int = 1000,
 ) -> PreparedFrame:
-    image = rng.poisson(dose * (1 + particle(dy, dx))).astype(np.uint16)[:rows]
+    return prepared_of(rng.poisson(dose * (1 + particle(dy, dx)))[:rows], 0.2, series)
+
+
+def prepared_of(counts: NDArray[np.int64], pixel_size_A: float, series: int = 1) -> PreparedFrame:
+    image = counts.astype(np.uint16)
     header = FrameHeader(SeriesKey(series), 0, image.shape, image.dtype, Compression.NONE)
-    return prepare(Task(Frame(header, memoryview(image.tobytes())), 0.0, 0.2, None), 0.2, 0.2)
+    return prepare(
+        Task(Frame(header, memoryview(image.tobytes())), 0.0, pixel_size_A, None), pixel_size_A, 0.2
+    )
 
 
 def test_without_averaging_a_frame_only_gets_its_drift() -> None:
@@ -55,6 +62,30 @@ def test_the_average_lies_over_the_newest_frame_and_has_less_noise() -> None:
     assert likeness(steady) > 0.6 > 1.5 * likeness(single)
 
 
+def vacuum(rng: np.random.Generator, dose: float) -> PreparedFrame:
+    return prepared_of(rng.poisson(dose, (128, 128)), 0.2)
+
+
+@pytest.mark.parametrize("dark", [0.0, 0.02])
+def test_frames_with_the_beam_off_are_in_no_average(dark: float) -> None:
+    rng, steadier = np.random.default_rng(8), Steadier(average_frames=5)
+    before = [steadier.steady(vacuum(rng, 10.0)) for _ in range(10)][-1]
+    for _ in range(3):
+        single = vacuum(rng, dark)
+        np.testing.assert_array_equal(steadier.steady(single).frame, single.frame)
+    assert steadier.steady(vacuum(rng, 10.0)).noise == pytest.approx(before.noise, rel=0.05)
+
+
+@pytest.mark.parametrize("later", [1.0, 100.0])
+def test_another_dose_begins_another_average(later: float) -> None:
+    rng, steadier = np.random.default_rng(8), Steadier(average_frames=5)
+    for _ in range(8):
+        steadier.steady(vacuum(rng, 10.0))
+    for _ in range(16):
+        steady = steadier.steady(single := vacuum(rng, later))
+    assert steady.noise == pytest.approx(single.noise / np.sqrt(5), rel=0.15)
+
+
 def test_what_comes_into_view_is_no_noisier_than_the_rest() -> None:
     rng, steadier = np.random.default_rng(5), Steadier(16)
     for k in range(40):
@@ -62,6 +93,13 @@ def test_what_comes_into_view_is_no_noisier_than_the_rest() -> None:
     image = steady.frame[0]
     new, old = (float(np.diff(image[rows, :24], axis=1).std()) for rows in (slice(0, 4), slice(24, 60)))
     assert new < 1.3 * old, "rows at the top have been in view for less than eight frames"
+
+
+def test_an_average_of_resampled_frames_has_the_noise_of_its_electrons() -> None:
+    rng, steadier = np.random.default_rng(5), Steadier(average_frames=4)
+    for _ in range(12):
+        averaged = steadier.steady(prepared_of(rng.poisson(12.0, (128, 128)), 0.4))
+    assert averaged.noise == pytest.approx((4 * 12.0) ** -0.5, rel=0.1)
 
 
 def test_every_series_begins_anew() -> None:
