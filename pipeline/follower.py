@@ -338,7 +338,7 @@ class Follower:
 def _blind(expected: NDArray[np.float64], found: NDArray[np.intp]) -> bool:
     """Whether so few of the columns that are `expected` (n,) are `found` (rows) that the beam must be off."""
     whole = float(expected.sum())
-    return whole >= _MANY and _BLIND * whole > np.count_nonzero(expected[found])
+    return whole >= _MANY and bool(_BLIND * whole > np.count_nonzero(expected[found]))
 
 
 def _not_followed(n: int, measured_px: tuple[float, float]) -> Followed:
