@@ -49,17 +49,21 @@ def main(arguments: Sequence[str] | None = None) -> Path:
     )
     parser.add_argument("--out", type=Path, default=Path("docs/evaluation"))
     parser.add_argument("--particles", type=int, default=6)
+    parser.add_argument(
+        "--split", choices=("test", "validation"), default="test",
+        help="constants are chosen on validation; give another --out with it",
+    )  # fmt: skip
     parser.add_argument("--frames", type=int, default=150)
     parser.add_argument("--doses", type=float, nargs="+", default=[3.0, 10.0, 30.0, 100.0, 300.0])
     args = parser.parse_args(arguments)
-    particles = held_out("test", args.particles)
+    particles = held_out(args.split, args.particles)
     errors = {
         dose: [errors_of(index, dose, args.frames, args.folder) for index in particles]
         for dose in tqdm(args.doses, unit="dose", disable=None)
     }
     _plot(errors).savefig(args.out / "drift.png", dpi=110)
     path: Path = args.out / "drift.md"
-    path.write_text(_page(errors, args.frames), encoding="utf-8")
+    path.write_text(_page(errors, args.frames, args.split), encoding="utf-8")
     return path
 
 
@@ -76,7 +80,7 @@ def _figures(errors: list[NDArray[np.float64]]) -> tuple[float, float, float]:
     return float(np.sqrt((kept**2).mean())), float(np.abs(kept).max()), float(lost.mean())
 
 
-def _page(errors: dict[float, list[NDArray[np.float64]]], frames: int) -> str:
+def _page(errors: dict[float, list[NDArray[np.float64]]], frames: int, split: str) -> str:
     rows = []
     for dose, found in errors.items():
         rms, largest, lost = _figures(found)
@@ -88,7 +92,7 @@ def _page(errors: dict[float, list[NDArray[np.float64]]], frames: int) -> str:
         [
             "# Error of the measured drift",
             "",
-            f"{n} test particles, {frames} frames each, drift 0.35 px a frame and axis (rms), a wandering",
+            f"{n} {split} particles, {frames} frames each, drift 0.35 px a frame and axis (rms), a wandering",
             "focus and ideal counting; `python -m training.evaluate_drift`. Along one axis, from frame",
             f"{SETTLING} on, against the first frame's own place. *Lost* are frames further off than"
             f" {LOST_PX:g} px ({PM_PER_PX * LOST_PX:.0f} pm).",
