@@ -101,7 +101,8 @@ class _Reference:
         self._last = xp.zeros(2)  # [binned px]
 
     def shift(self, image: Array, xp: ModuleType) -> Array:
-        spectrum = transforms_of(xp).rfft2(image * self._window)
+        fft = transforms_of(xp)
+        spectrum = fft.rfft2(image * self._window)
         sign: Array = 1.0
         if self._average is not None:
             pattern = xp.conj(self._average) * self._low_pass
@@ -115,7 +116,8 @@ class _Reference:
         A lattice's peaks differ by less than a peak loses between two pixels: so all that may be the highest
         are refined before they are compared.
         """
-        correlation = transforms_of(xp).irfft2(product, s=self._window.shape)
+        fft = transforms_of(xp)
+        correlation = fft.irfft2(product, s=self._window.shape)
         strength = correlation * correlation
         variance = xp.maximum(strength.mean() - correlation.mean() ** 2, 1e-30)
         y, x = self._last.astype(xp.float32)

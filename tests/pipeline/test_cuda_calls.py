@@ -213,11 +213,18 @@ def module_calls(prefixes: tuple[str, ...], paths: list[Path]) -> Iterator[tuple
                 yield path, name.removeprefix(prefix), call
 
 
+def array_calls(paths: list[Path]) -> Iterator[tuple[Path, str, ast.Call]]:
+    """Yield the calls of an array module's functions, and of its transforms by `transforms_of`."""
+    yield from module_calls(("xp.", "self._xp."), paths)
+    for path, name, call in module_calls(("fft.",), paths):
+        yield path, f"fft.{name}", call
+
+
 def test_every_function_of_the_array_module_is_called_as_both_know_it() -> None:
     """Keywords and number of arguments of ``xp.…``: what only one of NumPy and CuPy takes is refused."""
     functions = json.loads((FOLDER / "cupy.json").read_text())["functions"]
     seen = set()
-    for path, name, call in module_calls(("xp.", "self._xp."), sorted(PIPELINE.rglob("*.py"))):
+    for path, name, call in array_calls(sorted(PIPELINE.rglob("*.py"))):
         signature: Any = functions.get(name)
         if signature is None or name == "asnumpy":
             continue  # a type or a constant: its name is checked elsewhere
