@@ -6,6 +6,7 @@ default is None. Values are checked where the file's are, by `streamer.config`.
 
 import argparse
 import time
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -254,7 +255,10 @@ def add_analysis(parser: argparse.ArgumentParser) -> None:
 def add_stream(parser: argparse.ArgumentParser) -> None:
     """Add what the simulated movie shows and how it is sent."""
     group = parser.add_argument_group("simulated movie")
-    group.add_argument("--fps", type=float, default=15.0, metavar="F", help="frames a second (default: 15)")
+    group.add_argument(
+        "--fps", type=_rate, default=15.0, metavar="F",
+        help="frames a second (default: 15; 0: as fast as they are taken)",
+    )  # fmt: skip
     group.add_argument("--size", type=int, default=512, metavar="PX", help="side of a frame (default: 512)")
     group.add_argument("--dose", type=float, default=300.0, metavar="D", help="e/Å² a frame (default: 300)")
     group.add_argument("--seed", type=int, default=1, metavar="N", help="another seed, another movie")
@@ -353,6 +357,16 @@ def frame_size(text: str) -> tuple[int, int]:
     if not height.isdecimal() or not (width or height).isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}: expected H or HxW [px], as in 1024 or 512x768")
     return int(height), int(width or height)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate_hz = float(text)
+    except ValueError:
+        rate_hz = nan
+    if not (isfinite(rate_hz) and rate_hz >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 0 or more frames a second")
+    return rate_hz
 
 
 def _stimulus(text: str) -> dict[str, str]:
