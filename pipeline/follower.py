@@ -209,7 +209,8 @@ class Follower:
         tracks = tracks.updated(beliefs=beliefs)
         weight = np.where(seen, _visible(tracks), 0.0)
         kept = np.where(seen, 1.0 - 1.0 / _MEMORY_FRAMES, 1.0)
-        was_found = np.isin(np.arange(len(tracks)), j)
+        was_found = np.zeros(len(tracks), dtype=bool)
+        was_found[j] = True
         hits = kept * tracks.found + np.where(was_found, weight, 0.0)
         gain = 1.0 / np.minimum(tracks.found[j] + 1.0, _PLACE_MEMORY)
         place[j] += gain[:, None] * (places[i] - place[j])
