@@ -127,7 +127,7 @@ def config_for(material: str) -> DatasetConfig:
 
 def material_of(path: Path) -> str:
     """Return the material of a data set."""
-    with h5py.File(path, "r") as file:
+    with wave_file.opened(path) as file:
         return str(json.loads(file.attrs["config"]).get("material", "ceria"))
 
 

@@ -13,7 +13,7 @@ Attributes of a file: ``pixel_size_A``, ``energy_eV``, ``config`` (JSON, :func:`
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from pipeline.cluster import Pool, open_processes
 from simulator.multislice import ENERGY_EV
+from streamer.errors import UsageError
 
 SPLITS = ("train", "validation", "test")
 
@@ -82,10 +83,12 @@ def generate(
     ------
     ValueError
         If the file was computed with another configuration, or is no data set.
+    UsageError
+        If it cannot be opened, as it is damaged or another process writes it.
     """
     path = Path(config.out)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "a") as file:
+    with _opened_as(path, "a") as file:
         if len(file) == 0:
             create(file, config)
         require_same_config(file, config)
@@ -172,6 +175,49 @@ def store(group: h5py.Group, row: Row) -> None:
     group.file.flush()
 
 
+@contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """Open a data set to read from it.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or it is none; if another process writes it; if something in it cannot be read.
+    """
+    with _opened_as(path, "r") as file:
+        if "config" not in file.attrs:
+            raise UsageError(f"{path} is no data set, or its creation was cut off")
+        try:
+            yield file
+        except (KeyError, OSError) as error:
+            reason = " ".join(str(error.args[0]).split())
+            raise UsageError(f"{path} is damaged, or a data set of another kind: {reason}") from error
+
+
+def _opened_as(path: Path, mode: str) -> h5py.File:
+    try:
+        return h5py.File(path, mode)
+    except OSError as error:
+        if "unable to lock file" in str(error):  # with another errno, and class, on each system
+            raise UsageError(f"{path} is being written by another process; wait for its end") from error
+        advice = "delete it, and compute it anew" if path.is_file() else "check the path"
+        raise UsageError(f"{path} cannot be opened ({error}): {advice}") from error
+
+
+def finished_rows(file: h5py.File, split: str) -> NDArray[np.intp]:
+    """Return the indices of a split's particles that are computed.
+
+    Raises
+    ------
+    UsageError
+        If there are none yet.
+    """
+    rows = rows_of(file, split)
+    if not len(rows):
+        raise UsageError(f"{file.filename} holds no particle for {split} yet: let simulate finish it")
+    return rows
+
+
 def rows_of(group: h5py.Group, split: str) -> NDArray[np.intp]:
     """Return the indices of a split that are computed."""
     return np.flatnonzero((group["split"][:] == SPLITS.index(split)) & group["done"][:])
@@ -187,7 +233,7 @@ def read_rows(dataset: h5py.Dataset, rows: NDArray[np.intp]) -> NDArray[np.float
 
 def hash_of(path: Path, contents: Callable[[h5py.File], Iterable[NDArray[Any]]]) -> str:
     """Return the SHA-256 of the configuration and of some arrays: names the data a network was trained on."""
-    with h5py.File(path, "r") as file:
+    with opened(path) as file:
         digest = hashlib.sha256(str(file.attrs["config"]).encode())
         for array in contents(file):
             digest.update(np.ascontiguousarray(array).tobytes())

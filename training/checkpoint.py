@@ -3,11 +3,13 @@
 import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from streamer.errors import UsageError
 from training.model import ModelConfig
 
 
@@ -48,11 +50,22 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint to the host (tensors and plain values only; nothing in it is executed)."""
-    values = torch.load(path, map_location="cpu", weights_only=True)
-    model = values.pop("model")
-    model = {name: tuple(value) if isinstance(value, list) else value for name, value in model.items()}
-    return Checkpoint(ModelConfig(**model), **values)
+    """Read a checkpoint to the host (tensors and plain values only; nothing in it is executed).
+
+    Raises
+    ------
+    UsageError
+        If there is none, or it is none.
+    """
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+        model = values.pop("model")
+        model = {name: tuple(value) if isinstance(value, list) else value for name, value in model.items()}
+        return Checkpoint(ModelConfig(**model), **values)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read ({error.strerror or error})") from error
+    except (AttributeError, EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
+        raise UsageError(f"{path} is no checkpoint of a training, or is damaged") from error
 
 
 def current_commit() -> str:

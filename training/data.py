@@ -19,7 +19,7 @@ from pipeline.preprocess import normalise
 from simulator.films import laid
 from simulator.optics import Optics, image_intensity
 from simulator.support import membrane_distance_A, supported
-from simulator.wave_file import read_rows, rows_of
+from simulator.wave_file import finished_rows, opened, read_rows, rows_of
 from simulator.waves import unpack
 
 COLUMN_SIGMA_PX = 2.0
@@ -116,8 +116,8 @@ class Batch:
 
 def load(path: Path, split: str, most: int | None = None) -> Store:
     """Read the finished particles of a split into memory, or the first of them."""
-    with h5py.File(path, "r") as file:
-        rows = rows_of(file, split)[:most]
+    with opened(path) as file:
+        rows = finished_rows(file, split)[:most]
         columns, pixel_size_A = file["columns"][:][rows], float(file.attrs["pixel_size_A"])
         store = Store(read_rows(file["waves"], rows), columns, pixel_size_A)
         if "carbon" not in file:

@@ -11,7 +11,6 @@ a particle whose fringes are too fine for the lens is not lost.
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from torch.nn import functional as F
 from simulator.films import laid
 from simulator.optics import Optics, image_intensity
 from simulator.support import membrane_distance_A, supported
-from simulator.wave_file import read_rows, rows_of
+from simulator.wave_file import finished_rows, opened, read_rows, rows_of
 from simulator.waves import unpack
 from training import data
 from training.data import DrawConfig, draw_optics
@@ -90,8 +89,8 @@ class Picture:
 
 def load_gold(path: Path, split: str) -> GoldStore:
     """Read the finished particles and membranes of a split into memory."""
-    with h5py.File(path, "r") as file:
-        rows = rows_of(file, split)
+    with opened(path) as file:
+        rows = finished_rows(file, split)
         membranes = rows_of(file["carbon"], split)
         return GoldStore(
             waves=read_rows(file["waves"], rows)[:, 0],

@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from pipeline.columns import find_columns
 from pipeline.preprocess import PIXEL_SIZE_A, normalise
 from simulator.accuracy import MATCH_RADIUS_A, match
 from simulator.optics import Optics
-from simulator.wave_file import rows_of
+from simulator.wave_file import opened, rows_of
 from training.data import DrawConfig, Scene, Store, detect, draw_optics, fixed_dose, load, make_scene
 
 MIN_DISTANCE_PX = MIN_COLUMN_DISTANCE_A / PIXEL_SIZE_A
@@ -86,7 +85,7 @@ def open_networks(heights: Path, denoise: Path) -> Networks:
 def open_particles(data: Path, split: str, draw: DrawConfig, rng: np.random.Generator) -> Particles:
     """Read the particles of a split and draw a state of the lens for each."""
     store = load(data, split)
-    with h5py.File(data, "r") as file:
+    with opened(data) as file:
         settings = [json.loads(text) for text in file["settings"].asstr()[:][rows_of(file, split)]]
     return Particles(store, settings, [draw_optics(1, draw, rng) for _ in settings])
 

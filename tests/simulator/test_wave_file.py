@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,10 +15,10 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.cluster import open_processes
-from simulator.dataset import DatasetConfig, generate
+from simulator.dataset import DatasetConfig, create, generate, material_of
 from simulator.multislice import MultisliceSettings
-from simulator.wave_file import Row, computed
-from streamer.errors import RunError
+from simulator.wave_file import Row, computed, finished_rows, opened
+from streamer.errors import RunError, UsageError
 
 ROOT = Path(__file__).parents[2]
 TINY = DatasetConfig(
@@ -134,3 +135,67 @@ def test_wrong_options_are_said_in_one_line(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1, error
+
+
+def spoilt(path: Path, how: str) -> None:
+    """Put something in the place of a data set that was begun."""
+    if how == "text":
+        path.write_text("particle, height\n")
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif how == "of something else":
+        path.unlink()
+        with h5py.File(path, "w") as file:
+            file["frames"] = np.zeros(3)
+    else:
+        with h5py.File(path, "a") as file:
+            del file["columns"]
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate"])
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("text", r"cannot be opened \(.*signature not found.*\): delete it, and compute it anew"),
+        ("cut", r"cannot be opened \(.*truncated file.*\): delete it, and compute it anew"),
+        ("of something else", "is no data set, or its creation was cut off"),
+        ("lacking something", r"is damaged, or a data set of another kind: .*'columns' doesn't exist\)"),
+    ],
+)
+def test_what_is_no_whole_data_set_is_refused_in_one_line(
+    verb: str, how: str, reason: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "ceria.h5"
+    with h5py.File(path, "w") as file:
+        create(file, TINY)
+        file["done"][:] = True
+    spoilt(path, how)
+    assert main([verb, "--data", str(path), "--out", str(tmp_path / "out")]) == 2
+    line = capfd.readouterr().err.strip()
+    assert re.fullmatch(f"atomstream: {re.escape(str(path))} {reason}", line)
+
+
+def test_a_data_set_that_is_being_computed_is_not_read_yet(tmp_path: Path) -> None:
+    path = tmp_path / "ceria.h5"
+    with h5py.File(path, "w") as file:
+        create(file, TINY)
+    writing = [
+        sys.executable,
+        "-c",
+        f"import h5py; f = h5py.File({str(path)!r}, 'a'); print(1, flush=True); input()",
+    ]
+    with subprocess.Popen(writing, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(UsageError, match=r"ceria.h5 is being written by another process"):
+            material_of(path)
+        other.communicate(b"\n")
+    assert material_of(path) == "ceria"
+
+
+def test_a_split_of_which_nothing_is_computed_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ceria.h5"
+    with h5py.File(path, "w") as file:
+        create(file, TINY)
+    with opened(path) as file, pytest.raises(UsageError, match=r"ceria.h5 holds no particle for train yet"):
+        finished_rows(file, "train")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from streamer.errors import UsageError
+from training.checkpoint import load_checkpoint
 from training.export import export
 from training.initial import begin_with
 from training.model import ModelConfig, Network, make_model
@@ -61,3 +62,18 @@ def test_a_file_without_weights_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"not a network at all")
     with pytest.raises(UsageError, match=r"notes\.onnx"):
         begin_with(make_model(SMALL), path)
+
+
+@pytest.mark.parametrize("content", [b"weights", b"", b"PK\x03\x04 and no more"])
+def test_what_is_no_checkpoint_is_named(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"last.pt is no checkpoint of a training, or is damaged"):
+        load_checkpoint(path)
+
+
+def test_a_file_of_other_tensors_is_no_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "last.pt"
+    torch.save({"model": [1, 2]}, path)
+    with pytest.raises(UsageError, match=r"last.pt is no checkpoint of a training, or is damaged"):
+        load_checkpoint(path)
