@@ -2,6 +2,8 @@
 
 import logging
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -89,11 +91,24 @@ def open_processes(workers: int) -> Iterator[Pool]:
     if workers <= 1:
         yield _ThisProcess()
         return
-    executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent)
     try:
         yield _Processes(executor, workers)
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone, however that ended: it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow_to_the_end, args=(parent.join,), daemon=True).start()
+
+
+def _follow_to_the_end(join: Callable[[], None]) -> None:
+    join()
+    os._exit(1)  # the main thread may be in the middle of a call, whose result nobody takes
 
 
 class _ThisProcess:
