@@ -13,7 +13,7 @@ from pipeline.familiarity import noise_range, noise_term
 from pipeline.maps import to_frame_grid
 from pipeline.particle_networks import ParticleNetworks
 from pipeline.particles import FoundParticles, find_particles, ndimage_for
-from pipeline.patches import cut_patches, without_neighbours
+from pipeline.patches import cut_patches, in_all_orientations, mean_of_orientations, without_neighbours
 from pipeline.prepare import PreparedFrame
 from pipeline.preprocess import Array, to_host
 from streamer.clock import Clock
@@ -91,7 +91,7 @@ class ParticleAnswers:
         found = find_particles(frame.denoised, *sizes, xp, self._ndimage)
         if not len(found):
             return NO_PARTICLES
-        logits = self._classify(self._patches(frame, found))
+        logits = mean_of_orientations(self._classify(in_all_orientations(self._patches(frame, found), xp)))
         return particle_rows(found, logits, self._networks.shapes.unsure_below, prepared)
 
     def _patches(self, frame: FrameAssembly, found: FoundParticles) -> Array:

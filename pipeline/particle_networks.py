@@ -2,7 +2,8 @@
 
 ``MATERIAL_restore.onnx`` is a denoiser that gives the particles without their support: vacuum and support are
 1 in its picture, and particles stand on a pedestal that grows with their thickness. ``MATERIAL_shapes.onnx``
-takes the surroundings of one particle and gives calibrated logits of its shape.
+takes the surroundings of one particle and gives logits of its shape, whose mean over eight orientations is
+calibrated.
 """
 
 import json
@@ -42,6 +43,9 @@ __all__ = [
 PATCH_PX = 128
 """Side of the square that the shape network looks at [px], at its own pixel size."""
 
+SHAPE_ORIENTATIONS = 8
+"""Orientations of a patch whose logits' mean is calibrated: turned by quarters, and mirrored."""
+
 _PATCH_OF = ("restored", "frame")
 _SAME_SIZE = 0.001  # relative
 _T = TypeVar("_T")
@@ -49,7 +53,9 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class ShapeFile:
-    """The shape network, checked: patches (N, 1, 128, 128) in, calibrated logits (N, K) out.
+    """The shape network, checked: patches (N, 1, 128, 128) in, logits (N, K) out.
+
+    Calibrated is the mean of the logits over all orientations of a patch.
 
     Attributes
     ----------
@@ -222,12 +228,13 @@ def _binning(restore: NetworkFile, shapes: ShapeFile) -> int:
 def _read_shapes(folder: Path, material: str) -> ShapeFile:
     path = folder / f"{material}_shapes.onnx"
     header, sha256 = read_header(path)
-    expect_metadata(path, header, "shapes", "classes", "unsure_below", "input")
+    expect_metadata(path, header, "shapes", "classes", "unsure_below", "input", "orientations")
     metadata = header.metadata
     classes = _parsed(path, "classes", metadata, _names, f"a JSON list of at most {MOST_SHAPES} names")
     unsure_below = _parsed(path, "unsure_below", metadata, _share, "a probability from 0 to 1")
     if metadata["input"] not in _PATCH_OF:
         raise BackendError(f"{path}: input is {metadata['input']!r}, expected one of {', '.join(_PATCH_OF)}")
+    _parsed(path, "orientations", metadata, _all_orientations, f"{SHAPE_ORIENTATIONS}, which are averaged")
     _check_tensors(path, header, len(classes))
     return ShapeFile(path, sha256, header, classes, unsure_below, metadata["input"])
 
@@ -257,6 +264,12 @@ def _names(text: str) -> tuple[str, ...]:
     if not fits or not 0 < len(names) <= MOST_SHAPES or len(set(names)) < len(names):
         raise ValueError(text)
     return tuple(names)
+
+
+def _all_orientations(text: str) -> int:
+    if int(text) != SHAPE_ORIENTATIONS:
+        raise ValueError(text)
+    return SHAPE_ORIENTATIONS
 
 
 def _share(text: str) -> float:

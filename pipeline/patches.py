@@ -9,12 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 
-from pipeline.particle_networks import PATCH_PX
+from pipeline.particle_networks import PATCH_PX, SHAPE_ORIENTATIONS
 from pipeline.particles import FoundParticles
 from pipeline.preprocess import Array
 from pipeline.views import binned
 
-__all__ = ["RESTORED_LEVEL", "cut_patches", "without_neighbours"]
+__all__ = [
+    "RESTORED_LEVEL",
+    "cut_patches",
+    "in_all_orientations",
+    "mean_of_orientations",
+    "without_neighbours",
+]
 
 RESTORED_LEVEL = 1.0
 """What a restored picture is where there is no particle, and what lies beyond its edge."""
@@ -54,6 +60,30 @@ def cut_patches(
         patches[place, 0] = fill
         patches[place, 0, : part.shape[0], : part.shape[1]] = part
     return patches
+
+
+def in_all_orientations(patches: Array, xp: ModuleType = np) -> Array:
+    """Turn and mirror patches.
+
+    What the shape network says of a patch differs between its orientations by the network's own error alone,
+    most of which their mean leaves out (docs/evaluation/gold.md).
+
+    Parameters
+    ----------
+    patches : array of float32, shape (n, 1, P, P)
+
+    Returns
+    -------
+    array of float32, shape (8 n, 1, P, P), C-contiguous
+        Those in one orientation after those in another; put together by `mean_of_orientations`.
+    """
+    turned = [xp.rot90(patches, quarters, (2, 3)) for quarters in range(SHAPE_ORIENTATIONS // 2)]
+    return xp.ascontiguousarray(xp.concatenate([*turned, *(each[..., ::-1] for each in turned)]))
+
+
+def mean_of_orientations(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean (n, K) of the logits (8 n, K) of patches `in_all_orientations`."""
+    return np.asarray(logits.reshape(SHAPE_ORIENTATIONS, -1, logits.shape[1]).mean(0), np.float32)
 
 
 def without_neighbours(

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.backends.onnx_weights import stored_in_half
-from pipeline.particle_networks import PATCH_PX
+from pipeline.particle_networks import PATCH_PX, SHAPE_ORIENTATIONS
 from pipeline.preprocess import PIXEL_SIZE_A
 from simulator.crystals import crystal_of
 from simulator.gold import SHAPES
@@ -156,7 +156,8 @@ def classes_of(task: str) -> list[int] | list[str]:
 def of_gold(checkpoint: Checkpoint) -> dict[str, str]:
     """Return what only gold's networks say."""
     if checkpoint.task == "shapes":
-        return {"input": "restored", "unsure_below": f"{checkpoint.unsure_below:.4f}"}
+        said = {"input": "restored", "orientations": str(SHAPE_ORIENTATIONS)}
+        return {**said, "unsure_below": f"{checkpoint.unsure_below:.4f}"}
     return {"target": "particle without carbon at best focus", "pedestal_per_A": str(PEDESTAL_PER_A)}
 
 

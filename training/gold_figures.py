@@ -42,7 +42,9 @@ def plot_conditions(
     axes[0].semilogx(
         doses, [100 * row["right_when_sure"] for row in by_dose.values()], "s--", label="when sure"
     )
-    axes[0].set(xlabel="dose [e/Å²]", ylabel="balanced recall [%]", ylim=(0, 101))
+    axes[0].set(xlabel="dose [e/Å²]", ylabel="balanced recall [%]", ylim=(50, 101))
+    axes[0].minorticks_off()
+    axes[0].set_xticks(doses, [f"{dose:g}" for dose in doses])
     for (name, rows), panel in zip(by_condition.items(), axes[1:], strict=True):
         middle = [(row["low"] + row["high"]) / 2 for row in rows]
         panel.plot(middle, [100 * row["balanced_recall"] for row in rows], "o-")

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 from tqdm import tqdm
 
 from pipeline.backends.quiet_openvino import shared_core
+from pipeline.patches import in_all_orientations, mean_of_orientations
 from simulator.gold import GoldSettings, axis_distance_deg
 from training.gold_data import PEDESTAL_PER_A, GoldDraw, GoldStore, Picture, fixed_dose, make_picture
 from training.gold_pools import Restorer, centre_of, exposed, patch_about
@@ -30,6 +31,7 @@ ROW_DTYPE = np.dtype(
         ("particle", "i4"),
         ("shape", "i2"),
         ("found", "i2"),
+        ("found_by_one", "i2"),
         ("probability", "f4"),
         ("dose_e_per_A2", "f4"),
         ("diameter_nm", "f4"),
@@ -56,11 +58,12 @@ class ShapeNetwork:
     classes: tuple[str, ...]
     unsure_below: float
 
-    def __call__(self, patch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the probabilities (K,) of a patch (128, 128)."""
-        logits = self.compiled([patch[None, None]])[0][0]
+    def __call__(self, patch: NDArray[np.float32]) -> tuple[NDArray[np.float32], int]:
+        """Return the probabilities (K,) of a patch (128, 128), and its class by one orientation alone."""
+        every = self.compiled([in_all_orientations(patch[None, None])])[0]
+        logits = mean_of_orientations(every)[0]
         weights = np.exp(logits - logits.max())
-        return np.asarray(weights / weights.sum(), dtype=np.float32)
+        return np.asarray(weights / weights.sum(), dtype=np.float32), int(every[0].argmax())
 
 
 def open_shapes(path: Path, metadata: dict[str, str]) -> ShapeNetwork:
@@ -103,7 +106,7 @@ def judged(
     frames, counts = exposed(picture.intensity[None], draw, rng)
     restored, noisy = restore(frames)[0], counts[0] / counts[0].mean()
     thickness, target = picture.thickness_A.numpy(), picture.target.numpy()
-    probabilities = classify(patch_about(restored, centre_of(thickness), rng))
+    probabilities, by_one = classify(patch_about(restored, centre_of(thickness), rng))
     inside = thickness > OUTLINE_A
     smooth = (gaussian_filter(restored, SMOOTH_PX) - 1.0) / PEDESTAL_PER_A
     optics = picture.optics
@@ -111,6 +114,7 @@ def judged(
         picture.row,
         picture.label,
         int(probabilities.argmax()),
+        by_one,
         float(probabilities.max()),
         draw.lens.dose_e_per_A2[0],
         float(store.diameter_A[picture.row]) / 10,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.patches import in_all_orientations, mean_of_orientations
 from simulator.gold_dataset import content_hash
 from training.gold_data import GoldDraw, GoldStore, fixed_dose, load_gold, make_picture
 from training.gold_pools import (
@@ -156,7 +157,7 @@ class ShapeCourse:
         if not isinstance(network, ShapeNet):
             raise TypeError(f"expected a shape network, got {type(network).__name__}")
         with torch.no_grad():
-            logits = {dose: network(batch.patches) for dose, batch in self.validation.items()}
+            logits = {dose: seen_from_all_sides(network, b.patches) for dose, b in self.validation.items()}
         labels = {dose: batch.label for dose, batch in self.validation.items()}
         scores = {f"right_{d:g}": (logits[d].argmax(1) == labels[d]).float().mean().item() for d in logits}
         every, truth = torch.cat(list(logits.values())), torch.cat(list(labels.values()))
@@ -165,6 +166,12 @@ class ShapeCourse:
         best = (every / temperature).softmax(1).max(1)
         right = (best.indices == truth).numpy()
         return Verdict(scores, temperature, unsure_threshold(best.values.numpy(), right))
+
+
+def seen_from_all_sides(network: ShapeNet, patches: Tensor) -> Tensor:
+    """Return the mean logits (N, K) of patches (N, 1, 128, 128) in all orientations, as live."""
+    logits = network(torch.from_numpy(in_all_orientations(patches.numpy())))
+    return torch.from_numpy(mean_of_orientations(logits.numpy()))
 
 
 def unsure_threshold(probability: NDArray[np.float32], right: NDArray[np.bool_]) -> float:

@@ -127,7 +127,7 @@ class Backend(Protocol):
         Returns
         -------
         numpy.ndarray of float32, shape (n, K), on the host
-            Calibrated logits.
+            Logits; `pipeline.patches.mean_of_orientations` of them are calibrated.
 
         Raises
         ------

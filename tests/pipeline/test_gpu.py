@@ -24,7 +24,7 @@ from pipeline.intake import Intake
 from pipeline.networks import Networks
 from pipeline.particle_networks import AnyNetworks
 from pipeline.particles import find_particles
-from pipeline.patches import cut_patches, without_neighbours
+from pipeline.patches import cut_patches, in_all_orientations, without_neighbours
 from pipeline.prepare import prepare
 from pipeline.preprocess import normalise
 from pipeline.steady import Steadier
@@ -279,7 +279,9 @@ def test_cupy_finds_the_same_particles_as_numpy() -> None:
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=2e-3, atol=2.0)
     places = expected.y, expected.x, 4
     patches = [
-        without_neighbours(cut_patches(xp.asarray(image), *places, xp=xp), expected, 4, xp=xp)
+        in_all_orientations(
+            without_neighbours(cut_patches(xp.asarray(image), *places, xp=xp), expected, 4, xp=xp), xp
+        )
         for xp in (np, cupy)
     ]
     np.testing.assert_allclose(cupy.asnumpy(patches[1]), patches[0], atol=1e-4)

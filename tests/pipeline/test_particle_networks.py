@@ -62,6 +62,7 @@ def test_one_of_two_is_not_enough(tmp_path: Path, missing: str) -> None:
         ({"unsure_below": "80 %"}, "unsure_below is '80 %', expected a probability"),
         ({"unsure_below": "1.5"}, "expected a probability"),
         ({"input": "denoised"}, "input is 'denoised', expected one of restored, frame"),
+        ({"orientations": "1"}, "orientations is '1', expected 8, which are averaged; export it again"),
         ({"task": "heights"}, "task heights, expected shapes"),
         ({"pixel_size_A": "0"}, "expected a length"),
         ({"pixel_size_A": "0.7"}, "the pixel of tinygold_shapes.onnx, 0.7 Å, is no multiple of 0.2 Å"),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.particles import EDGE_A, FoundParticles, find_particles, usual_value
-from pipeline.patches import cut_patches, without_neighbours
+from pipeline.patches import cut_patches, in_all_orientations, mean_of_orientations, without_neighbours
 from streamer.records import OUTLINE_POINTS
 
 PIXEL_A = 0.2
@@ -189,3 +189,30 @@ def test_neighbours_are_taken_out_of_a_patch_and_its_own_particle_stays() -> Non
     patches = without_neighbours(cut_patches(both, found.y, found.x, 4), found, 4)
     expected = cut_patches(alone, found.y, found.x, 4)
     np.testing.assert_allclose(patches[first], expected[first], atol=1e-3)
+
+
+def test_the_eight_orientations_of_a_patch_are_all_there_are() -> None:
+    patches = np.random.default_rng(1).random((3, 1, 6, 6)).astype(np.float32)
+    turned = in_all_orientations(patches)
+    assert turned.shape == (24, 1, 6, 6)
+    assert turned.flags.c_contiguous
+    for place in range(3):
+        own = {image.tobytes() for image in turned[place::3]}
+        assert len(own) == 8
+        mirrored = in_all_orientations(np.ascontiguousarray(patches[place : place + 1].swapaxes(2, 3)))
+        assert {image.tobytes() for image in mirrored} == own
+
+
+def test_the_mean_of_orientations_is_that_of_each_patch_and_blind_to_how_it_lies() -> None:
+    rng = np.random.default_rng(2)
+    weights = rng.standard_normal((16, 2)).astype(np.float32)
+    patches = rng.random((5, 1, 4, 4)).astype(np.float32)
+
+    def told(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits = in_all_orientations(images).reshape(-1, 16) @ weights
+        return mean_of_orientations(logits)
+
+    alone = np.concatenate([told(patch[None]) for patch in patches])
+    np.testing.assert_allclose(told(patches), alone, rtol=1e-5)
+    np.testing.assert_allclose(told(np.ascontiguousarray(np.rot90(patches, 1, (2, 3)))), alone, rtol=1e-4)
+    assert np.ptp(alone[:, 0]) > 0.01

@@ -63,4 +63,4 @@ def test_a_particle_is_classified(
         warm_up(engine, answers, config, particle_networks)
         assert not engine.busy
     assert told
-    assert told[0] >= 1
+    assert told[0] >= 8  # each in all its orientations

@@ -67,7 +67,7 @@ def write_particle_networks(folder: Path, patch_of: str = "restored", **of_shape
     folder.mkdir(parents=True, exist_ok=True)
     level = {"restored": 1.0, "frame": 0.0}[patch_of]
     shapes = {"classes": '["small", "large"]', "unsure_below": str(UNSURE_BELOW), "input": patch_of}
-    shapes |= {"task": "shapes", "pixel_size_A": str(SHAPE_PIXEL_A), **of_shapes}
+    shapes |= {"task": "shapes", "pixel_size_A": str(SHAPE_PIXEL_A), "orientations": "8", **of_shapes}
     restore = {"task": "denoise", "pedestal_per_A": str(PEDESTAL_PER_A)}
     for name, model, more in (("restore", _denoise(False), restore), ("shapes", _shapes(level), shapes)):
         onnx.checker.check_model(model)
