@@ -279,13 +279,15 @@ def _send_all(
     tally = _Tally()
     if not _send(socket, encoder, start, stop):
         return ReplayCounts(0, 0, 0, 0, 0.0)
+    t_begin = clock.now()
     try:
         with closing(_payloads(file, settings)) as payloads:
             for frame_id, made in enumerate(payloads):
                 if not pacer.wait_for(frame_id):
                     break
                 payload = _in_stream(made, settings.scheme)
-                if payload and not _send(socket, encoder, _frame(frame_id, payload, start, clock), stop):
+                t_detector = t_begin + frame_id * start.frame_time_s if start.frame_time_s else clock.now()
+                if payload and not _send(socket, encoder, _frame(frame_id, payload, start, t_detector), stop):
                     break
                 tally.add(made)
                 on_frame()
@@ -341,9 +343,10 @@ def _start(info: FileInfo, settings: ReplaySettings) -> SeriesStart:
     )
 
 
-def _frame(frame_id: int, payload: _Payload, start: SeriesStart, clock: RunClock) -> Frame:
+def _frame(frame_id: int, payload: _Payload, start: SeriesStart, t_detector: float) -> Frame:
+    """Return a frame, exposed as long after the first as it was in the movie, however fast that is sent."""
     dtype = start.dtype or np.dtype("<u2")
-    header = FrameHeader(start.key, frame_id, start.shape, dtype, payload.compression, clock.now())
+    header = FrameHeader(start.key, frame_id, start.shape, dtype, payload.compression, t_detector)
     return Frame(header, memoryview(payload.data))
 
 

@@ -189,6 +189,16 @@ def test_a_rate_is_the_frame_time_where_the_file_has_none(receiver, tmp_path):
     assert start.frame_time_s == pytest.approx(0.002)
 
 
+@pytest.mark.parametrize("scheme", [Scheme.ATOMSTREAM, Scheme.DECTRIS2])
+def test_frames_are_as_far_apart_as_in_the_movie_however_fast_they_are_sent(scheme, receiver, tmp_path):
+    path = w.write_dectris_legacy(tmp_path, w.counted(), frame_time_s=0.25)
+    with Replay(ReplaySettings(path=str(path), rate_hz=0.0, scheme=scheme)) as replay:
+        _, *frames, _ = receiver.series(replay.address)
+        replay.end()
+    times = np.array([frame.header.t_detector for frame in frames])
+    np.testing.assert_allclose(times - times[0], 0.25 * np.arange(len(frames)), atol=1e-5)
+
+
 def test_a_selection_of_frames_keeps_its_order(receiver, tmp_path):
     frames = w.counted()
     path = w.write_npy(tmp_path / "a.npy", frames)
