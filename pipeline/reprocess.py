@@ -30,7 +30,7 @@ from pipeline.following import Following
 from pipeline.particle_networks import networks_of
 from pipeline.steady import Steadier
 from streamer.clock import RunClock
-from streamer.config import RunConfig, SourceConfig
+from streamer.config import RunConfig
 from streamer.errors import RunError, UsageError
 from streamer.latency import LatencyHistogram
 from streamer.notes import Notes
@@ -89,16 +89,17 @@ def configured(run: ArchivedRun, changes: dict[str, Any], pixel_size_A: float | 
         "analysers": 1,
         "remote": "",
     }
+    if pixel_size_A is None:
+        pixel_size_A = run.config.source.pixel_size_A or run.start.pixel_size_A
+    source = {"address": run.config.source.address, "pixel_size_A": pixel_size_A}
+    analysis = {**msgspec.to_builtins(run.config.analysis), **given, **always}
     try:
-        values = {**msgspec.to_builtins(run.config.analysis), **given, **always}
-        analysis = msgspec.convert(values, type(run.config.analysis))
+        config = msgspec.convert({"source": source, "analysis": analysis}, RunConfig)
     except msgspec.ValidationError as error:
         raise UsageError(f"wrong option: {error}") from error
-    size = pixel_size_A or run.config.source.pixel_size_A or run.start.pixel_size_A
-    if size is None and analysis.backend != "null":
+    if pixel_size_A is None and config.analysis.backend != "null":
         raise UsageError(f"{run.path} does not say how large a pixel is at the specimen: give --pixel-size-A")
-    source = SourceConfig(address=run.config.source.address, pixel_size_A=size)
-    return RunConfig(source=source, analysis=analysis)
+    return config
 
 
 def reprocess(

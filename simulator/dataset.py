@@ -48,6 +48,7 @@ from simulator.structures import (
 )
 from simulator.wave_file import SPLITS, Kind, Row, WaveFileConfig, create_waves, describe, split_of
 from simulator.waves import pack
+from streamer.errors import UsageError
 
 MAX_COLUMNS = {"ceria": 448, "gold-columns": 640}
 """Room for the columns of a particle, by material."""
@@ -126,9 +127,18 @@ def config_for(material: str) -> DatasetConfig:
 
 
 def material_of(path: Path) -> str:
-    """Return the material of a data set."""
-    with h5py.File(path, "r") as file:
-        return str(json.loads(file.attrs["config"]).get("material", "ceria"))
+    """Return the material of a data set of columns; one of gold's does not say it.
+
+    Raises
+    ------
+    UsageError
+        If it is no data set.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return str(json.loads(file.attrs["config"]).get("material", "ceria"))
+    except (OSError, KeyError, ValueError) as error:
+        raise UsageError(f"{path} is no data set of 'atomstream simulate --dataset'") from error
 
 
 def generate(config: DatasetConfig, pool: Pool | None = None) -> Path:

@@ -81,11 +81,10 @@ def generate(
     Raises
     ------
     ValueError
-        If the file was computed with another configuration, or is no data set.
+        If the file was computed with another configuration, is no data set, or cannot be made.
     """
     path = Path(config.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "a") as file:
+    with _opened(path) as file:
         if len(file) == 0:
             create(file, config)
         require_same_config(file, config)
@@ -93,6 +92,14 @@ def generate(
             for name, kind in kinds.items():
                 fill(file[name], kind, config, opened)
     return path
+
+
+def _opened(path: Path) -> h5py.File:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return h5py.File(path, "a")
+    except OSError as error:
+        raise ValueError(f"cannot make a data set of {path}, or go on with it: {error}") from error
 
 
 def create_waves(group: h5py.Group, count: int, shape: tuple[int, ...]) -> None:

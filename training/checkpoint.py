@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from streamer.errors import UsageError
 from training.model import ModelConfig
 
 
@@ -48,11 +49,20 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint to the host (tensors and plain values only; nothing in it is executed)."""
-    values = torch.load(path, map_location="cpu", weights_only=True)
-    model = values.pop("model")
-    model = {name: tuple(value) if isinstance(value, list) else value for name, value in model.items()}
-    return Checkpoint(ModelConfig(**model), **values)
+    """Read a checkpoint to the host (tensors and plain values only; nothing in it is executed).
+
+    Raises
+    ------
+    UsageError
+        If it is none.
+    """
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+        model = values.pop("model")
+        model = {name: tuple(value) if isinstance(value, list) else value for name, value in model.items()}
+        return Checkpoint(ModelConfig(**model), **values)
+    except Exception as error:  # PyTorch's are of many kinds
+        raise UsageError(f"{path} is no checkpoint of 'atomstream train', or is damaged") from error
 
 
 def current_commit() -> str:

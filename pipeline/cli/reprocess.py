@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.options import seconds
 from pipeline.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes of this machine (default: one a core; 0: no Dask)"
     )
-    parser.add_argument("--timeout-s", type=float, default=10.0, metavar="S", help="wait so long for it")
+    parser.add_argument("--timeout-s", type=seconds, default=10.0, metavar="S", help="wait so long for it")
     parser.add_argument("--copy-frames", action="store_true", help="put the frames into the new file too")
     group = parser.add_argument_group("analysis (default: as the run was)")
     group.add_argument("--models", metavar="FOLDER", help="ONNX networks, where workers find them")
@@ -104,7 +105,7 @@ def _n_workers(args: argparse.Namespace) -> int:
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
     changes: dict[str, Any] = {field: getattr(args, option) for option, field in _OWN.items()}
-    changes["threads"] = args.threads or 1
+    changes["threads"] = 1 if args.threads is None else args.threads
     if changes["models"]:
         changes["models"] = str(Path(changes["models"]).resolve())
     return changes

@@ -1,6 +1,7 @@
 """The command line's surface: help, versions, wrong usage, unreachable sources; nothing here starts a run."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -102,6 +103,17 @@ def test_help_imports_nothing_heavy() -> None:
         (["simulate", "--dataset", "b.h5", "--material", "gold", "--tilts-and-films"], "on membranes"),
         (["export", "nowhere.pt", "--out", "x.onnx"], "there is no checkpoint nowhere.pt"),
         (["gui", "nonsense"], "nonsense"),
+        (["channels", "a.nxs", "--offset-s", "3"], "for the times of --csv"),
+        (["tell", "tcp://127.0.0.1:1", "stop", "--age-s", "3"], "--age-s is for a note"),
+        (["tell", "tcp://127.0.0.1:1", "status", "--timeout-s", "nan"], "expected seconds"),
+        (["analyse", "tcp://127.0.0.1:1", "--connect-timeout-s", "inf"], "expected seconds"),
+        (["reprocess", "a.nxs", "--timeout-s", "-1"], "expected seconds"),
+        (["simulate", "--dataset", "b.h5", "--particles", "0"], "--particles 0: expected at least 1"),
+        (["simulate", "--movie", "a.nxs", "--truth", "b.h5"], "--truth is for --stream"),
+        (["simulate", "--movie", "a.nxs", "--workers", "3"], "are for --dataset"),
+        (["bench", "--size", "0"], "--size 0: expected at least 1"),
+        (["bench", "--backend", "cuda"], "invalid choice: 'cuda'"),
+        (["bench", "--compare", "nowhere.json"], "cannot read nowhere.json: No such file"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(
@@ -117,6 +129,44 @@ def test_wrong_usage_is_one_line_and_status_2(
     assert message in one_line(shown.err)
     assert not shown.out
     assert not list(tmp_path.rglob("*.nxs"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["bench", "--compare", "FILE"], "FILE is no bench.json of this program"),
+        (["bench", "--out", "FILE/bench"], "cannot make the folder FILE/bench: Not a directory"),
+        (["simulate", "--dataset", "FILE"], "cannot make a data set of FILE, or go on with it"),
+        (["train", "--data", "FILE"], "FILE is no data set of"),
+        (["train", "--data", "FILE", "--material", "gold"], "FILE is no data set of"),
+        (["evaluate", "--data", "FILE"], "FILE is no data set of"),
+        (["export", "FILE", "--out", "x.onnx"], "FILE is no checkpoint of"),
+        (["live", "dectris2://127.0.0.1:1", "--config", "FILE"], "configuration FILE: "),
+    ],
+)
+@pytest.mark.parametrize("content", [b"3", b'{"backends": {}, "recording_alone": {}}', b"\x89HDF\xff"])
+def test_a_file_of_another_kind_is_named_in_one_line(
+    argv: list[str],
+    message: str,
+    content: bytes,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").write_bytes(content)
+    assert main(argv) == 2
+    assert message in one_line(capsys.readouterr().err)
+    assert (tmp_path / "FILE").read_bytes() == content
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its pipes break otherwise")
+def test_a_reader_that_has_gone_is_no_traceback(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m pipeline.cli keys {tmp_path}/mine | true"
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=buffered)
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
 
 
 def test_wrong_usage_under_json_is_also_a_record(capsys: pytest.CaptureFixture[str]) -> None:

@@ -267,6 +267,10 @@ def test_what_is_wrong_is_said_in_one_line(
         ([str(run), "--workers", "1", "--scheduler", "tcp://127.0.0.1:9"], 2, "and no --scheduler"),
         ([str(run), "--workers", "0", "--models", str(tmp_path)], 1, "no network tiny_denoise.onnx in"),
         ([str(run), "--workers", "0", "--batch", "0"], 2, "wrong option: "),
+        *(
+            ([str(run), "--workers", "0", "--pixel-size-A", size], 2, "pixel_size_A")
+            for size in ("0", "-1", "nan")
+        ),
     )
     for arguments, status, message in cases:
         capsys.readouterr()
