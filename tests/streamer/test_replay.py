@@ -1,5 +1,6 @@
 """A file's frames out of the socket, bit for bit: payloads as stored and re-encoded ones."""
 
+import socket
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -271,6 +272,18 @@ def test_it_can_connect_to_a_receiver_that_has_bound(tmp_path):
             received = [parser.parse(socket.recv_multipart()) for _ in range(w.N_FRAMES + 2)]
             replay.end()
     assert_same({f.header.frame_id: decode(f) for f in received if isinstance(f, Frame)}, frames)
+
+
+def test_a_receiver_that_is_not_there_is_named_and_no_frame_counts_as_sent(tmp_path):
+    path = w.write_npy(tmp_path / "a.npy", w.counted())
+    with socket.socket() as unused:  # bound, but nobody listens
+        unused.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
+        settings = ReplaySettings(
+            path=str(path), rate_hz=0.0, address=address, connect=True, connect_timeout_s=0.3
+        )
+        with pytest.raises(RunError, match=r"nothing has answered at tcp://127.0.0.1:\d+ within 0.3 s"):
+            stream_file(settings)
 
 
 def damaged_in_frame_4(folder):
