@@ -72,12 +72,14 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.cluster import open_pool
     from pipeline.progress import Bar
     from pipeline.reprocess import configured
+    from pipeline.signals import interrupted_by_all
 
     n_workers, changes = _n_workers(args), _changes(args)
     runs = [read_run(path) for path in args.files]
     configs = [configured(run, changes, args.pixel_size) for run in runs]
     n_frames = sum(len(run.frames) for run in runs)
     with (
+        interrupted_by_all(),
         open_pool(args.scheduler, n_workers, args.timeout_s) as pool,
         Bar(total=n_frames, unit="frame", leave=False, disable=None, file=sys.stderr) as bar,
     ):

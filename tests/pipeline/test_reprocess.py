@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from pipeline.archive import read_run
 from pipeline.cli import main
 from pipeline.compare import compare, read_results
 from pipeline.plan import Companion, RunOutcome
-from pipeline.reprocess import configured
+from pipeline.reprocess import _Book, configured
 from pipeline.supervisor import supervise
 from streamer.check import check_file
 from streamer.config import AnalysisConfig, RecordConfig
@@ -239,6 +240,22 @@ def test_frames_that_were_not_to_be_kept_are_not_called_missing(copied: list[str
     assert (ledger["stack_row"][kept] >= 0).all() == bool(copied)
     with h5py.File(run) as file:
         np.testing.assert_array_equal(ledger["t_received"], file["entry/ledger/t_received"][:])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there SIGTERM kills at once")
+def test_a_run_that_is_terminated_leaves_a_closed_file(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, written = tmp_path / "run.nxs", _Book.write
+    shutil.copy(lab / "run.nxs", run)
+
+    def terminated(self: _Book, *given: Any) -> None:
+        written(self, *given)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(_Book, "write", terminated)
+    assert main(["reprocess", str(run), "--workers", "0", "--backend", "null"]) == 1
+    assert check_file(tmp_path / "run-again.nxs").state == "stopped"
 
 
 def test_notes_and_channels_go_on_into_the_new_file(lab: Path, tmp_path: Path) -> None:
