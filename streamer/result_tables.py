@@ -111,7 +111,7 @@ def open_result(path: Path) -> Iterator[h5py.File]:
     try:
         file = h5py.File(path, "r", libver="latest", swmr=_has_writer(path), locking=False)
     except OSError as error:
-        if path.is_file() and not h5py.is_hdf5(path):
+        if not error.errno and path.is_file() and not h5py.is_hdf5(path):
             raise UsageError(f"{path} is no result file of this program (.nxs): it is not HDF5") from error
         why = strerror(error.errno) if error.errno else hdf5_reason(str(error))
         raise UsageError(f"cannot open {path}: {why}") from error

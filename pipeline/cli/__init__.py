@@ -62,6 +62,8 @@ def main(argv: Sequence[str]) -> int:
         return _failed(str(error), 2, argv)
     except AtomstreamError as error:
         return _failed(str(error), 1, argv)
+    except PermissionError as error:
+        return _failed(f"no permission to use {error.filename or error}", 2, argv)
     except BrokenPipeError:  # whoever read our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -71,12 +71,14 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.archive import read_run
     from pipeline.cluster import open_pool
     from pipeline.progress import Bar
-    from pipeline.reprocess import configured
+    from pipeline.reprocess import configured, new_path
     from pipeline.signals import interrupted_by_all
 
     n_workers, changes = _n_workers(args), _changes(args)
     runs = [read_run(path) for path in args.files]
     configs = [configured(run, changes, args.pixel_size) for run in runs]
+    for run in runs:
+        _expect_room(new_path(run.path))
     n_frames = sum(len(run.frames) for run in runs)
     with (
         interrupted_by_all(),
@@ -91,6 +93,19 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"verb": args.verb, "ok": ok, "workers": pool.n_workers, "files": done})
     return 0 if ok else 1
+
+
+def _expect_room(out: Path) -> None:
+    """Check, before hours of work, that a recording's folder takes another file."""
+    from streamer.errors import RecordingError
+    from streamer.result_paths import expect_room_for
+
+    try:
+        expect_room_for(out)
+    except RecordingError as error:
+        raise RecordingError(
+            f"{out} cannot be made: its folder cannot be written to; copy the recording elsewhere"
+        ) from error
 
 
 def _n_workers(args: argparse.Namespace) -> int:

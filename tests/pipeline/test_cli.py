@@ -160,6 +160,27 @@ def test_a_file_of_another_kind_is_named_in_one_line(
     assert (tmp_path / "FILE").read_bytes() == content
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["record", "dectris2://127.0.0.1:1", "--out", "locked/a.nxs"],
+        ["report", "run.nxs", "--out", "locked/a.html"],
+        ["export", "locked/a.pt", "--out", "x.onnx"],
+        ["keys", "locked/me"],
+    ],
+)
+def test_a_folder_that_is_closed_to_the_user_is_named_in_one_line(
+    argv: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for name in ("exists", "open"):
+        monkeypatch.setattr(Path, name, refuse)
+    assert main(argv) == 2
+    assert "no permission to use locked" in one_line(capsys.readouterr().err).replace(os.sep, "/")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="its pipes break otherwise")
 def test_a_reader_that_has_gone_is_no_traceback(tmp_path: Path) -> None:
     command = f"{sys.executable} -m pipeline.cli keys {tmp_path}/mine | true"
