@@ -120,7 +120,7 @@ def _stream(args: argparse.Namespace) -> int:
     from pipeline.signals import StopSignals
     from streamer.worker import Control
 
-    truth = str(args.truth) if args.truth else ""
+    truth = str(new_file(args.truth)) if args.truth else ""
     security = run_config(args).security
     stream = movie_stream(args, args.material, args.frames or 0, truth, args.stream, security)
     with StopSignals() as signals:

@@ -137,6 +137,7 @@ def test_wrong_usage_is_one_line_and_status_2(
         (["bench", "--compare", "FILE"], "FILE is no bench.json of this program"),
         (["bench", "--out", "FILE/bench"], "cannot make the folder FILE/bench: Not a directory"),
         (["simulate", "--dataset", "FILE"], "cannot make a data set of FILE, or go on with it"),
+        (["simulate", "--stream", "tcp://127.0.0.1:*", "--truth", "FILE"], "FILE exists and is never"),
         (["train", "--data", "FILE"], "FILE is no data set of"),
         (["train", "--data", "FILE", "--material", "gold"], "FILE is no data set of"),
         (["evaluate", "--data", "FILE"], "FILE is no data set of"),
