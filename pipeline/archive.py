@@ -9,6 +9,7 @@ from typing import Any
 import h5py
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from streamer.compression import encode
 from streamer.config import RunConfig
@@ -17,14 +18,14 @@ from streamer.file_process import PROCESS
 from streamer.files import FrameFile, open_file
 from streamer.plain import positive
 from streamer.records import Compression, Frame, FrameHeader, FrameStatus, SeriesKey, SeriesStart
-from streamer.result_tables import FileState, Table, file_state, open_result, read_tables
+from streamer.result_tables import FileState, Table, file_state, left_out, open_result, read_tables
 
 __all__ = ["ArchivedFrame", "ArchivedRun", "frames_of", "open_frames", "read_run"]
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivedFrame:
-    """Where a frame is in the file, and what its ledger row says of it."""
+    """Where a frame is in the file (−1: it was not kept), and what its ledger row says of it."""
 
     row: int
     frame_id: int
@@ -43,6 +44,8 @@ class ArchivedRun:
         What the file says of the series.
     frames : tuple of ArchivedFrame
         Those in the file, in the order in which they were received.
+    left_out : tuple of ArchivedFrame
+        Those that came undamaged, but were not to be kept, in the same order.
     config : RunConfig
         What the run was asked to do.
     """
@@ -51,6 +54,7 @@ class ArchivedRun:
     start: SeriesStart
     frames: tuple[ArchivedFrame, ...]
     config: RunConfig
+    left_out: tuple[ArchivedFrame, ...] = ()
 
 
 def read_run(path: Path) -> ArchivedRun:
@@ -79,7 +83,8 @@ def read_run(path: Path) -> ArchivedRun:
         key, tables.n_planned, info.shape, info.dtype, pixel_size_A=info.pixel_size_A,
         frame_time_s=frame_time_s, saturation_value=info.saturation_value,
     )  # fmt: skip
-    return ArchivedRun(path, start, found, config)
+    not_kept = np.flatnonzero(left_out(tables.ledger))
+    return ArchivedRun(path, start, found, config, tuple(_ordered(tables.ledger, not_kept)))
 
 
 @contextmanager
@@ -118,7 +123,12 @@ def _in_order(ledger: Table, n_rows: int) -> Iterator[ArchivedFrame]:
     """Order the frames as they were received; what an event has kept is further behind in the stack."""
     rows, status = ledger["stack_row"], ledger["status"]
     usable = np.flatnonzero((rows >= 0) & (rows < n_rows) & (status != FrameStatus.MISSING))
-    order = usable[np.lexsort((rows[usable], ledger["t_received"][usable]))]
+    return _ordered(ledger, usable)
+
+
+def _ordered(ledger: Table, chosen: NDArray[np.int64]) -> Iterator[ArchivedFrame]:
+    rows = ledger["stack_row"]
+    order = chosen[np.lexsort((rows[chosen], ledger["t_received"][chosen]))]
     for i in order.tolist():
         times = float(ledger["t_detector"][i]), float(ledger["t_received"][i])
         yield ArchivedFrame(int(rows[i]), int(ledger["frame_id"][i]), *times)

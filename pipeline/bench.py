@@ -59,7 +59,8 @@ def run_bench(
     threads : int
         Of the networks; 0: their own choice.
     """
-    results: dict[str, Any] = {"machine": describe_machine(), "extent": asdict(extent), "backends": {}}
+    about = {"machine": describe_machine(), "threads": threads, "extent": asdict(extent)}
+    results: dict[str, Any] = {**about, "backends": {}}
     bench = _Bench(extent, source, folder, say, threads)
     alone = bench.capacity(replace(base, analyse=False))
     results["recording_alone"] = alone.to_dict()

@@ -58,8 +58,8 @@ def _backend(name: str, backend: Mapping[str, Any]) -> Iterator[str]:
     for stage, fps in backend["stages_fps"].items():
         yield f"| {stage} | {fps:,.1f} |"
     yield ""
-    yield "Latency from when a frame was due to its result (open loop), in ms. b4 w20: batches of 4, each"
-    yield "closed after 20 ms at the latest."
+    yield "Latency from when a frame was due to its result (open loop), in ms; of a run that is not recorded,"
+    yield "from its arrival. b4 w20: batches of 4, each closed after 20 ms at the latest."
     yield ""
     yield "| | offered [frames/s] | finished [frames/s] | skipped | p50 | p99 | p99.9 | longest |"
     yield "|---|---|---|---|---|---|---|---|"
@@ -121,6 +121,9 @@ def compare(results: Mapping[str, Any], earlier: Mapping[str, Any]) -> list[str]
     """
     now, then = _capacities(results), _capacities(earlier)
     lines = _machines(results["machine"], earlier["machine"])
+    n_then, n_now = (found.get("threads", 0) or "its own number of" for found in (earlier, results))
+    if n_then != n_now:
+        lines.append(f"OTHER THREADS: each backend had then {n_then} threads, now {n_now}")
     n_before = len(lines)
     for key in now:
         if key in then and then[key] > 0 and abs(now[key] / then[key] - 1) > _NOTABLE:

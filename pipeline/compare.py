@@ -43,6 +43,8 @@ class RunResults:
         Backend, device, precision and version, and each network's SHA-256 by its name.
     configuration : str
         The run's configuration as TOML.
+    not_kept : int
+        Frames that were analysed, but are not in the file.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class RunResults:
     engine: Mapping[str, str]
     configuration: str
     particles: Mapping[int, Table] = field(default_factory=dict)
+    not_kept: int = 0
 
     def renumbered(self, frame_ids: Sequence[int]) -> "RunResults":
         """Return the same results with frame n called ``frame_ids[n]``."""
@@ -132,15 +135,18 @@ def read_results(path: Path) -> RunResults:
     Raises
     ------
     UsageError
-        If it is none, or its run analysed nothing.
+        If it is none, or its run analysed nothing, or kept nothing of that.
     """
     with open_result(path) as file:
         tables = read_tables(file)
         engine, configuration = _engine(file), _text(file[f"{PROCESS}/configuration"][()])
     ledger = _as_handed_on(tables.ledger)
     kept = np.isin(ledger["status"], (FrameStatus.ANALYSED, FrameStatus.DAMAGED)) & (ledger["stack_row"] >= 0)
-    if not np.any(ledger["status"] == FrameStatus.ANALYSED):
+    analysed = ledger["status"] == FrameStatus.ANALYSED
+    if not np.any(analysed):
         raise UsageError(f"{path} was recorded without analysis: there is nothing to compare")
+    if not np.any(analysed & kept):
+        raise UsageError(f"{path} holds none of the frames that were analysed: there is nothing to compare")
     frame_ids = ledger["frame_id"][kept].tolist()
     rows = {int(frame_id): row for row, frame_id in enumerate(tables.summary["frame_id"])}
     return RunResults(
@@ -155,6 +161,7 @@ def read_results(path: Path) -> RunResults:
         summaries={i: _without_identity(tables.summary, r) for i, r in rows.items()},
         engine=engine,
         configuration=configuration,
+        not_kept=int(np.sum(analysed & ~kept)),
     )
 
 

@@ -16,6 +16,7 @@ from pipeline.preprocess import (
     normalise,
     pad_to_multiple,
     resample_to,
+    resampled_shape,
     to_host,
     usable_pixels,
     vacuum_level,
@@ -26,10 +27,11 @@ from streamer.link import Task
 from streamer.pixels import nodata_value
 from streamer.records import FrameHeader
 
-__all__ = ["MIN_SIDE_PX", "PreparedFrame", "prepare"]
+__all__ = ["MIN_SIDE_PX", "PreparedFrame", "prepare", "unfit_size"]
 
 MIN_SIDE_PX = 32
 """Shortest side of a frame that the networks can say anything about, in their own pixels."""
+_COARSEST = 16.0  # of the networks' pixels: none of what they look for is to be seen, and memory runs out
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +119,18 @@ def prepare(
     Raises
     ------
     MessageError
-        If the payload does not decode, or the frame is too small.
+        If the payload does not decode, or the frame is too small, or its pixels too large.
     """
     xp = device.xp
     on_host = decode(task.frame, device.room(task.frame.header)) if pixels is None else pixels.result()
+    if why := unfit_size(task.frame.header.shape, pixel_size_A, target_A):
+        raise GeometryError(why)
     image = device.bring(on_host)
     valid = valid_pixels(on_host, task.saturation_value)
     if valid is not None:
         valid = xp.asarray(valid)
     counts, usable, noise_counts = _resampled(image, valid, pixel_size_A, target_A, xp)
     height, width = counts.shape[1:]
-    if min(height, width) < MIN_SIDE_PX:
-        raise GeometryError(
-            f"a frame of {height} x {width} px of {target_A:g} Å is too small to analyse, at least"
-            f" {MIN_SIDE_PX} px are needed; check the pixel size ({pixel_size_A:g} Å)"
-        )
     normalised = normalise(counts, usable, xp, noise_counts)
     return PreparedFrame(
         header=task.frame.header,
@@ -144,6 +143,22 @@ def prepare(
         pixel_size_A=pixel_size_A,
         levels=xp.stack([normalised.level_counts[0], normalised.noise[0]]),
     )
+
+
+def unfit_size(shape: tuple[int, int], pixel_size_A: float, target_A: float) -> str:
+    """Return why a frame of so many pixels of that size cannot be analysed; empty if it can."""
+    height, width = resampled_shape(shape, pixel_size_A, target_A)
+    if min(height, width) < MIN_SIDE_PX:
+        return (
+            f"a frame of {height} x {width} px of {target_A:g} Å is too small to analyse, at least"
+            f" {MIN_SIDE_PX} px are needed; check the pixel size ({pixel_size_A:g} Å)"
+        )
+    if pixel_size_A > _COARSEST * target_A:
+        return (
+            f"pixels of {pixel_size_A:g} Å are too large to analyse, at most {_COARSEST * target_A:g} Å are"
+            " expected; check the pixel size"
+        )
+    return ""
 
 
 def valid_pixels(image: NDArray[Any], saturation_value: int | None) -> NDArray[np.bool_] | None:

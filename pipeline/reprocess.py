@@ -7,7 +7,7 @@ under way at a time; their answers are taken in order, followed and written here
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, nan
+from math import ceil, inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,14 @@ from pipeline.again import (
     measure_drift,
     replace_analysis,
 )
-from pipeline.archive import ArchivedRun, frames_of, open_frames
+from pipeline.archive import ArchivedFrame, ArchivedRun, frames_of, open_frames
 from pipeline.carry_over import carry_over
 from pipeline.cluster import Pool
 from pipeline.following import Following
 from pipeline.particle_networks import networks_of
 from pipeline.steady import Steadier
 from streamer.clock import RunClock
-from streamer.config import RunConfig, SourceConfig
+from streamer.config import RunConfig
 from streamer.errors import RunError, UsageError
 from streamer.latency import LatencyHistogram
 from streamer.notes import Notes
@@ -84,21 +84,22 @@ def configured(run: ArchivedRun, changes: dict[str, Any], pixel_size_A: float | 
             given.setdefault(other, 1)
     always: dict[str, Any] = {
         "enabled": True,
-        "policy": "wait",
+        "policy": "latest" if run.left_out else "wait",  # under which frames that are not there are no loss
         "every": 1,
         "analysers": 1,
         "remote": "",
     }
+    if pixel_size_A is None:
+        pixel_size_A = run.config.source.pixel_size_A or run.start.pixel_size_A
+    source = {"address": run.config.source.address, "pixel_size_A": pixel_size_A}
+    analysis = {**msgspec.to_builtins(run.config.analysis), **given, **always}
     try:
-        values = {**msgspec.to_builtins(run.config.analysis), **given, **always}
-        analysis = msgspec.convert(values, type(run.config.analysis))
+        config = msgspec.convert({"source": source, "analysis": analysis}, RunConfig)
     except msgspec.ValidationError as error:
         raise UsageError(f"wrong option: {error}") from error
-    size = pixel_size_A or run.config.source.pixel_size_A or run.start.pixel_size_A
-    if size is None and analysis.backend != "null":
+    if pixel_size_A is None and config.analysis.backend != "null":
         raise UsageError(f"{run.path} does not say how large a pixel is at the specimen: give --pixel-size-A")
-    source = SourceConfig(address=run.config.source.address, pixel_size_A=size)
-    return RunConfig(source=source, analysis=analysis)
+    return config
 
 
 def reprocess(
@@ -209,6 +210,7 @@ class _Book:
         self._recorder.why_paused = f"its frame is in {run.path.name}"
         self._recorder.take_analyser(info)
         self._recorder.mark(clock.now(), f"analysed again from {run.path.name}"[:250], "run")
+        self._left_out = deque(run.left_out)
         self._failures: dict[int, str] = {}
         self._analysed = 0
 
@@ -217,6 +219,7 @@ class _Book:
     ) -> None:
         """Take in what came of a stretch: follow its columns, and write everything."""
         for frame, archived in zip(self._frames(stretch), stretch.frames, strict=True):
+            self._take_left_out(archived.t_received)
             self._recorder.take(frame, archived.t_received)
         for answer, drift_px in zip(answers, drifts, strict=True):
             self._take(answer, drift_px)
@@ -226,6 +229,8 @@ class _Book:
 
     def close(self, reason: str, stopped: bool) -> None:
         """Close the file."""
+        if not stopped:
+            self._take_left_out(inf)
         latency = self._recorder.account.latency
         latency.stages["received_to_recorded"] = LatencyHistogram()  # copied, days later
         self._recorder.finish(reason, stopped)
@@ -242,10 +247,20 @@ class _Book:
             with open_frames(self._run.path) as file:
                 yield from frames_of(file, self._run.start, stretch.frames)
             return
+        yield from map(self._without_pixels, stretch.frames)
+
+    def _without_pixels(self, one: ArchivedFrame) -> Frame:
         start = self._run.start
-        for one in stretch.frames:
-            key, dtype = (start.key, one.frame_id, start.shape), start.dtype or np.dtype("<u2")
-            yield Frame(FrameHeader(*key, dtype, Compression.BSLZ4, one.t_detector), memoryview(b""))
+        key, dtype = (start.key, one.frame_id, start.shape), start.dtype or np.dtype("<u2")
+        return Frame(FrameHeader(*key, dtype, Compression.BSLZ4, one.t_detector), memoryview(b""))
+
+    def _take_left_out(self, t_received: float) -> None:
+        """Note the frames until then that came, but are not in the recording."""
+        while self._left_out and self._left_out[0].t_received <= t_received:
+            one, self._recorder.paused = self._left_out.popleft(), True
+            self._recorder.take(self._without_pixels(one), one.t_received)
+            self._recorder.skip(one.frame_id, f"not in {self._run.path.name}")
+            self._recorder.paused = not self._copies
 
     def _take(self, answer: Answer, drift_px: tuple[float, float]) -> None:
         if isinstance(answer, FrameFailure):

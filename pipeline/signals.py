@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-__all__ = ["StopSignals", "children_without_interrupts"]
+__all__ = ["StopSignals", "children_without_interrupts", "interrupted_by_all"]
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
 
@@ -45,6 +45,17 @@ class StopSignals:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
+
+
+@contextmanager
+def interrupted_by_all() -> Iterator[None]:
+    """Let SIGTERM and (Windows) Ctrl-Break raise KeyboardInterrupt, as Ctrl-C does: files are then closed."""
+    before = {n: signal.signal(n, signal.default_int_handler) for n in _SIGNALS if n != signal.SIGINT}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pipeline.backends.device import Device
 from pipeline.engine import Engine, Slot
 from pipeline.particle_answers import ParticleAnswers
 from pipeline.particle_networks import AnyNetworks, ParticleNetworks
-from pipeline.prepare import MIN_SIDE_PX, PreparedFrame, prepare
+from pipeline.prepare import PreparedFrame, prepare, unfit_size
 from pipeline.preprocess import resampled_shape
 from pipeline.steady import Steadier
 from pipeline.tiling import tile_shape
@@ -80,10 +80,10 @@ def warm_up(
 
 
 def _expected(config: RunConfig, networks: AnyNetworks) -> tuple[tuple[int, int], float]:
-    """Return shape (height, width) and pixel size [Å] of the frames; of frames too small, those of others."""
+    """Return shape (height, width) and pixel size [Å] of the frames; of unfit ones, those of others."""
     pixel_size_A = config.source.pixel_size_A or networks.pixel_size_A
     shape = config.source.frame_px or _USUAL_PX
-    if min(resampled_shape(shape, pixel_size_A, networks.pixel_size_A)) < MIN_SIDE_PX:
+    if unfit_size(shape, pixel_size_A, networks.pixel_size_A):
         return _USUAL_PX, networks.pixel_size_A
     return shape, pixel_size_A
 

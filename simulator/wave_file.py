@@ -87,7 +87,6 @@ def generate(
         If it cannot be opened, as it is damaged or another process writes it.
     """
     path = Path(config.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _opened_as(path, "a") as file:
         if len(file) == 0:
             create(file, config)
@@ -196,6 +195,8 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 def _opened_as(path: Path, mode: str) -> h5py.File:
     try:
+        if mode == "a":
+            path.parent.mkdir(parents=True, exist_ok=True)
         return h5py.File(path, mode)
     except OSError as error:
         if "unable to lock file" in str(error):  # with another errno, and class, on each system

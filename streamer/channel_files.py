@@ -177,10 +177,12 @@ def read_channels(path: Path) -> dict[str, Series]:
         If it is not a readable result file.
     """
     with open_result(path) as file:
-        return {
-            name: _in_order(str(group["value"].attrs.get("units", "")), group["time"][:], group["value"][:])
-            for name, group in file["/entry/channels"].items()
-        }
+        channels = file["/entry/channels"]
+        return {name: _series(channels[name]) for name in channels}
+
+
+def _series(group: h5py.Group) -> Series:
+    return _in_order(str(group["value"].attrs.get("units", "")), group["time"][:], group["value"][:])
 
 
 def _in_order(unit: str, t: NDArray[np.float64], value: NDArray[np.float64]) -> Series:

@@ -181,7 +181,7 @@ def _decode_row(stack: Stack, row: int, frame_id: int) -> None:
 
 def _decode_maps(file: h5py.File) -> Iterator[str]:
     """Read every stored map; name those that cannot be."""
-    maps = file.get("/entry/maps", {})
+    maps = file["/entry/maps"] if "/entry/maps" in file else {}
     for name in [name for name in maps if name != "frame_id"]:
         for row in range(maps[name].shape[0]):
             try:

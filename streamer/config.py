@@ -39,6 +39,7 @@ __all__ = [
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
+_LONGEST_S = 2e6  # 23 days: what sockets wait is counted in milliseconds, of 32 bits
 Precision = Literal["", "f16", "bf16", "f32", "i8"]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Length = Annotated[float, msgspec.Meta(ge=0)]
@@ -54,9 +55,9 @@ class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     control_port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0  # merlin: start through it; 0: do not
     start_frames: NonNegative = 0  # de: start an acquisition of so many; 0: do not
     channel: str = ""  # a detector's threshold; empty: the first
-    pixel_size_A: Annotated[float, msgspec.Meta(gt=0)] | None = None  # at the specimen; overrides the header
+    pixel_size_A: Annotated[float, msgspec.Meta(gt=0, le=1e4)] | None = None  # overrides the header's
     frame_px: tuple[Positive, Positive] | None = None  # (H, W), if known: the networks are loaded for it
-    connect_timeout_s: Seconds = 5.0
+    connect_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=_LONGEST_S)] = 5.0
     server_key: str = ""  # public key file of an encrypted source; empty: it is not encrypted
 
 
@@ -180,10 +181,10 @@ class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     trigger_mode: TriggerMode = TriggerMode.INTS
     images: Positive | None = None  # for each trigger
     triggers: Positive | None = None
-    frame_time_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
-    count_time_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    frame_time_s: Annotated[float, msgspec.Meta(gt=0, le=_LONGEST_S)] | None = None
+    count_time_s: Annotated[float, msgspec.Meta(gt=0, le=_LONGEST_S)] | None = None
     header_detail: HeaderDetail = HeaderDetail.BASIC
-    timeout_s: Annotated[float, msgspec.Meta(gt=0)] = 10.0  # for an answer that should come at once
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=_LONGEST_S)] = 10.0  # for usual answers
 
 
 class TeeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -348,7 +349,7 @@ def load_config(path: Path) -> RunConfig:
         values = msgspec.toml.decode(path.read_bytes())
     except OSError as error:
         raise UsageError(f"cannot read configuration {path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(f"configuration {path}: {error}") from error
     try:
         return msgspec.convert(values, RunConfig)

@@ -9,6 +9,7 @@ pixels, so that whoever receives it counts it as damaged; the others have no suc
 """
 
 import itertools
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,7 +24,7 @@ import zmq
 from streamer.clock import RunClock
 from streamer.compression import encode
 from streamer.config import LOCAL_ONLY, SecurityConfig
-from streamer.connection import set_reconnection
+from streamer.connection import ConnectionWatch, set_reconnection
 from streamer.curve import Guard, client_keys, encrypt_client
 from streamer.errors import FileReadError, RunError, UsageError
 from streamer.files import UNSCALED, FileInfo, FrameFile, Scaling, open_file, stream_dtype, to_counts
@@ -68,6 +69,8 @@ class ReplaySettings:
         ZeroMQ address to bind, or to connect to.
     connect : bool
         Whether the receiver is the one that has bound.
+    connect_timeout_s : float
+        How long to wait for it then.
     compression : Compression
         For frames that have to be encoded.
     queue_frames : int
@@ -91,6 +94,7 @@ class ReplaySettings:
     scheme: Scheme = Scheme.ATOMSTREAM
     address: str = "tcp://127.0.0.1:*"
     connect: bool = False
+    connect_timeout_s: float = 5.0
     compression: Compression = Compression.BSLZ4
     queue_frames: int = 100
     linger_s: float = 30.0
@@ -178,7 +182,7 @@ def stream_file(
     FileReadError
         If a pixel is no count; the frames before that have been sent, and the end.
     RunError
-        If the address cannot be bound.
+        If the address cannot be bound, or nothing that takes the stream answers there.
     """
     with closing(open_file(Path(settings.path), settings.format, settings.dataset)) as file:
         expect_replayable(file, settings)
@@ -189,7 +193,7 @@ def stream_file(
         ):
             socket.set(zmq.SNDHWM, settings.queue_frames)
             socket.set(zmq.LINGER, round(1000 * settings.linger_s))
-            on_bound(_attach(socket, settings, guard))
+            on_bound(_attach(socket, settings, guard, stop))
             counts = _send_all(socket, file, settings, stop, on_frame)
             if stop():
                 socket.set(zmq.LINGER, _STOP_LINGER_MS)
@@ -248,21 +252,35 @@ def _frames(info: FileInfo, settings: ReplaySettings) -> Sequence[int]:
     return range(info.n_frames) if settings.frames is None else settings.frames
 
 
-def _attach(socket: zmq.Socket[bytes], settings: ReplaySettings, guard: Guard) -> str:
+def _attach(
+    socket: zmq.Socket[bytes], settings: ReplaySettings, guard: Guard, stop: Callable[[], bool]
+) -> str:
     """Bind or connect, and return the stream's address."""
     if settings.connect:
-        _connect(socket, settings)
+        _connect(socket, settings, stop)
     endpoint = settings.address if settings.connect else guard.bind(socket, settings.address)
     return f"{settings.scheme}://{endpoint.removeprefix('tcp://')}"
 
 
-def _connect(socket: zmq.Socket[bytes], settings: ReplaySettings) -> None:
+def _connect(socket: zmq.Socket[bytes], settings: ReplaySettings, stop: Callable[[], bool]) -> None:
+    """Connect, and wait for the receiver: ZeroMQ takes frames for one that is never there, and drops them."""
     encrypt_client(socket, client_keys(settings.security.key, settings.server_key))
     set_reconnection(socket)
-    try:
-        socket.connect(settings.address)
-    except zmq.ZMQError as error:
-        raise RunError(f"cannot connect to {settings.address}: {error.strerror}") from error
+    with closing(ConnectionWatch(socket)) as watch:
+        try:
+            socket.connect(settings.address)
+        except zmq.ZMQError as error:
+            raise RunError(f"cannot connect to {settings.address}: {error.strerror}") from error
+        deadline = time.monotonic() + settings.connect_timeout_s
+        while not (watch.n_peers or watch.refusal or stop() or time.monotonic() > deadline):
+            watch.wait(0.1)
+    if watch.refusal:
+        raise RunError(f"{settings.address} does not take the stream: {watch.refusal}")
+    if not watch.n_peers and not stop():
+        raise RunError(
+            f"nothing has answered at {settings.address} within {settings.connect_timeout_s:g} s: is the"
+            " receiver running there, and the port right?"
+        )
 
 
 def _send_all(
@@ -279,13 +297,15 @@ def _send_all(
     tally = _Tally()
     if not _send(socket, encoder, start, stop):
         return ReplayCounts(0, 0, 0, 0, 0.0)
+    t_begin = clock.now()
     try:
         with closing(_payloads(file, settings)) as payloads:
             for frame_id, made in enumerate(payloads):
                 if not pacer.wait_for(frame_id):
                     break
                 payload = _in_stream(made, settings.scheme)
-                if payload and not _send(socket, encoder, _frame(frame_id, payload, start, clock), stop):
+                t_detector = t_begin + frame_id * start.frame_time_s if start.frame_time_s else clock.now()
+                if payload and not _send(socket, encoder, _frame(frame_id, payload, start, t_detector), stop):
                     break
                 tally.add(made)
                 on_frame()
@@ -341,9 +361,10 @@ def _start(info: FileInfo, settings: ReplaySettings) -> SeriesStart:
     )
 
 
-def _frame(frame_id: int, payload: _Payload, start: SeriesStart, clock: RunClock) -> Frame:
+def _frame(frame_id: int, payload: _Payload, start: SeriesStart, t_detector: float) -> Frame:
+    """Return a frame, exposed as long after the first as it was in the movie, however fast that is sent."""
     dtype = start.dtype or np.dtype("<u2")
-    header = FrameHeader(start.key, frame_id, start.shape, dtype, payload.compression, clock.now())
+    header = FrameHeader(start.key, frame_id, start.shape, dtype, payload.compression, t_detector)
     return Frame(header, memoryview(payload.data))
 
 

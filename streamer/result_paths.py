@@ -7,7 +7,7 @@ from streamer.errors import RecordingError, UsageError
 from streamer.file_layout import FileSpec
 from streamer.result_file import ResultWriter
 
-__all__ = ["ResultFiles", "expect_new_file"]
+__all__ = ["ResultFiles", "expect_new_file", "expect_room_for"]
 
 _SUFFIXES = (".nxs", ".hspy")
 _MOST_SIBLINGS = 10_000
@@ -29,11 +29,17 @@ def expect_new_file(path: Path) -> None:
         raise UsageError(f"{path} exists and is not overwritten: choose another name, or move it away")
     if not path.parent.is_dir():
         raise RecordingError(f"the folder {path.parent} does not exist: make it first")
-    _expect_room_for(path)
+    expect_room_for(path)
 
 
-def _expect_room_for(path: Path) -> None:
-    """Make an empty file beside it for a moment: permissions alone say too little, on Windows nothing."""
+def expect_room_for(path: Path) -> None:
+    """Make an empty file beside it for a moment: permissions alone say too little, on Windows nothing.
+
+    Raises
+    ------
+    RecordingError
+        If that cannot be done.
+    """
     probe = path.with_name(f".{path.name}-{uuid4().hex}")
     try:
         probe.open("xb").close()

@@ -3,12 +3,13 @@
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import isnan
 from os import strerror
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import h5py
@@ -20,6 +21,8 @@ from numpy.typing import NDArray
 
 from streamer.errors import FileReadError, UsageError
 from streamer.file_process import PROCESS
+from streamer.files.hdf5 import hdf5_reason
+from streamer.files.limits import one_line
 from streamer.records import FrameStatus, Policy
 from streamer.superblock import is_marked_open
 
@@ -95,22 +98,45 @@ class Tables:
 def open_result(path: Path) -> Iterator[h5py.File]:
     """Open a result file for reading, also while it is written or after its writer has died.
 
+    A closed one is opened plainly: a reader beside a writer reads what has a wrong checksum again and again,
+    as if it were just being written, which takes years in a file that is damaged or truncated.
+
     Raises
     ------
     UsageError
         If it is not a readable result file.
+    FileReadError
+        If HDF5 finds it damaged, here or where it is read on; an error of anything else goes through.
     """
     try:
-        file = h5py.File(path, "r", libver="latest", swmr=True)
+        file = h5py.File(path, "r", libver="latest", swmr=_has_writer(path), locking=False)
     except OSError as error:
-        if path.is_file() and not h5py.is_hdf5(path):
+        if not error.errno and path.is_file() and not h5py.is_hdf5(path):
             raise UsageError(f"{path} is no result file of this program (.nxs): it is not HDF5") from error
-        why = strerror(error.errno) if error.errno else str(error)
+        why = strerror(error.errno) if error.errno else hdf5_reason(str(error))
         raise UsageError(f"cannot open {path}: {why}") from error
-    with file:
+    with file, _damage_named(path):
         if f"{PROCESS}/state" not in file or "/entry/ledger/frame_id" not in file:
             raise UsageError(f"{path} is HDF5, but not a result file of this program")
         yield file
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        *_, (innermost, _) = walk_tb(error.__traceback__)
+        if not innermost.f_globals.get("__name__", "").startswith("h5py."):
+            raise
+        raise FileReadError(f"{path} cannot be read: {one_line(error)}") from error
+
+
+def _has_writer(path: Path) -> bool:
+    """Whether a file is being written, or was left behind; what cannot be one is for HDF5 to judge."""
+    with suppress(UsageError):
+        return is_marked_open(path)
+    return False
 
 
 def read_tables(file: h5py.File) -> Tables:
@@ -124,7 +150,7 @@ def read_tables(file: h5py.File) -> Tables:
     try:
         return _read_tables(file)
     except (OSError, RuntimeError, KeyError, ValueError) as error:
-        raise FileReadError(f"the tables of {file.filename} cannot be read: {error}") from error
+        raise FileReadError(f"the tables of {file.filename} cannot be read: {one_line(error)}") from error
 
 
 def _read_tables(file: h5py.File) -> Tables:
@@ -136,18 +162,19 @@ def _read_tables(file: h5py.File) -> Tables:
         "ledger": file["/entry/ledger"],
         "stack": {name: file[f"/entry/stack/{name}"] for name in ("time", "indices_image")},
         "summary": file["/entry/summary"],
-        "columns": {n: column for n, column in file["/entry/columns"].items() if n != "first_row"},
-        "changes": file.get("/entry/changes", {}),
-        "particles": {n: column for n, column in particles.items() if n != "first_row"} if known else {},
+        "columns": _members(file["/entry/columns"]),
+        "changes": file["/entry/changes"] if "/entry/changes" in file else {},
+        "particles": _members(particles) if known else {},
     }
-    tables = {name: {n: column[:] for n, column in part.items()} for name, part in parts.items()}
+    tables = {name: {n: part[n][:] for n in part} for name, part in parts.items()}
+    counters = file[f"{PROCESS}/counters"]
     state, n_planned = _state_of(file), int(file[f"{PROCESS}/series/n_frames_planned"][()])
     return Tables(
         **{name: _even(table) for name, table in tables.items()},
         first_row=first_row,
         first_particle=first_particle,
         shapes=_names(particles.attrs.get("shapes", ())) if known else (),
-        counters={name: int(value[()]) for name, value in file[f"{PROCESS}/counters"].items()},
+        counters={name: int(counters[name][()]) for name in counters},
         n_planned=n_planned,
         n_due=_frames_due(file, state, n_planned),
         asked=asked_of(file),
@@ -155,6 +182,11 @@ def _read_tables(file: h5py.File) -> Tables:
         end_reason=file[f"{PROCESS}/end_reason"][()].decode(),
         uneven=tuple(name for name, table in tables.items() if len({*map(len, table.values())}) > 1),
     )
+
+
+def _members(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    """Return a table's columns; by their names, since a group's ``items`` has None for what is damaged."""
+    return {name: group[name] for name in group if name != "first_row"}
 
 
 def _state_of(file: h5py.File) -> str:

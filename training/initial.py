@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from pickle import UnpicklingError
 
 import onnx
 import torch
@@ -49,7 +48,7 @@ def begin_with(network: nn.Module, path: Path, frames: int = 1) -> None:
     try:
         weights = of_several_frames(initial_weights(path), frames)
         network.load_state_dict(deepened(weights, network))
-    except (RuntimeError, DecodeError, KeyError, UnpicklingError) as error:
+    except (RuntimeError, DecodeError, KeyError) as error:
         why = str(error).splitlines()[-1].strip()
         raise UsageError(
             f"cannot begin with {path}: it is not of a network of this task and widths ({why})"

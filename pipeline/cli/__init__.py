@@ -9,6 +9,7 @@ line on stderr. With ``--json`` the last line on stdout is one JSON object, also
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -52,13 +53,20 @@ def main(argv: Sequence[str]) -> int:
     """Run a command and return its exit status; `argv` is without the program's name."""
     try:
         args = make_parser().parse_args(argv)
-        return int(args.run(args))
+        status = int(args.run(args))
+        sys.stdout.flush()
+        return status
     except SystemExit as end:  # --help and --version
         return int(end.code or 0)
     except UsageError as error:
         return _failed(str(error), 2, argv)
     except AtomstreamError as error:
         return _failed(str(error), 1, argv)
+    except PermissionError as error:
+        return _failed(f"no permission to use {error.filename or error}", 2, argv)
+    except BrokenPipeError:  # whoever read our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         return _failed("interrupted", 1, argv)
 

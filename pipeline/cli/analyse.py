@@ -8,7 +8,7 @@ threads can be this machine's own.
 import argparse
 from typing import Any
 
-from pipeline.cli.options import add_client_keys
+from pipeline.cli.options import add_client_keys, seconds
 from pipeline.cli.output import print_json, say
 
 HELP = "analyse frames for a run on this or another machine"
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of the networks")
     parser.add_argument("--gpu", type=int, metavar="N", help="CUDA device (default: analysers take turns)")
     parser.add_argument(
-        "--connect-timeout-s", type=float, default=10.0, metavar="S", help="wait so long for the run"
+        "--connect-timeout-s", type=seconds, default=10.0, metavar="S", help="wait so long for the run"
     )
     add_client_keys(parser)
 

@@ -27,7 +27,10 @@ _POOL_FRAMES = 32
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this verb's options."""
     parser.add_argument("--quick", action="store_true", help="a minute instead of many")
-    parser.add_argument("--backend", action="append", metavar="NAME", help="may be repeated (default: auto)")
+    parser.add_argument(
+        "--backend", action="append", choices=("auto", "tensorrt", "torch", "openvino", "null"),
+        help="may be repeated (default: auto)",
+    )  # fmt: skip
     parser.add_argument("--size", type=int, metavar="PX", help="side of a frame (default: 512; quick: 256)")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="frames in a batch (default: 1)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads of the networks")
@@ -40,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, write, and print the report."""
+    _expect_sizes(args)
     earlier = _earlier(args.compare)
     folder = _folder(args.out)
     from dataclasses import replace
@@ -57,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")  # of what that platform lacks
     source = _source()
     results = run_bench(base, args.backend or ["auto"], extent, source, folder, say, args.threads)
+    _save(results, folder)
     if args.peers:
         results["peers"] = run_peers(args.peers, base, source.sender_of, folder, say)
     changes = _changes(results, earlier)
@@ -104,15 +109,25 @@ def _source() -> "Source":
     return Source(sender_of, frames_of, Companion(load("gui.app").run_window, name="window"))
 
 
+def _expect_sizes(args: argparse.Namespace) -> None:
+    given = (("--size", args.size, 1), ("--batch", args.batch, 1), ("--threads", args.threads, 0))
+    for option, value, least in given:
+        if value is not None and value < least:
+            raise UsageError(f"{option} {value}: expected at least {least}")
+
+
 def _earlier(path: Path | None) -> dict[str, Any] | None:
     if path is None:
         return None
+    from pipeline.bench_report import compare
+
     try:
         earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if "backends" not in earlier or "recording_alone" not in earlier:
-            raise ValueError("it has no 'backends' or 'recording_alone'")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} is no bench.json of this program: {error}") from error
+        compare(earlier, earlier)  # what is not in it is said before hours of measuring
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is no bench.json of this program: {error!r}") from error
     return earlier
 
 
@@ -120,7 +135,10 @@ def _folder(out: Path | None) -> Path:
     folder = out or Path("runs") / f"bench-{time.strftime('%Y%m%d-%H%M%S')}"
     if folder.exists():
         raise UsageError(f"{folder} exists and is never overwritten; choose another name")
-    folder.mkdir(parents=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"cannot make the folder {folder}: {error.strerror}") from error
     return folder
 
 
@@ -130,10 +148,14 @@ def _changes(results: dict[str, Any], earlier: dict[str, Any] | None) -> list[st
     return [] if earlier is None else compare(results, earlier)
 
 
+def _save(results: dict[str, Any], folder: Path) -> None:
+    (folder / "bench.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
 def _write(results: dict[str, Any], changes: list[str], folder: Path) -> str:
     from pipeline.bench_report import draw, markdown
 
-    (folder / "bench.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    _save(results, folder)
     try:
         figures = draw(results, folder)
     except ModuleNotFoundError:

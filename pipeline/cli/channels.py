@@ -24,6 +24,8 @@ def run(args: argparse.Namespace) -> int:
     """Add, write, and list what there is."""
     from streamer.channel_files import add_channels, read_channels, read_csv, write_csv
 
+    if args.csv is None and (args.since_start or args.offset_s):
+        raise UsageError("--since-start and --offset-s are for the times of --csv FILE.csv")
     bad_lines: list[int] = []
     if args.csv is not None:
         table = read_csv(args.csv, _first_arrival(args.file) if args.since_start else None, args.offset_s)

@@ -36,6 +36,11 @@ def compare_again(args: argparse.Namespace, settings: "ReplaySettings") -> int:
     from streamer.replay import run_replay
 
     stored = read_results(args.file)
+    if stored.not_kept:
+        say(
+            f"{stored.not_kept:,} analysed frames are not in the file: drift, tracks and fused counts of"
+            " those behind may differ"
+        )
     with tempfile.TemporaryDirectory(prefix="atomstream-") as folder:
         out = new_file(args.out) if args.out else Path(folder) / "again.nxs"
         _expect_room(out, args.file)
@@ -80,8 +85,10 @@ def _config_as_stored(args: argparse.Namespace, stored: "RunResults", folder: Pa
     return run_config(
         args,
         record__path=str(out),
-        analysis__enabled=True,
+        record__paused=False,
+        record__every=1,  # only what was kept is replayed
         record__maps_every=0,
+        analysis__enabled=True,
         analysis__policy=args.policy or "wait",
         analysis__every=1,  # only the frames that were analysed are replayed
         ingest__idle_timeout_s=config.ingest.idle_timeout_s or _SILENCE_S,
@@ -90,20 +97,26 @@ def _config_as_stored(args: argparse.Namespace, stored: "RunResults", folder: Pa
 
 
 def _leave_network_out(path: Path) -> None:
-    """Remove from a run's configuration whom it was connected to, and that it was to go on."""
+    """Remove from a run's configuration whom it was connected to and called, and that it was to go on."""
     from msgspec import structs
 
     from streamer.config import RunConfig, load_config, to_toml
 
     stored, default = load_config(path), RunConfig()
+    fewest = 1 if stored.analysis.alone else 2  # what several tell of drift, one may tell otherwise
     config = structs.replace(
         stored,
-        source=structs.replace(stored.source, server_key=""),
+        source=structs.replace(stored.source, server_key="", channel=""),
         ingest=structs.replace(stored.ingest, continuous=False),
         view=default.view,
         security=default.security,
         tee=default.tee,
         detector=default.detector,
+        control=default.control,
+        analysis=structs.replace(
+            stored.analysis, analysers=max(fewest, stored.analysis.analysers), remote=""
+        ),
+        trigger=tuple(structs.replace(rule, webhook="") for rule in stored.trigger),
     )
     path.write_text(to_toml(config), encoding="utf-8")
 

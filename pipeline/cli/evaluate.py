@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.output import print_json, say
-from pipeline.cli.parts import load
+from pipeline.cli.parts import expect_data_set, load
 from streamer.errors import UsageError
 
 HELP = "accuracy of networks on held-out particles"
@@ -27,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     if not data.exists():
         material = "" if args.material == "ceria" else f" --material {args.material}"
         raise UsageError(f"there is no {data}; make it: atomstream simulate --dataset {data}{material}")
+    expect_data_set(args.material, data)
     evaluate, config = _gold(args) if args.material == "gold" else _columns(args)
     report = evaluate.main(replace(config, data=str(data), split=args.split, out=str(args.out)))
     say(f"report in {report}")

@@ -28,9 +28,11 @@ __all__ = [
     "new_file",
     "run_config",
     "run_file",
+    "seconds",
 ]
 
 RUNS = Path("runs")
+_LONGEST_S = 2e6  # as in `streamer.config`
 FRAME_FAULTS = (
     "drop, duplicate, reorder, delay, truncate, corrupt, size, shape, dtype, garbage, stray, stall, burst,"
     " disconnect or twin"
@@ -357,6 +359,17 @@ def frame_size(text: str) -> tuple[int, int]:
     if not height.isdecimal() or not (width or height).isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}: expected H or HxW [px], as in 1024 or 512x768")
     return int(height), int(width or height)
+
+
+def seconds(text: str) -> float:
+    """Read how long to wait [s]."""
+    try:
+        wait_s = float(text)
+    except ValueError:
+        wait_s = nan
+    if not 0 <= wait_s <= _LONGEST_S:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, from 0 to {_LONGEST_S:,.0f}")
+    return wait_s
 
 
 def _rate(text: str) -> float:

@@ -165,7 +165,12 @@ def _leaving(args: argparse.Namespace) -> dict[str, Any]:
     if not args.to:
         return {}
     config = run_config(args)
-    return {"address": args.to, "security": config.security, "server_key": config.source.server_key}
+    return {
+        "address": args.to,
+        "security": config.security,
+        "server_key": config.source.server_key,
+        "connect_timeout_s": config.source.connect_timeout_s,
+    }
 
 
 def _selected(wanted: tuple[int, int | None] | None, info: "FileInfo") -> range:

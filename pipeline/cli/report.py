@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     written = [str(path) for path in write_tables(report, args.csv)] if args.csv else []
     if page is not None and out is not None:
         made = page.make_page(args.file, tables, report, said, read_channels(args.file), fired)
-        out.write_text(made, encoding="utf-8")
+        _write(out, made)
         written.append(str(out))
     print(_summary(args.file, report), file=sys.stderr if args.json else sys.stdout)
     for path in written:
@@ -65,6 +65,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"verb": args.verb, "ok": True, "files": written, **_numbers(report)})
     return 0
+
+
+def _write(out: Path, page: str) -> None:
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(page)
+    except OSError as error:
+        raise UsageError(f"cannot write {out}: {error.strerror}") from error
 
 
 def _said(file: "h5py.File") -> dict[str, str]:
@@ -80,11 +88,12 @@ def _fired(file: "h5py.File") -> list[float]:
 
 def _numbers(report: "RunReport") -> dict[str, Any]:
     last = report.totals[-1]
+    total = _kind_of_total(last)
     return {
         "frames": len(report.totals),
         "duration_s": report.duration_s,
-        "total_atoms": float(last["fused_atoms"]),
-        "total_atoms_std": float(last["fused_atoms_std"]),
+        "total_atoms": float(last[total]),
+        "total_atoms_std": float(last[f"{total}_std"]),
         "mean_stay_s": report.mean_stay_s,
         "changes": int((report.changes["before"] >= 0).sum()),
         "rates": [asdict(rate) for rate in report.rates],
@@ -101,10 +110,20 @@ def _summary(path: Path, report: "RunReport") -> str:
         (r.region, f"gained {r.gained} ({r.gained_per_s:.3g}/s)   lost {r.lost} ({r.lost_per_s:.3g}/s)")
         for r in report.rates
     ]
-    lines.append(("stay", f"{report.mean_stay_s:.3g} s from one change of a column to the next, on average"))
+    if not report.rates:
+        lines.append(("changes", "unknown: columns were not followed in this run"))
+    elif isfinite(report.mean_stay_s):
+        lines.append(
+            ("stay", f"{report.mean_stay_s:.3g} s from one change of a column to the next, on average")
+        )
     return "\n".join(["", f"atomstream report {path}", *(f"  {n:<10}{text}" for n, text in lines), ""])
 
 
 def _total(row: Any) -> str:
-    name = "fused_atoms" if isfinite(row["fused_atoms"]) else "total_atoms"
-    return f"{row[name]:,.1f} ± {row[f'{name}_std']:,.1f}"
+    name = _kind_of_total(row)
+    return f"{row[name]:,.1f} ± {row[f'{name}_std']:,.1f}" if isfinite(row[name]) else "not counted"
+
+
+def _kind_of_total(row: Any) -> str:
+    """Return which total a frame has: by all frames so far or, where columns are not followed, its own."""
+    return "fused_atoms" if isfinite(row["fused_atoms"]) else "total_atoms"

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.cli.options import seconds
 from pipeline.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, metavar="N", help="processes of this machine (default: one a core; 0: no Dask)"
     )
-    parser.add_argument("--timeout-s", type=float, default=10.0, metavar="S", help="wait so long for it")
+    parser.add_argument("--timeout-s", type=seconds, default=10.0, metavar="S", help="wait so long for it")
     parser.add_argument("--copy-frames", action="store_true", help="put the frames into the new file too")
     group = parser.add_argument_group("analysis (default: as the run was)")
     group.add_argument("--models", metavar="FOLDER", help="ONNX networks, where workers find them")
@@ -70,13 +71,17 @@ def run(args: argparse.Namespace) -> int:
     from pipeline.archive import read_run
     from pipeline.cluster import open_pool
     from pipeline.progress import Bar
-    from pipeline.reprocess import configured
+    from pipeline.reprocess import configured, new_path
+    from pipeline.signals import interrupted_by_all
 
     n_workers, changes = _n_workers(args), _changes(args)
     runs = [read_run(path) for path in args.files]
     configs = [configured(run, changes, args.pixel_size) for run in runs]
+    for run in runs:
+        _expect_room(new_path(run.path))
     n_frames = sum(len(run.frames) for run in runs)
     with (
+        interrupted_by_all(),
         open_pool(args.scheduler, n_workers, args.timeout_s) as pool,
         Bar(total=n_frames, unit="frame", leave=False, disable=None, file=sys.stderr) as bar,
     ):
@@ -88,6 +93,19 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"verb": args.verb, "ok": ok, "workers": pool.n_workers, "files": done})
     return 0 if ok else 1
+
+
+def _expect_room(out: Path) -> None:
+    """Check, before hours of work, that a recording's folder takes another file."""
+    from streamer.errors import RecordingError
+    from streamer.result_paths import expect_room_for
+
+    try:
+        expect_room_for(out)
+    except RecordingError as error:
+        raise RecordingError(
+            f"{out} cannot be made: its folder cannot be written to; copy the recording elsewhere"
+        ) from error
 
 
 def _n_workers(args: argparse.Namespace) -> int:
@@ -104,7 +122,7 @@ def _n_workers(args: argparse.Namespace) -> int:
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
     changes: dict[str, Any] = {field: getattr(args, option) for option, field in _OWN.items()}
-    changes["threads"] = args.threads or 1
+    changes["threads"] = 1 if args.threads is None else args.threads
     if changes["models"]:
         changes["models"] = str(Path(changes["models"]).resolve())
     return changes

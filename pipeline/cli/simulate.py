@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.cli.options import add_keys, add_stream, new_file, run_config
+from pipeline.cli.options import add_keys, add_stream, new_file, run_config, seconds
 from pipeline.cli.output import print_json, say
 from pipeline.cli.parts import load
 from pipeline.cli.running import movie_companion, movie_stream, run_and_report
@@ -48,13 +48,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, metavar="N", help="processes of this machine that compute (default: 2)"
     )
     data.add_argument("--scheduler", default="", metavar="tcp://HOST:PORT", help="a Dask scheduler computes")
-    data.add_argument("--timeout-s", type=float, default=10.0, metavar="S", help="wait so long for it")
+    data.add_argument("--timeout-s", type=seconds, default=10.0, metavar="S", help="wait so long for it")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run what was asked for."""
     if args.frames is not None and args.frames < 1:
         raise UsageError(f"--frames {args.frames}: expected at least 1")
+    if args.particles is not None and args.particles < 1:
+        raise UsageError(f"--particles {args.particles}: expected at least 1")
+    if args.truth and not args.stream:
+        raise UsageError("--truth is for --stream: a recording's truth is saved beside it")
+    of_data_sets = args.particles, args.tilts_and_films, args.workers is not None, args.scheduler
+    if any(of_data_sets) and not args.dataset:
+        raise UsageError("--particles, --tilts-and-films, --workers and --scheduler are for --dataset")
     if args.dataset:
         return _dataset(args)
     return _record(args) if args.movie else _stream(args)
@@ -113,7 +120,7 @@ def _stream(args: argparse.Namespace) -> int:
     from pipeline.signals import StopSignals
     from streamer.worker import Control
 
-    truth = str(args.truth) if args.truth else ""
+    truth = str(new_file(args.truth)) if args.truth else ""
     security = run_config(args).security
     stream = movie_stream(args, args.material, args.frames or 0, truth, args.stream, security)
     with StopSignals() as signals:

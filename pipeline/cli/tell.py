@@ -7,7 +7,7 @@ moment, or end the run.
 import argparse
 from typing import TYPE_CHECKING
 
-from pipeline.cli.options import add_client_keys
+from pipeline.cli.options import add_client_keys, seconds
 from pipeline.cli.output import print_json
 from streamer.errors import RunError, UsageError
 
@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " keep: all frames around now; stop; status",
     )  # fmt: skip
     parser.add_argument("text", nargs="*", metavar="TEXT", help="of a note")
-    parser.add_argument("--age-s", type=float, default=0.0, metavar="S", help="how long ago it was")
+    parser.add_argument("--age-s", type=float, metavar="S", help="how long ago what is noted was")
     parser.add_argument(
-        "--timeout-s", type=float, default=5.0, metavar="S", help="wait so long for an answer"
+        "--timeout-s", type=seconds, default=5.0, metavar="S", help="wait so long for an answer"
     )
     add_client_keys(parser)
 
@@ -64,12 +64,14 @@ def _request(args: argparse.Namespace) -> "Request":
         "record": Record(True), "pause": Record(False), "next-file": NextFile(), "keep": Keep(),
         "stop": Stop(), "status": Query(),
     }  # fmt: skip
+    if args.action != "note" and args.age_s is not None:
+        raise UsageError(f"--age-s is for a note: leave it out of {args.action}")
     if args.action in simple and not args.text:
         return simple[args.action]
     if args.action != "note" or not args.text:
         what = " ".join([args.action, *args.text])
         raise UsageError(f"{what!r}: expected note TEXT, or one of {', '.join(_ACTIONS[1:])}")
     try:
-        return decode_request(encode(Note(" ".join(args.text), args.age_s)))
+        return decode_request(encode(Note(" ".join(args.text), args.age_s or 0.0)))
     except MessageError as error:
         raise UsageError(str(error)) from error

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cli.output import print_json, say
-from pipeline.cli.parts import load
+from pipeline.cli.parts import expect_data_set, load
 from streamer.errors import UsageError
 
 HELP = "train a network on simulated data"
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault(
         "OMP_WAIT_POLICY", "PASSIVE"
     )  # threads that spin take the cores from other programs
+    expect_data_set(args.material, data)
     train = load("training.train", "train")
     course = None
     if args.material == "gold":
@@ -74,7 +75,6 @@ def run(args: argparse.Namespace) -> int:
         course = gold.course_of(config)
     else:
         config = replace(_given(args, _column_config(args.material, task, train)), data=str(data))
-        _expect_material(args.material, data)
     path = train.main(config, course)
     if os.environ.get("RANK", "0") != "0":  # one of several processes; the first one speaks
         return 0
@@ -90,15 +90,6 @@ def _column_config(material: str, task: str, train: Any) -> Any:
     draw = load("training.data", "train").draw_for(task)
     folder = task if material == "ceria" else f"{material}_{task}"
     return train.TrainConfig(out=f"data/runs/{folder}", model=model, draw=draw)
-
-
-def _expect_material(material: str, data: Path) -> None:
-    """Raise a UsageError where a data set is of another material than the network is to be."""
-    found = load("simulator.dataset", "train").material_of(data)
-    if found != material:
-        raise UsageError(
-            f"{data} is of {found}, not of {material}: give another --data, or --material {found}"
-        )
 
 
 def _gold_config(args: argparse.Namespace, task: str, gold: Any) -> Any:

@@ -59,8 +59,7 @@ def make_page(
         ("Run", _table(("", ""), process.items())),
         ("Atoms against time", _image(_total_figure(report))),
         *([("Stimuli", _image(_stimuli_figure(tables, channels, fired)))] if channels else []),
-        ("Atoms gained and lost", _rates_table(report) + _image(_gains_figure(report))),
-        ("Residence times", _stay_note(report) + _image(_stays_figure(report))),
+        *(_changes_parts(report) if report.rates else []),
         ("Counts in the first and the last frame", _image(_maps_figure(tables))),
         ("Frames", _ledger_table(tables)),
         ("Latency, from received to published", _latency_table(tables)),
@@ -71,6 +70,13 @@ def make_page(
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_STYLE}</style></head>\n<body><h1>{title}</h1>\n{body}\n</body></html>\n"
     )
+
+
+def _changes_parts(report: RunReport) -> list[tuple[str, str]]:
+    return [
+        ("Atoms gained and lost", _rates_table(report) + _image(_gains_figure(report))),
+        ("Residence times", _stay_note(report) + _image(_stays_figure(report))),
+    ]
 
 
 def _total_figure(report: RunReport) -> Figure:
@@ -112,7 +118,7 @@ def _gains_figure(report: RunReport) -> Figure:
         here = known["region"] == region
         for sign, label in ((1, region), (-1, "")):
             rows = here & (np.sign(step) == sign)
-            t = [0.0, *known["time_s"][rows], report.duration_s]
+            t = [report.totals["time_s"][0], *known["time_s"][rows], report.totals["time_s"][-1]]
             atoms = [0, *np.cumsum(step[rows]), step[rows].sum()]
             axes.step(t, atoms, where="post", color=colour, label=label)
     axes.axhline(0.0, color="0.6", lw=0.6)
@@ -135,6 +141,7 @@ def _stays_figure(report: RunReport) -> Figure:
 def _maps_figure(tables: Tables) -> Figure:
     figure = Figure(_SQUARE, layout="constrained")
     rows = np.flatnonzero(tables.summary["n_columns"] > 0)
+    rows = rows[np.argsort(tables.summary["frame_id"][rows])]  # results may come in another order
     shown = [("first frame", int(rows[0])), ("last frame", int(rows[-1]))] if len(rows) else []
     fused = "fused_count" if tables.columns.get("fused_count", np.zeros(1)).any() else "count"
     top = max(int(tables.columns[fused].max(initial=1)), 1)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from streamer.result_tables import Tables
+from streamer.records import TRACKS_OF_AN_ANALYSER
+from streamer.result_tables import Tables, damaged_on_arrival
 
 __all__ = [
     "CHANGE_ROW", "REGIONS", "STAY_ROW", "TOTAL_ROW", "Rate", "RunReport", "make_report", "region_of",
@@ -71,8 +72,9 @@ class RunReport:
     Attributes
     ----------
     totals, changes, stays : numpy.ndarray of TOTAL_ROW, CHANGE_ROW, STAY_ROW
+        In the order of time.
     rates : tuple of Rate
-        One for each region, then one for all.
+        One for each region, then one for all; none where columns were not followed.
     mean_stay_s : float
         Mean residence time by all time observed over the number of changes seen, which also counts the stays
         whose end was not seen (maximum likelihood for an exponential distribution); NaN without changes.
@@ -96,6 +98,8 @@ def make_report(tables: Tables) -> RunReport:
     stays = _stays(changes, totals)
     rates = [_rate(region, changes[changes["region"] == region], duration_s) for region in REGIONS]
     rates.append(_rate("all", changes, duration_s))
+    if not np.isfinite(totals["fused_atoms"]).any():
+        rates = []
     n_ends = int((changes["before"] > 0).sum())
     observed_s = float((stays["end_s"] - stays["start_s"]).sum())
     mean_stay_s = observed_s / n_ends if n_ends else float("nan")
@@ -126,7 +130,7 @@ def _totals(tables: Tables) -> NDArray[np.void]:
     rows["drift_y_px"], rows["drift_x_px"] = summary["drift"].T
     at = _rows_of(rows["frame_id"], tables.ledger["frame_id"])
     rows["time_s"] = np.where(at >= 0, _times_s(tables)[at], np.nan)
-    return rows
+    return _by_time(rows)
 
 
 def _times_s(tables: Tables) -> NDArray[np.float64]:
@@ -138,7 +142,7 @@ def _times_s(tables: Tables) -> NDArray[np.float64]:
     ledger, stack = tables.ledger, tables.stack
     received = ledger["t_received"]
     detector = ledger.get("t_detector", np.full(len(received), np.nan))
-    first = int(np.nanargmin(received))
+    first = int(np.nanargmin(np.where(damaged_on_arrival(ledger), np.nan, received)))
     since = detector - detector[first]
     times = np.where(np.isnan(since), received - received[first], since)
     at = _rows_of(stack["indices_image"], ledger["frame_id"])
@@ -159,8 +163,20 @@ def _changes(tables: Tables, totals: NDArray[np.void]) -> NDArray[np.void]:
     kept = np.isin(stored["frame_id"], totals["frame_id"])
     for axis in "yx":
         rows[f"{axis}_px"] = stored[axis][kept] - totals[f"drift_{axis}_px"][at]
+    rows = _by_time(rows)
     rows["region"] = list(_regions(rows))
     return rows
+
+
+def _by_time(rows: NDArray[np.void]) -> NDArray[np.void]:
+    """Order rows, which are stored as results come: of several analysers the later one may come first."""
+    rows = rows[np.isfinite(rows["time_s"])]  # a crash can leave results of frames that the ledger lacks
+    return rows[np.argsort(rows["time_s"], kind="stable")]
+
+
+def _follower_of(changes: NDArray[np.void]) -> NDArray[np.int64]:
+    """Return the number of who followed; one that takes another's place begins anew, with its own tracks."""
+    return np.asarray(changes["track_id"] // TRACKS_OF_AN_ANALYSER)
 
 
 def _rows_of(wanted: NDArray[np.int64], frame_ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -171,8 +187,11 @@ def _rows_of(wanted: NDArray[np.int64], frame_ids: NDArray[np.int64]) -> NDArray
 def _regions(changes: NDArray[np.void]) -> Iterator[str]:
     """Yield each change's region among the columns that are there after it."""
     there: dict[int, tuple[float, float]] = {}
+    follower = 0
     for frame_id in dict.fromkeys(changes["frame_id"].tolist()):
         together = changes[changes["frame_id"] == frame_id]
+        if (newest := int(_follower_of(together).max())) > follower:
+            there, follower = {}, newest
         arrived = {
             int(c["track_id"]): (float(c["y_px"]), float(c["x_px"])) for c in together if c["after"] > 0
         }
@@ -189,9 +208,11 @@ def _regions(changes: NDArray[np.void]) -> Iterator[str]:
 def _stays(changes: NDArray[np.void], totals: NDArray[np.void]) -> NDArray[np.void]:
     """Return how long every column kept each of its counts."""
     rows: list[tuple[object, ...]] = []
+    followers = _follower_of(changes)
     for track_id in np.unique(changes["track_id"]):
         of_track = changes[changes["track_id"] == track_id]
-        ends = [*of_track["time_s"][1:].tolist(), float(totals["time_s"].max())]
+        later = changes["time_s"][followers > _follower_of(of_track)[0]]
+        ends = [*of_track["time_s"][1:].tolist(), float(min(later, default=totals["time_s"].max()))]
         for k, (change, end_s) in enumerate(zip(of_track, ends, strict=True)):
             if change["after"] > 0:
                 complete = bool(change["before"] >= 0 and k + 1 < len(of_track))

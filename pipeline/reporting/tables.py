@@ -14,8 +14,6 @@ from streamer.errors import UsageError
 
 __all__ = ["write_tables"]
 
-_FIGURES = 7  # of a number in a text file
-
 
 def write_tables(report: RunReport, folder: Path) -> list[Path]:
     """Write ``totals``, ``changes``, ``stays`` and ``rates`` into a folder; it is made if need be.
@@ -28,9 +26,9 @@ def write_tables(report: RunReport, folder: Path) -> list[Path]:
     Raises
     ------
     UsageError
-        If one of them exists, or the folder cannot be made.
+        If one of them exists, or the folder cannot be made or written to.
     """
-    tables = {
+    tables: dict[str, dict[str, list[Any]]] = {
         "totals": _columns_of(report.totals),
         "changes": _columns_of(report.changes),
         "stays": _columns_of(report.stays),
@@ -44,26 +42,26 @@ def write_tables(report: RunReport, folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {folder}: {error.strerror}") from error
-    for name, columns in tables.items():
-        _write_csv(folder / f"{name}.csv", columns)
-        if "parquet" in endings:
-            _write_parquet(folder / f"{name}.parquet", columns)
+    try:
+        for name, columns in tables.items():
+            _write_csv(folder / f"{name}.csv", columns)
+            if "parquet" in endings:
+                _write_parquet(folder / f"{name}.parquet", columns)
+    except OSError as error:
+        raise UsageError(f"cannot write the tables into {folder}: {error.strerror or error}") from error
     return paths
 
 
 def _columns_of(rows: NDArray[np.void]) -> dict[str, list[Any]]:
-    return {name: rows[name].tolist() for name in rows.dtype.names or ()}
+    """Return columns of NumPy's numbers, which know with how many figures they are the same when read."""
+    return {name: list(rows[name]) for name in rows.dtype.names or ()}
 
 
 def _write_csv(path: Path, columns: dict[str, list[Any]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
-        writer.writerows([_text(value) for value in row] for row in zip(*columns.values(), strict=True))
-
-
-def _text(value: Any) -> str:
-    return f"{value:.{_FIGURES}g}" if isinstance(value, float) else str(value)
+        writer.writerows(map(str, row) for row in zip(*columns.values(), strict=True))
 
 
 def _write_parquet(path: Path, columns: dict[str, list[Any]]) -> None:

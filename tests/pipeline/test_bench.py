@@ -114,6 +114,9 @@ def test_another_machine_and_other_work_are_named_before_any_difference() -> Non
     assert another == "ANOTHER MACHINE: then A CPU (amx_bf16), 2 cores, now A CPU (avx512_bf16), 2 cores"
     assert busy == "busy with other work now: differences may be that work's"
     assert all("SLOWER" in line for line in others)
+    assert compare({**now, "threads": 1}, earlier)[2] == (
+        "OTHER THREADS: each backend had then its own number of threads, now 1"
+    )
     del earlier["machine"]["vector_unit"]  # of an earlier version
     assert compare(_results(30.0), earlier)[0].startswith("ANOTHER MACHINE: then A CPU, 2 cores, now")
 

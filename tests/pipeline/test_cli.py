@@ -1,10 +1,13 @@
 """The command line's surface: help, versions, wrong usage, unreachable sources; nothing here starts a run."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -102,6 +105,17 @@ def test_help_imports_nothing_heavy() -> None:
         (["simulate", "--dataset", "b.h5", "--material", "gold", "--tilts-and-films"], "on membranes"),
         (["export", "nowhere.pt", "--out", "x.onnx"], "there is no checkpoint nowhere.pt"),
         (["gui", "nonsense"], "nonsense"),
+        (["channels", "a.nxs", "--offset-s", "3"], "for the times of --csv"),
+        (["tell", "tcp://127.0.0.1:1", "stop", "--age-s", "3"], "--age-s is for a note"),
+        (["tell", "tcp://127.0.0.1:1", "status", "--timeout-s", "nan"], "expected seconds"),
+        (["analyse", "tcp://127.0.0.1:1", "--connect-timeout-s", "inf"], "expected seconds"),
+        (["reprocess", "a.nxs", "--timeout-s", "-1"], "expected seconds"),
+        (["simulate", "--dataset", "b.h5", "--particles", "0"], "--particles 0: expected at least 1"),
+        (["simulate", "--movie", "a.nxs", "--truth", "b.h5"], "--truth is for --stream"),
+        (["simulate", "--movie", "a.nxs", "--workers", "3"], "are for --dataset"),
+        (["bench", "--size", "0"], "--size 0: expected at least 1"),
+        (["bench", "--backend", "cuda"], "invalid choice: 'cuda'"),
+        (["bench", "--compare", "nowhere.json"], "cannot read nowhere.json: No such file"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(
@@ -117,6 +131,71 @@ def test_wrong_usage_is_one_line_and_status_2(
     assert message in one_line(shown.err)
     assert not shown.out
     assert not list(tmp_path.rglob("*.nxs"))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["bench", "--compare", "FILE"], "FILE is no bench.json of this program"),
+        (["bench", "--out", "FILE/bench"], "cannot make the folder FILE/bench: Not a directory"),
+        (["simulate", "--dataset", "FILE"], "FILE cannot be opened"),
+        (["simulate", "--stream", "tcp://127.0.0.1:*", "--truth", "FILE"], "FILE exists and is never"),
+        (["train", "--data", "FILE"], "FILE cannot be opened"),
+        (["train", "--data", "FILE", "--material", "gold"], "FILE cannot be opened"),
+        (["evaluate", "--data", "FILE"], "FILE cannot be opened"),
+        (["export", "FILE", "--out", "x.onnx"], "FILE is no checkpoint of"),
+        (["live", "dectris2://127.0.0.1:1", "--config", "FILE"], "configuration FILE: "),
+    ],
+)
+@pytest.mark.parametrize("content", [b"3", b'{"backends": {}, "recording_alone": {}}', b"\x89HDF\xff"])
+def test_a_file_of_another_kind_is_named_in_one_line(
+    argv: list[str],
+    message: str,
+    content: bytes,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FILE").write_bytes(content)
+    assert main(argv) == 2
+    assert message in one_line(capsys.readouterr().err)
+    assert (tmp_path / "FILE").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["record", "dectris2://127.0.0.1:1", "--out", "locked/a.nxs"],
+        ["report", "run.nxs", "--out", "locked/a.html"],
+        ["export", "locked/a.pt", "--out", "x.onnx"],
+        ["keys", "locked/me"],
+    ],
+)
+def test_a_folder_that_is_closed_to_the_user_is_named_in_one_line(
+    argv: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(ask: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(path: Path, *args: Any, **named: Any) -> Any:
+            if path.parts[:1] == ("locked",):
+                raise PermissionError(13, "Permission denied", str(path))
+            return ask(path, *args, **named)
+
+        return asked
+
+    for name in ("exists", "open"):
+        monkeypatch.setattr(Path, name, refusing(getattr(Path, name)))
+    assert main(argv) == 2
+    assert "no permission to use locked" in one_line(capsys.readouterr().err).replace(os.sep, "/")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its pipes break otherwise")
+def test_a_reader_that_has_gone_is_no_traceback(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m pipeline.cli keys {tmp_path}/mine | true"
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env=buffered)
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
 
 
 def test_wrong_usage_under_json_is_also_a_record(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.cli import make_parser
+from pipeline.cli.comparing import _config_as_stored
 from pipeline.compare import RunResults, compare, format_comparison, read_results
-from streamer.config import AnalysisConfig
+from streamer.config import (
+    AnalysisConfig,
+    ControlConfig,
+    RecordConfig,
+    RunConfig,
+    SecurityConfig,
+    SourceConfig,
+    TriggerConfig,
+    to_toml,
+)
 from streamer.errors import UsageError
 from streamer.records import FrameFailure, FrameStatus, SeriesEnd, SeriesKey
 from tests.streamer.ingest_run import KEY, frame_of, record, result_of, running, series_of, start_of
@@ -150,6 +161,36 @@ def test_results_are_read_from_a_file(tmp_path):
         assert read.summaries[expected.frame_id]["total_atoms"] == expected.total_atoms
     assert compare(read, read).same
     assert "[analysis]" in read.configuration
+
+
+def test_a_run_that_kept_some_of_its_frames_is_compared_by_those(tmp_path):
+    path = tmp_path / "a.nxs"
+    with running(path, AnalysisConfig(), record=RecordConfig(every=2)) as (detector, run, analyser):
+        worker = analyser()
+        detector.send(*series_of(range(4), 4))
+        for _ in range(4):
+            worker.answer(result_of(worker.next_task()))
+        run.finish()
+    read = read_results(path)
+    assert (list(read.stack_rows), read.not_kept) == ([0, 2], 2)
+
+
+def test_a_second_analysis_repeats_the_first_but_for_its_connections(tmp_path):
+    stored = RunConfig(
+        source=SourceConfig(address="dectris2://10.0.0.1:31001", pixel_size_A=0.2, server_key="lab.key"),
+        record=RecordConfig(path="first.nxs", paused=True, every=5),
+        analysis=AnalysisConfig(threads=3, analysers=0, remote="tcp://0.0.0.0:5000"),
+        control=ControlConfig(bind="tcp://0.0.0.0:5001", metrics="0.0.0.0:9464"),
+        security=SecurityConfig(insecure=True),
+        trigger=(TriggerConfig(name="a", when="lost", above=0.0, webhook="http://lab/heater"),),
+    )
+    results_of_it = replace(results(), configuration=to_toml(stored))
+    args = make_parser().parse_args(["replay", "first.nxs", "--compare", "--backend", "null"])
+    config = _config_as_stored(args, results_of_it, tmp_path, tmp_path / "again.nxs")
+    assert (config.record.paused, config.record.every) == (False, 1)
+    assert (config.analysis.threads, config.analysis.analysers, config.analysis.remote) == (3, 2, "")
+    assert config.control == ControlConfig()
+    assert [(rule.name, rule.webhook) for rule in config.trigger] == [("a", "")]
 
 
 def test_a_run_without_analysis_cannot_be_compared(tmp_path):

@@ -93,10 +93,20 @@ def test_a_damaged_payload_is_a_message_error() -> None:
         prepare(task(noise(), payload=b"\x00" * 40), 0.2, TARGET_A)
 
 
-@pytest.mark.parametrize(("shape", "pixel_size_A"), [((16, 200), 0.2), ((64, 64), 0.05)])
+@pytest.mark.parametrize(
+    ("shape", "pixel_size_A"), [((16, 200), 0.2), ((64, 64), 0.05), ((256, 256), 2e-11), ((256, 256), 0.0)]
+)
 def test_a_frame_too_small_to_analyse_is_named(shape: tuple[int, int], pixel_size_A: float) -> None:
     with pytest.raises(GeometryError, match="too small to analyse"):
         prepare(task(noise(shape)), pixel_size_A, TARGET_A)
+
+
+@pytest.mark.parametrize("pixel_size_A", [20.0, 1e4])
+def test_pixels_given_in_a_smaller_unit_are_named_before_there_is_room_made_for_them(
+    pixel_size_A: float,
+) -> None:
+    with pytest.raises(GeometryError, match=r"pixels of .* Å are too large to analyse, at most 3.2 Å"):
+        prepare(task(noise()), pixel_size_A, TARGET_A)
 
 
 def test_a_frame_without_any_data_is_prepared_all_the_same() -> None:

@@ -12,6 +12,7 @@ from pipeline.reporting.run import make_report, region_of
 from pipeline.reporting.tables import write_tables
 from streamer.channel_files import Series
 from streamer.errors import UsageError
+from streamer.records import TRACKS_OF_AN_ANALYSER
 from streamer.result_tables import Asked, Tables
 
 FRAMES = 11  # a second apart
@@ -123,6 +124,71 @@ def test_frames_that_are_not_in_the_stack_have_their_own_times() -> None:
     late = {**tables.ledger, "t_detector": 5.0 + 0.9 * np.arange(FRAMES)}
     totals = make_report(replace(tables, stack=stack, ledger=late)).totals
     np.testing.assert_allclose(totals["time_s"], 0.9 * np.arange(FRAMES))
+
+
+def test_results_that_came_in_another_order_make_the_same_report() -> None:
+    tables = run_tables(CHANGES)
+    order = np.array([1, 0, 3, 2, *range(4, FRAMES - 2), FRAMES - 1, FRAMES - 2])
+    of_change = np.argsort(np.argsort(order)[tables.changes["frame_id"]], kind="stable")
+    mixed = replace(
+        tables,
+        summary={name: values[order] for name, values in tables.summary.items()},
+        changes={name: values[of_change] for name, values in tables.changes.items()},
+    )
+    expected, found = make_report(tables), make_report(mixed)
+    np.testing.assert_array_equal(found.totals, expected.totals)
+    np.testing.assert_array_equal(np.sort(found.changes), np.sort(expected.changes))
+    np.testing.assert_array_equal(found.stays, expected.stays)
+    assert found.rates == expected.rates
+
+
+def test_who_follows_in_anothers_place_begins_with_tracks_of_its_own() -> None:
+    """An analyser died after the fifth frame: the columns of its tracks are those of the second's."""
+    tables = run_tables([(7, EDGE, 3, 4)])
+    again = tables.changes["frame_id"] == 0
+    at = np.where(again, 5, 7)
+    second = {name: values.copy() for name, values in tables.changes.items()}
+    second |= {"frame_id": at, "track_id": second["track_id"] + TRACKS_OF_AN_ANALYSER}
+    second["y"] += (at - tables.changes["frame_id"]) * 1.0
+    second["x"] -= (at - tables.changes["frame_id"]) * 1.0
+    both = {n: np.concatenate([v[again], second[n]]) for n, v in tables.changes.items()}
+    report = make_report(replace(tables, changes=both))
+    assert {rate.region: rate.gained for rate in report.rates} == {
+        "bulk": 0, "surface": 1, "corner": 0, "all": 1
+    }  # fmt: skip
+    first = report.stays["track_id"] < TRACKS_OF_AN_ANALYSER
+    assert set(report.stays["end_s"][first]) == {5.0}
+    assert float((report.stays["end_s"] - report.stays["start_s"]).sum()) == 25 * 10.0
+    assert list(report.changes["region"][25:50]) == list(report.changes["region"][:25])
+
+
+def test_a_run_whose_columns_were_not_followed_has_no_rates() -> None:
+    tables = run_tables([])
+    summary = {**tables.summary, "fused_atoms": np.full(FRAMES, np.nan, np.float32)}
+    tables = replace(tables, summary=summary, changes={n: v[:0] for n, v in tables.changes.items()})
+    report = make_report(tables)
+    assert report.rates == ()
+    assert "gained" not in make_page(Path("run.nxs"), tables, report, {})
+
+
+def test_times_are_written_as_exactly_as_they_are_known(tmp_path: Path) -> None:
+    tables = run_tables(CHANGES)
+    times = 40_000.0 + 0.001 * np.arange(FRAMES)
+    write_tables(make_report(replace(tables, stack={**tables.stack, "time": times})), tmp_path)
+    with (tmp_path / "totals.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["time_s"]) for row in rows] == times.tolist()
+    assert [np.float32(row["fused_atoms"]) for row in rows] == [75.0] * FRAMES
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    report = make_report(run_tables(CHANGES))
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UsageError, match=r"cannot write the tables into .*: Permission denied"):
+        write_tables(report, tmp_path)
 
 
 def test_tables_are_written_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,15 +22,15 @@ from pipeline.archive import read_run
 from pipeline.cli import main
 from pipeline.compare import compare, read_results
 from pipeline.plan import Companion, RunOutcome
-from pipeline.reprocess import configured
+from pipeline.reprocess import _Book, configured
 from pipeline.supervisor import supervise
 from streamer.check import check_file
-from streamer.config import AnalysisConfig
+from streamer.config import AnalysisConfig, RecordConfig
 from streamer.records import FrameStatus
 from tests.pipeline.run_parts import send_images
 from tests.pipeline.test_supervisor import plan_of
 from tests.pipeline.tiny_networks import MATERIAL, frame_with_columns, write_denoiser, write_networks
-from tests.streamer.ingest_run import record, series_of
+from tests.streamer.ingest_run import record, result_of, running, series_of
 
 ROOT = Path(__file__).parents[2]
 N = 80  # three stretches
@@ -214,6 +215,49 @@ def test_a_damaged_frame_is_named_and_the_others_are_analysed(lab: Path, tmp_pat
         assert file["entry/ledger/reason"][40].startswith(b"damaged payload")
 
 
+@pytest.mark.parametrize("copied", [[], ["--copy-frames"]])
+def test_frames_that_were_not_to_be_kept_are_not_called_missing(copied: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run.nxs"
+    with running(run, AnalysisConfig(queue_frames=7), record=RecordConfig(every=3)) as (
+        detector,
+        it,
+        analyser,
+    ):
+        end = analyser()
+        detector.send(*series_of(range(8), 8))
+        for _ in range(8):
+            end.answer(result_of(end.next_task()))
+        it.finish()
+    assert main(["reprocess", str(run), "--workers", "0", "--backend", "null", *copied]) == 0
+    again = tmp_path / "run-again.nxs"
+    assert check_file(again).ok
+    with h5py.File(again) as file:
+        ledger = {name: column[:] for name, column in file["entry/ledger"].items()}
+    kept = np.arange(8) % 3 == 0
+    assert set(ledger["status"][kept]) == {FrameStatus.ANALYSED}
+    assert set(ledger["status"][~kept]) == {FrameStatus.SKIPPED}
+    assert set(ledger["reason"][~kept]) == {b"not in run.nxs"}
+    assert (ledger["stack_row"][kept] >= 0).all() == bool(copied)
+    with h5py.File(run) as file:
+        np.testing.assert_array_equal(ledger["t_received"], file["entry/ledger/t_received"][:])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there SIGTERM kills at once")
+def test_a_run_that_is_terminated_leaves_a_closed_file(
+    lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, written = tmp_path / "run.nxs", _Book.write
+    shutil.copy(lab / "run.nxs", run)
+
+    def terminated(self: _Book, *given: Any) -> None:
+        written(self, *given)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(_Book, "write", terminated)
+    assert main(["reprocess", str(run), "--workers", "0", "--backend", "null"]) == 1
+    assert check_file(tmp_path / "run-again.nxs").state == "stopped"
+
+
 def test_notes_and_channels_go_on_into_the_new_file(lab: Path, tmp_path: Path) -> None:
     run = tmp_path / "run.nxs"
     shutil.copy(lab / "run.nxs", run)
@@ -267,6 +311,10 @@ def test_what_is_wrong_is_said_in_one_line(
         ([str(run), "--workers", "1", "--scheduler", "tcp://127.0.0.1:9"], 2, "and no --scheduler"),
         ([str(run), "--workers", "0", "--models", str(tmp_path)], 1, "no network tiny_denoise.onnx in"),
         ([str(run), "--workers", "0", "--batch", "0"], 2, "wrong option: "),
+        *(
+            ([str(run), "--workers", "0", "--pixel-size-A", size], 2, "pixel_size_A")
+            for size in ("0", "-1", "nan")
+        ),
     )
     for arguments, status, message in cases:
         capsys.readouterr()

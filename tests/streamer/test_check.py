@@ -13,7 +13,7 @@ import pytest
 from pipeline.cli import main
 from streamer.check import check_file, repair
 from streamer.config import AnalysisConfig, RecordConfig
-from streamer.errors import UsageError
+from streamer.errors import FileReadError, UsageError
 from streamer.losses import analysis_losses
 from streamer.records import FrameFailure, FrameStatus, Policy
 from streamer.result_tables import Asked, open_result, read_tables
@@ -297,6 +297,37 @@ def test_what_is_no_result_file_is_one_clear_line(tmp_path: Path, content: bytes
             action(tmp_path / "other.nxs")
     with pytest.raises(UsageError, match="cannot read"):
         check_file(tmp_path / "none.nxs")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/entry",
+        "/entry/ledger/status",
+        "/entry/changes",
+        "/entry/columns/y",
+        "/entry/process/counters/missing",
+    ],
+)
+def test_a_damaged_header_is_named_and_not_read_for_ever(path: Path, name: str) -> None:
+    with h5py.File(path, "r") as file:
+        at = h5py.h5o.get_info(file[name].id).addr
+    content = bytearray(path.read_bytes())
+    content[at + 16] ^= 0xFF  # of what its checksum covers
+    path.write_bytes(content)
+    with pytest.raises(FileReadError, match=r"cannot be read: .*checksum"):
+        check_file(path)
+
+
+def test_a_truncated_file_is_refused(path: Path, recorded: bytes) -> None:
+    path.write_bytes(recorded[: len(recorded) // 3])
+    with pytest.raises(UsageError, match="truncated: its end is missing, copy it again"):
+        check_file(path)
+
+
+def test_an_error_of_another_kind_goes_through(path: Path) -> None:
+    with pytest.raises(KeyError, match="mine"), open_result(path):
+        raise KeyError("mine")
 
 
 def test_another_programs_hdf5_file_is_not_touched(tmp_path: Path) -> None:

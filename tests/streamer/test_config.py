@@ -52,6 +52,8 @@ def test_defaults_need_no_file_content(tmp_path: Path) -> None:
         ("[analysis]\naverage_frames = 4\ndenoise_frames = 5", "exclude one another"),
         ("[recording]\npath = 'x'", "recording"),
         ("[analysis", "run.toml"),
+        ("[source]\nconnect_timeout_s = inf", "connect_timeout_s"),
+        ("[source]\npixel_size_A = inf", "pixel_size_A"),
     ],
 )
 def test_wrong_configuration_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
@@ -79,6 +81,12 @@ def test_wrong_configuration_is_refused_by_name(tmp_path: Path, text: str, named
 def test_what_could_stand_there_instead_is_said(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         load_config(_write(tmp_path, text))
+
+
+def test_a_file_that_is_no_text_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "run.nxs").write_bytes(b"\x89HDF\r\n\x1a\n")
+    with pytest.raises(UsageError, match=r"configuration .*run\.nxs: 'utf-8' codec"):
+        load_config(tmp_path / "run.nxs")
 
 
 def test_missing_file_is_a_usage_error(tmp_path: Path) -> None:

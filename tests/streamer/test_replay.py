@@ -1,5 +1,6 @@
 """A file's frames out of the socket, bit for bit: payloads as stored and re-encoded ones."""
 
+import socket
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -189,6 +190,16 @@ def test_a_rate_is_the_frame_time_where_the_file_has_none(receiver, tmp_path):
     assert start.frame_time_s == pytest.approx(0.002)
 
 
+@pytest.mark.parametrize("scheme", [Scheme.ATOMSTREAM, Scheme.DECTRIS2])
+def test_frames_are_as_far_apart_as_in_the_movie_however_fast_they_are_sent(scheme, receiver, tmp_path):
+    path = w.write_dectris_legacy(tmp_path, w.counted(), frame_time_s=0.25)
+    with Replay(ReplaySettings(path=str(path), rate_hz=0.0, scheme=scheme)) as replay:
+        _, *frames, _ = receiver.series(replay.address)
+        replay.end()
+    times = np.array([frame.header.t_detector for frame in frames])
+    np.testing.assert_allclose(times - times[0], 0.25 * np.arange(len(frames)), atol=1e-5)
+
+
 def test_a_selection_of_frames_keeps_its_order(receiver, tmp_path):
     frames = w.counted()
     path = w.write_npy(tmp_path / "a.npy", frames)
@@ -261,6 +272,18 @@ def test_it_can_connect_to_a_receiver_that_has_bound(tmp_path):
             received = [parser.parse(socket.recv_multipart()) for _ in range(w.N_FRAMES + 2)]
             replay.end()
     assert_same({f.header.frame_id: decode(f) for f in received if isinstance(f, Frame)}, frames)
+
+
+def test_a_receiver_that_is_not_there_is_named_and_no_frame_counts_as_sent(tmp_path):
+    path = w.write_npy(tmp_path / "a.npy", w.counted())
+    with socket.socket() as unused:  # bound, but nobody listens
+        unused.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{unused.getsockname()[1]}"
+        settings = ReplaySettings(
+            path=str(path), rate_hz=0.0, address=address, connect=True, connect_timeout_s=0.3
+        )
+        with pytest.raises(RunError, match=r"nothing has answered at tcp://127.0.0.1:\d+ within 0.3 s"):
+            stream_file(settings)
 
 
 def damaged_in_frame_4(folder):
