@@ -29,6 +29,7 @@ from streamer.flag import SharedFlag
 __all__ = ["Control", "Worker", "WorkerState"]
 
 _PARENT_CHECK_S = 0.5
+_FOR_THE_PARENT = ("SIGINT", "SIGBREAK", "SIGHUP")  # what a terminal, or a console of Windows, sends to all
 
 
 class _Flag(Protocol):
@@ -228,7 +229,9 @@ class Worker:
 
 def _run_child(target: Callable[..., None], pipe: Connection, stop: _Flag, args: tuple[Any, ...]) -> None:
     """Run `target` in the child; Ctrl-C is the parent's to handle, SIGTERM asks for a clean end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in _FOR_THE_PARENT:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     logging.basicConfig(format=f"{multiprocessing.current_process().name}: %(message)s")
 
