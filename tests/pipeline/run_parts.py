@@ -101,3 +101,17 @@ def ingest_that_closes_slowly(control: Control, *args: Any) -> None:
             super().finished(summary)
 
     run_ingest(Slow(control._stop, control._report), *args)
+
+
+def ingest_whose_source_fails(control: Control, *args: Any) -> None:
+    """Ingest that names what became of its source a moment after it has handed over its summary."""
+    run_ingest(control, *args)
+    time.sleep(1.0)
+    raise RunError("the source hung up")
+
+
+def analyser_that_loads(control: Control, *args: Any) -> None:
+    """An analyser whose networks are not there yet when the run ends."""
+    while not control.stopping():
+        time.sleep(0.02)
+    control.finished({})

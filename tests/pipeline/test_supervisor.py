@@ -25,6 +25,7 @@ from tests.waiting import wait_until
 
 from .run_parts import (
     ingest_that_closes_slowly,
+    ingest_whose_source_fails,
     send_and_fail,
     send_frames,
     window_closed_after,
@@ -242,6 +243,18 @@ def test_a_sender_that_fails_leaves_a_closed_file(tmp_path: Path) -> None:
     assert "sender: the detector caught fire" in summary["problems"]
     assert summary["recorded"] == 40
     expect_closed(out, outcome, "stopped")
+
+
+def test_a_source_that_fails_is_named_beside_what_was_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run.nxs"
+    monkeypatch.setattr("pipeline.supervisor.run_ingest", ingest_whose_source_fails)
+    outcome = supervise(plan_of(out, frames(40)))
+    summary = summarise("record", outcome)
+    assert summary["problems"] == ["ingest: the source hung up"]
+    assert summary["recorded"] == 40
+    expect_closed(out, outcome, "complete")
 
 
 def test_networks_that_are_missing_are_one_clear_error(tmp_path: Path) -> None:
