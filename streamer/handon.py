@@ -90,8 +90,10 @@ class HandOn(Generic[Owner]):
         """Whether a frame waits (policy WAIT): nothing more may be offered until `retry` has sent it."""
         return bool(self._waiting)
 
-    def offer(self, frame: Frame, start: SeriesStart, t_received: float, owner: Owner) -> Offer:
-        """Hand a frame on, keep it waiting, or skip it, as the policy says.
+    def offer(
+        self, frame: Frame, start: SeriesStart, t_received: float, owner: Owner, series: int = 0
+    ) -> Offer:
+        """Hand a frame of the run's `series`-th series on, keep it waiting, or skip it, as the policy says.
 
         The payload is passed on without a copy; the received message is held until the answer.
         """
@@ -101,7 +103,7 @@ class HandOn(Generic[Owner]):
             return Offer.LOST
         if self._policy is Policy.LATEST and self._analysers.free() is None:
             return Offer.SKIPPED
-        handed = _Handed(name, owner, encode_task(frame, start, t_received))
+        handed = _Handed(name, owner, encode_task(frame, start, t_received, series))
         sent = self._send(handed)
         if not sent and self._policy is Policy.LATEST:
             return Offer.SKIPPED

@@ -280,7 +280,7 @@ class Ingest:
         frame_id = frame.header.frame_id
         if frame_id % self._analysis.every:
             series.skip(frame_id, "not one of those to be analysed")
-        elif self._handon.offer(frame, series.start, t_received, series) is Offer.SKIPPED:
+        elif self._handon.offer(frame, series.start, t_received, series, series.number) is Offer.SKIPPED:
             series.skip(frame_id, "the analysers were busy")
 
     def _take_results(self) -> int:

@@ -101,6 +101,7 @@ class SeriesKeeper:
         self._last_answer = 0.0
         self._analyser: AnalyserInfo | None = None
         self._former: dict[SeriesKey, int] = {}  # series of this run that are over: their ids up to this one
+        self._n_opened = 0
 
     @property
     def state(self) -> RunState:
@@ -202,7 +203,7 @@ class SeriesKeeper:
         series.cut()
         end_at = self._end_at, self._end_reason
         self._close(NEXT_FILE, now, stopped=True)
-        self._open(rest)
+        self._open(rest, goes_on=True)
         self._end_at, self._end_reason = end_at
         return rest
 
@@ -282,7 +283,9 @@ class SeriesKeeper:
             f"series {header.key.series_id} has no start message; its frames are kept",
         )
 
-    def _open(self, series: SeriesRecorder) -> None:
+    def _open(self, series: SeriesRecorder, goes_on: bool = False) -> None:
+        self._n_opened += not goes_on
+        series.number = self._n_opened
         self.current, self._key, self._end_at, self.ended_by = series, None, None, ""
         if self._analyser is not None:
             series.take_analyser(self._analyser)
