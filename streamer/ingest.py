@@ -41,7 +41,7 @@ from streamer.records import (
 from streamer.result_desk import ResultDesk
 from streamer.result_paths import ResultFiles, expect_new_file
 from streamer.run_tee import RunTee, open_tee
-from streamer.series import RunState, SeriesKeeper
+from streamer.series import STOPPED, RunState, SeriesKeeper
 from streamer.sources import Parser, make_parser, parse_source
 from streamer.status import StatusBoard
 from streamer.trigger_desk import TriggerDesk
@@ -189,7 +189,7 @@ class Ingest:
             n_results = self._take_results()
             self._results.advance()
             self._handon.retry()
-            self._name_losses()
+            self._name_losses(self._stopped or control.stopping())
             self._tick()
             self._tell(control)
             if not n_messages and not n_results:
@@ -291,9 +291,12 @@ class Ingest:
             self._results.take(*received)
         return _BURST_MESSAGES
 
-    def _name_losses(self) -> None:
+    def _name_losses(self, stopped: bool) -> None:
         for frame_id, series, reason in self._handon.losses():
-            series.lose_analysis(frame_id, reason)
+            if stopped:  # the analysers may have been told to end by the same signal
+                series.skip(frame_id, STOPPED)
+            else:
+                series.lose_analysis(frame_id, reason)
 
     def _take_commands(self) -> None:
         """Do what was asked for, and let the triggers look at losses and stimuli."""

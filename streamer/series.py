@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from streamer.counters import SeriesSummary
     from streamer.handon import HandOn
 
-__all__ = ["RunState", "SeriesKeeper"]
+__all__ = ["STOPPED", "RunState", "SeriesKeeper"]
+
+STOPPED = "the run was stopped before its result came"
 
 _LATE_FRAMES_S = 0.2  # how long after an end message a frame that is still missing may come
 NEXT_FILE = "the next file was asked for"
@@ -321,7 +323,7 @@ class SeriesKeeper:
     def _give_up_results(self, closing: _Closing, wait_s: float) -> None:
         for frame_id in self._handon.forget(closing.series):
             if closing.brief:
-                closing.series.skip(frame_id, "the run was stopped before its result came")
+                closing.series.skip(frame_id, STOPPED)
             else:
                 closing.series.lose_analysis(frame_id, f"no result within {wait_s:g} s")
 
