@@ -6,7 +6,7 @@ import time
 import zmq
 from tqdm import tqdm
 
-from streamer.curve import ClientKeys, encrypt_client
+from streamer.curve import ClientKeys, connect_client
 from streamer.window_link import STATUS_TOPIC, RunStatus, decode_status
 
 __all__ = ["Bar", "RunProgress"]
@@ -39,8 +39,7 @@ class RunProgress:
         self._socket.set(zmq.RCVHWM, _QUEUE_MESSAGES)
         self._socket.set(zmq.LINGER, 0)
         self._socket.subscribe(STATUS_TOPIC)
-        encrypt_client(self._socket, keys)
-        self._socket.connect(address)
+        connect_client(self._socket, address, keys)
         self._on_terminal = sys.stderr.isatty()
         self._bar: Bar | None = None
         self._n_done = 0

@@ -9,7 +9,7 @@ import zmq
 
 from pipeline.views import ViewClock
 from streamer.connection import ConnectionWatch
-from streamer.curve import ClientKeys, encrypt_client
+from streamer.curve import ClientKeys, connect_client
 from streamer.errors import MessageError, RunError, SourceUnreachableError
 from streamer.joining import AskTime, Bye, Follow, Join, Over, Ping, Refused, Time, decode_from_ingest, encode
 from streamer.message_parts import Buffer
@@ -100,9 +100,7 @@ class Station:
         self._socket.set(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS if remote else 0)
         self._socket.set(zmq.HEARTBEAT_TIMEOUT, _SILENCE_MS)
         self._socket.set(zmq.RECONNECT_IVL_MAX, _HEARTBEAT_MS)
-        self._socket.set(zmq.IPV6, int("://[" in address))
-        encrypt_client(self._socket, keys)
-        self._socket.connect(address)
+        connect_client(self._socket, address, keys)
         self._n_known = 0
         self._gone_since = inf
         self._next_question = 0.0
