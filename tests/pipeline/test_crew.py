@@ -1,6 +1,7 @@
 """Child processes kept together, and the signals that end a run."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -70,6 +71,17 @@ def test_one_that_does_not_listen_is_killed_after_the_grace_period() -> None:
         worker.wait_ready(READY_S)
     assert worker.state is WorkerState.FAILED
     assert "killed" in worker.error
+
+
+def test_each_is_said_to_have_been_waited_for_as_long_as_all() -> None:
+    with Crew(grace_s=1.0) as crew:
+        workers = [crew.start(f"deaf one {n}", deaf) for n in range(2)]
+        for worker in workers:
+            worker.wait_ready(READY_S)
+    for worker in workers:
+        said = re.fullmatch(r"did not end within ([\d.]+) s and was killed", worker.error)
+        assert said is not None
+        assert float(said[1]) >= 1.0
 
 
 def test_a_second_interrupt_kills_at_once() -> None:
