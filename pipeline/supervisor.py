@@ -194,9 +194,11 @@ class _Run:
 
     def outcome(self) -> RunOutcome:
         """Stop the others, now that ingest has ended, and gather what all have said."""
-        self._crew.stop(_CLOSE_S, self._window if self._window_stays() else None)
         follower = self._follower.worker if self._follower is not None else None
-        workers = [w for w in (self._ingest, self._sender, follower, *self._analysers) if w is not None]
+        all_of_them = (self._ingest, self._sender, follower, *self._analysers)
+        # Who was still loading networks had nothing to do yet, and cannot listen: no harm if it is killed.
+        workers = [w for w in all_of_them if w is not None and w.state is not WorkerState.STARTING]
+        self._crew.stop(_CLOSE_S, self._window if self._window_stays() else None)
         self._troubles += [f"{w.name}: {w.error}" for w in workers if w.state is WorkerState.FAILED]
         return RunOutcome(
             config=self._config,

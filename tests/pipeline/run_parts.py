@@ -110,6 +110,12 @@ def ingest_whose_source_fails(control: Control, *args: Any) -> None:
     raise RunError("the source hung up")
 
 
+def analyser_that_only_loads(control: Control, *args: Any) -> None:
+    """An analyser that does not hear that the run is over while it loads its networks."""
+    while True:
+        time.sleep(1.0)
+
+
 def analyser_that_loads(control: Control, *args: Any) -> None:
     """An analyser whose networks are not there yet when the run ends."""
     while not control.stopping():

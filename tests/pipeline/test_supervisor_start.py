@@ -23,7 +23,7 @@ from streamer.errors import WorkerError
 from streamer.records import Policy
 from streamer.window_link import HEARTBEAT_TOPIC
 
-from .run_parts import SHAPE, analyser_that_loads, window_closed_on
+from .run_parts import SHAPE, analyser_that_loads, analyser_that_only_loads, window_closed_on
 from .test_metrics import scraped
 from .test_supervisor import ENDLESS, frames, meanwhile, plan_of, process, wait_until
 
@@ -60,6 +60,21 @@ def test_it_gives_signs_of_life_and_can_be_stopped(tmp_path: Path) -> None:
     with meanwhile(watch):
         assert supervise(plan).ended_early
     assert (states["ingest"], states["analyser-1"]) == ("running", "starting")
+
+
+def test_an_analyser_that_has_to_be_killed_then_is_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = list[str]()
+    monkeypatch.setattr("pipeline.supervisor.run_analyser", analyser_that_only_loads)
+
+    def stop() -> None:
+        assert ask(address(said, "control"), Stop(), 20.0).ok
+
+    with meanwhile(stop):
+        outcome = supervise(plan_of(tmp_path / "run.nxs", frames(10), say=said.append))
+    assert outcome.ended_early
+    assert outcome.troubles == ()
 
 
 def test_closing_the_window_ends_it(tmp_path: Path) -> None:
