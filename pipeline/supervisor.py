@@ -293,13 +293,16 @@ class _Run:
     def _await_remote(self) -> dict[str, Any]:
         """Wait until an analyser on another machine has joined; return its engine.
 
-        One that has announced itself may take as long as one of our own.
+        One that has announced itself, and is still there, may take as long as one of our own.
         """
         limit_s, begun = self._config.analysis.join_timeout_s, time.monotonic()
+        alone_since = begun
         while "joined" not in self._ingest.info and not self._ending() and _runs(self._ingest, _POLL_S):
             self._keep_up()
-            waited_s, announced = time.monotonic() - begun, "n_welcomed" in self._ingest.info
-            if waited_s > (_ENGINES_TIMEOUT_S if announced else limit_s):
+            now = time.monotonic()
+            alone_since = now if self._ingest.info.get("n_loading") else alone_since
+            waited_s = now - begun
+            if now - alone_since > limit_s or waited_s > _ENGINES_TIMEOUT_S:
                 raise WorkerError(
                     f"no analyser has joined at {shown_address(self._ingest.info['remote'])} within"
                     f" {waited_s:.0f} s: start 'atomstream analyse', or leave out --analysers 0"

@@ -19,6 +19,7 @@ from streamer.joining import (
     FromAnalyser,
     Hello,
     Join,
+    Ping,
     Refused,
     Time,
     Welcome,
@@ -75,6 +76,7 @@ class AnalyserDesk:
         self._strangers: set[bytes] = set()
         self._topics: set[bytes] = set()
         self._n_welcomed = 0
+        self._loading: dict[bytes, tuple[Origin, str]] = {}  # welcomed, and not joined yet: who, and its name
         self._local_ones_gone = not config.analysis.analysers
         self._alone_since: float | None = None
         self._hang_watch = HangWatch(config.ingest.result_timeout_s)
@@ -133,6 +135,7 @@ class AnalyserDesk:
         """Greet all analysers and find out who is gone; called twice a second."""
         for peer in self._analysers.ping(self._looked_at()):
             self._part_with(peer, f"{peer.name} is gone")
+        self._look_after_loading()
         for peer in self._hang_watch.hanging(*self._handon.waited_for, now):
             self._hanging[peer.origin.route] = peer
             self._part_with(peer, f"{peer.name} has answered nothing for too long")
@@ -199,10 +202,24 @@ class AnalyserDesk:
         else:
             self._n_welcomed += 1
             self._analysers.say(origin, Welcome(self._n_welcomed, task_of(self._config)))
-            self._inform(n_welcomed=self._n_welcomed)
+            if self._analysers.of(origin) is None:
+                self._loading[origin.route] = origin, hello.name
+                self._inform(n_loading=len(self._loading))
+
+    def _look_after_loading(self) -> None:
+        """Find out who has gone before it has joined: its networks are missing, or will not load."""
+        for origin, name in list(self._loading.values()):
+            if not self._analysers.say(origin, Ping(False)):
+                self._loaded(origin)
+                self._say(f"{name} is gone before it has joined: it says why on its own machine")
+
+    def _loaded(self, origin: Origin) -> None:
+        if self._loading.pop(origin.route, None) is not None:
+            self._inform(n_loading=len(self._loading))
 
     def _join(self, origin: Origin, join: Join) -> None:
         remote = self._analysers.is_remote(origin)
+        self._loaded(origin)
         if origin.route in self._strangers:
             return  # it was told why
         if remote and origin.route not in self._of_origin:

@@ -5,13 +5,26 @@ from pathlib import Path
 
 import h5py
 import msgspec
+import zmq
 
 from streamer.analyser_desk import merged, task_of
 from streamer.check import check_file
 from streamer.config import AnalysisConfig, RecordConfig, RunConfig, SecurityConfig, SourceConfig
-from streamer.joining import AskTime, Bye, Hello, Over, Ping, Refused, Time, Welcome
+from streamer.joining import (
+    AskTime,
+    Bye,
+    Hello,
+    Over,
+    Ping,
+    Refused,
+    Time,
+    Welcome,
+    decode_from_ingest,
+    encode,
+)
 from streamer.records import AnalyserInfo
-from tests.streamer.ingest_run import T0, result_of, running, series_of, wait_for_line
+from tests.streamer.ingest_run import T0, TIMEOUT_S, result_of, running, series_of, wait_for_line
+from tests.waiting import wait_until
 
 OTHERS = AnalysisConfig(analysers=0, remote="tcp://127.0.0.1:0", queue_frames=1, join_timeout_s=0.3)
 INFO = AnalyserInfo("openvino", "CPU", "f32", "2025.3", {"a.onnx": "ab" * 32}, "it is there")
@@ -69,6 +82,19 @@ def test_strangers_are_refused_and_named(tmp_path: Path) -> None:
         summary = run.finish()
     assert (summary["analysed"], summary["lost"]) == (3, 0)
     assert sum(note.startswith("an analyser was refused") for note in summary["notes"]) == 4
+
+
+def test_one_that_is_gone_before_it_has_joined_is_named_and_waited_for_no_longer(tmp_path: Path) -> None:
+    with running(tmp_path / "run.nxs", OTHERS) as (_, run, _), zmq.Context() as context:
+        with context.socket(zmq.DEALER) as ends:
+            ends.connect(run.address("remote"))
+            ends.send(encode(Hello("gpu")))
+            assert ends.poll(1000 * TIMEOUT_S)
+            assert isinstance(decode_from_ingest(ends.recv()), Welcome)
+            wait_until(lambda: run.informed.get("n_loading") == 1)
+        wait_until(lambda: run.informed.get("n_loading") == 0)
+        notes = run.stop()["notes"]
+    assert any(note.startswith("gpu is gone before it has joined") for note in notes)
 
 
 def test_when_all_have_left_frames_wait_then_are_named_until_another_joins(tmp_path: Path) -> None:
