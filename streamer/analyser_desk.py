@@ -131,6 +131,11 @@ class AnalyserDesk:
         """Tell all analysers that the run is over."""
         self._analysers.end(reason)
 
+    def name_departed(self) -> None:
+        """Name those that proved to be gone when they were given a frame; called in every round."""
+        for peer, n_again in self._handon.departed():
+            self._say_gone(peer, f"{peer.name} is gone", n_again)
+
     def tick(self, now: float) -> None:
         """Greet all analysers and find out who is gone; called twice a second."""
         for peer in self._analysers.ping(self._looked_at()):
@@ -249,7 +254,9 @@ class AnalyserDesk:
         self._notes.add("refused analyser", f"an analyser was refused: {reason}")
 
     def _part_with(self, peer: Peer, reason: str) -> None:
-        n_again = self._handon.lose(peer, reason)
+        self._say_gone(peer, reason, self._handon.lose(peer, reason))
+
+    def _say_gone(self, peer: Peer, reason: str, n_again: int) -> None:
         if peer.follows:
             self._say(f"{reason}: results are recorded without drift and tracks until another follows them")
         else:

@@ -83,6 +83,7 @@ class HandOn(Generic[Owner]):
         self._waiting: deque[_Handed[Owner]] = deque()
         self._given_up: dict[FrameName, Owner] = {}
         self._losses: list[Lost[Owner]] = []
+        self._departed: list[tuple[Peer, int]] = []
         self._nobody = ""
 
     @property
@@ -209,6 +210,11 @@ class HandOn(Generic[Owner]):
         losses, self._losses = self._losses, []
         return losses
 
+    def departed(self) -> list[tuple[Peer, int]]:
+        """Return, once, who proved to be gone when it was given a frame, and how many frames wait again."""
+        departed, self._departed = self._departed, []
+        return departed
+
     def _let_wait(self, *handed: _Handed[Owner]) -> None:
         """Let frames wait in the order of their numbers: results of later ones wait for the first."""
         self._waiting = deque(sorted((*handed, *self._waiting), key=lambda one: one.number))
@@ -257,5 +263,5 @@ class HandOn(Generic[Owner]):
                 handed.peer = peer
                 self._given[handed.name] = handed
                 return True
-            self.lose(peer, f"{peer.name} is gone")
+            self._departed.append((peer, self.lose(peer, f"{peer.name} is gone")))
         return False

@@ -189,6 +189,7 @@ class Ingest:
             n_results = self._take_results()
             self._results.advance()
             self._handon.retry()
+            self._analyser_desk.name_departed()
             self._name_losses(self._stopped or control.stopping())
             self._tick()
             self._tell(control)
@@ -281,7 +282,8 @@ class Ingest:
         if frame_id % self._analysis.every:
             series.skip(frame_id, "not one of those to be analysed")
         elif self._handon.offer(frame, series.start, t_received, series, series.number) is Offer.SKIPPED:
-            series.skip(frame_id, "the analysers were busy")
+            there = self._analysers.peers
+            series.skip(frame_id, "the analysers were busy" if there else "no analyser was there")
 
     def _take_results(self) -> int:
         for n_taken in range(_BURST_MESSAGES):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import msgspec
 import numpy as np
 import pytest
@@ -131,3 +132,5 @@ def test_a_series_that_is_over_before_an_analyser_has_joined_is_a_run_like_other
     summary = summarise("live", outcome)
     assert summary["ok"], summary["problems"]
     assert (summary["recorded"], summary["skipped"], summary["ended_by"]) == (20, 20, "end message")
+    with h5py.File(tmp_path / "run.nxs") as file:
+        assert set(file["entry/ledger/reason"][:].tolist()) == {b"no analyser was there"}

@@ -123,3 +123,26 @@ def test_when_all_have_left_frames_wait_then_are_named_until_another_joins(tmp_p
 def test_what_all_have_in_common_is_said_once() -> None:
     both = merged([INFO, GPU])
     assert (both.precision, both.reason, both.networks) == ("f32; f16", "it is there", INFO.networks)
+
+
+def test_one_that_is_gone_is_named_however_that_was_found(tmp_path: Path) -> None:
+    """Mostly by the next frame that it is to be given, before it is greeted again."""
+    analysis = msgspec.structs.replace(OTHERS, queue_frames=40, join_timeout_s=60.0)
+    path = tmp_path / "run.nxs"
+    with running(path, analysis) as (detector, run, analyser):
+        gone, stays = analyser(remote=True, info=INFO), analyser(remote=True, info=INFO)
+        for end in (gone, stays):
+            end.hears(Ping)
+        *messages, last = series_of(range(40), 40)
+        detector.send(*messages[:3])
+        gone.next_task()
+        gone.close()
+        for message in messages[3:]:
+            detector.send(message)
+        for _ in range(40):
+            stays.answer(result_of(stays.next_task()))
+        detector.send(last)
+        assert run.finish()["analysed"] == 40
+    with h5py.File(path) as file:
+        said = [line.decode() for line in file["entry/process/log/text"][:]]
+    assert any(line.startswith(f"{gone.name} is gone") for line in said), said
