@@ -115,10 +115,10 @@ class Metrics(Collector, Closing):
         registry = CollectorRegistry()
         registry.register(self)
         try:
-            self._server, self._thread = start_http_server(int(port), host, registry)
+            self._server, self._thread = start_http_server(int(port), host.strip("[]"), registry)
         except OSError as error:
             raise RunError(
-                f"cannot offer metrics at {bind}: {error.strerror}; choose another port"
+                f"cannot offer metrics at {bind}: {error.strerror}; choose another address or port"
             ) from error
         self.address = f"http://{host}:{self._server.server_port}/metrics"
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
