@@ -74,6 +74,7 @@ class AnalyserDesk:
         self._followed: dict[str, str] = {}  # the networks that the follower knows
         self._of_origin: dict[bytes, AnalyserInfo] = {}
         self._strangers: set[bytes] = set()
+        self._knows_own = False  # the networks of an analyser of this machine
         self._topics: set[bytes] = set()
         self._n_welcomed = 0
         self._loading: dict[bytes, tuple[Origin, str]] = {}  # welcomed, and not joined yet: who, and its name
@@ -160,16 +161,30 @@ class AnalyserDesk:
         return bool(self._config.analysis.remote and self._local_ones_gone and self._analysers.n_joined)
 
     def _introduce(self, origin: Origin, info: AnalyserInfo) -> None:
-        """Name an engine in the files; refuse one whose networks are not those of the others."""
+        """Name an engine in the files; refuse one whose networks are not the run's."""
+        own = not self._analysers.is_remote(origin)
         if self._infos and info.networks != self._infos[0].networks:
-            self._strangers.add(origin.route)
-            self._refuse(origin, _other_networks(self._infos[0], info))
-            return
+            if not own or self._knows_own:
+                self._strangers.add(origin.route)
+                self._refuse(origin, _other_networks(self._infos[0], info))
+                return
+            self._send_away(info)
+        self._knows_own |= own
         self._of_origin[origin.route] = info
         if info not in self._infos:
             self._infos.append(info)
         self._expect_follower_fits()
         self._keeper.take_analyser(merged(self._infos))
+
+    def _send_away(self, info: AnalyserInfo) -> None:
+        """Refuse analysers on other machines that came before the run's own, whose networks are the run's."""
+        for peer in [peer for peer in self._analysers.peers if peer.remote]:
+            reason = _other_networks(info, self._infos[0])
+            self._strangers.add(peer.origin.route)
+            self._refuse(peer.origin, reason)
+            self._part_with(peer, f"{peer.name} was refused: {reason}")
+        self._infos.clear()
+        self._of_origin.clear()
 
     def _take_follower(self, origin: Origin, follow: Follow) -> None:
         if self._analysers.is_remote(origin):

@@ -84,6 +84,23 @@ def test_strangers_are_refused_and_named(tmp_path: Path) -> None:
     assert sum(note.startswith("an analyser was refused") for note in summary["notes"]) == 4
 
 
+def test_the_runs_own_networks_count_even_if_another_machines_come_first(tmp_path: Path) -> None:
+    analysis = msgspec.structs.replace(OTHERS, analysers=1)
+    with running(tmp_path / "run.nxs", analysis) as (detector, run, analyser):
+        early = analyser(remote=True, info=replace(GPU, networks={"a.onnx": "cd" * 32}))
+        early.hears(Ping)
+        own = analyser(info=INFO)
+        assert "networks are not those of this run (a.onnx)" in early.hears(Refused).reason
+        other = analyser(info=replace(INFO, networks={"a.onnx": "ef" * 32}))
+        assert "networks are not those of this run (a.onnx)" in other.hears(Refused).reason
+        detector.send(*series_of(range(3), 3))
+        for _ in range(3):
+            own.answer(result_of(own.next_task()))
+        assert run.finish()["analysed"] == 3
+    with h5py.File(tmp_path / "run.nxs") as file:
+        assert file["entry/process/analysis/backend"][()].decode() == "openvino"
+
+
 def test_one_that_is_gone_before_it_has_joined_is_named_and_waited_for_no_longer(tmp_path: Path) -> None:
     with running(tmp_path / "run.nxs", OTHERS) as (_, run, _), zmq.Context() as context:
         with context.socket(zmq.DEALER) as ends:
