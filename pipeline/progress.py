@@ -30,6 +30,8 @@ class RunProgress:
     ----------
     advanced_at : float
         When a frame was last heard of to have been received or analysed, by `time.monotonic` [s].
+    results_due : bool
+        Whether frames were received whose analysis was not over when last heard of.
     """
 
     def __init__(self, address: str, analysing: bool, keys: ClientKeys | None = None) -> None:
@@ -44,6 +46,7 @@ class RunProgress:
         self._bar: Bar | None = None
         self._n_done = 0
         self.advanced_at = time.monotonic()
+        self.results_due = False
 
     def close(self) -> None:
         """Remove the bar and the socket."""
@@ -64,6 +67,8 @@ class RunProgress:
                 self._show(status)
 
     def _notice(self, status: RunStatus) -> None:
+        over = status.analysed + status.skipped + status.analysis_lost + status.damaged
+        self.results_due = self._analysing and status.received > over
         n_done = status.received + status.analysed + status.skipped
         if n_done != self._n_done:
             self._n_done, self.advanced_at = n_done, time.monotonic()

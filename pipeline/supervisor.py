@@ -54,7 +54,7 @@ __all__ = ["supervise"]
 _POLL_S = 0.1
 _READY_TIMEOUT_S = 180.0
 _ENGINES_TIMEOUT_S = 1800.0  # TensorRT builds an engine for minutes, once
-_DRAIN_S = 3.0  # without progress, until nothing more is expected of a sender that failed
+_DRAIN_S = 3.0  # without progress, until nothing more is expected of a sender that failed, and no result
 _END_S = 60.0  # for ingest to wait for results and close its file, on a slow disk too
 _CLOSE_S = 15.0  # for all others
 _ENDED = "ended before the run did"
@@ -353,7 +353,8 @@ class _Run:
             self._sender_failed_at = time.monotonic()
             self._note(f"{self._sender.name}: {self._sender.error}")
         idle_since = max(self._sender_failed_at, self._progress.advanced_at)
-        self._end_wanted |= time.monotonic() - idle_since > _DRAIN_S
+        patience_s = self._config.ingest.result_timeout_s if self._progress.results_due else 0.0
+        self._end_wanted |= time.monotonic() - idle_since > max(_DRAIN_S, patience_s)
 
     def _look_after_window(self) -> None:
         if self._window is None or _runs(self._window):
