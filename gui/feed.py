@@ -13,7 +13,7 @@ import zmq
 from gui.particles import sound_particles
 from streamer.closing import Closing
 from streamer.connection import ConnectionWatch, set_reconnection
-from streamer.curve import ClientKeys, encrypt_client
+from streamer.curve import ClientKeys, connect_client
 from streamer.errors import MessageError, MessageTooLargeError, UsageError
 from streamer.stimuli import CHANNELS_TOPIC, Batch, decode_batch
 from streamer.triggers import EVENT_TOPIC, Event, decode_event
@@ -78,10 +78,9 @@ class Feed(Closing):
         ):
             self._socket.setsockopt(option, value)
         set_reconnection(self._socket)
-        encrypt_client(self._socket, keys)
         self._socket.subscribe(b"")
         try:
-            self._socket.connect(address)
+            connect_client(self._socket, address, keys)
         except zmq.ZMQError as error:
             self.close()
             raise UsageError(

@@ -116,7 +116,12 @@ def seen_in(frame: FrameAssembly) -> Seen:
     """Return what following needs of a complete frame besides its result."""
     prepared = frame.prepared
     return Seen(
-        frame.probabilities(), prepared.header.shape, prepared.pixel_size_A, prepared.noise, prepared.drift_px
+        frame.probabilities(),
+        prepared.header.shape,
+        prepared.pixel_size_A,
+        prepared.noise,
+        prepared.drift_px,
+        prepared.series,
     )
 
 

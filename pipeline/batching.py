@@ -58,7 +58,7 @@ class BatchQueue(Generic[Item]):
         """Return how long the batch stays open: 0 when it is due, infinite when there is none."""
         if not self._waiting:
             return inf
-        if self.full or self._waiting[-1].shape != self._waiting[0].shape:
+        if self.full or any(one.shape != self._waiting[0].shape for one in self._waiting):
             return 0.0
         return max(0.0, self._waiting[0].since_s + self._max_wait_s - now_s)
 

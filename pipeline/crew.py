@@ -45,7 +45,7 @@ class Crew:
         """Start a child process; see `streamer.worker.Worker`."""
         with children_without_interrupts():
             worker = Worker(name, target, *args)
-        self._workers.append(worker)
+            self._workers.append(worker)  # here: an interrupt that has waited comes when the block ends
         return worker
 
     def stop(self, grace_s: float, but: Worker | None = None) -> None:
@@ -56,8 +56,8 @@ class Crew:
         deadline = time.monotonic() + grace_s
         for worker in leaving:
             worker.join(max(deadline - time.monotonic(), 0.0))
+            self._workers.remove(worker)  # one by one: an interrupt may leave the others to another call
             worker.close()
-        self._workers = [worker for worker in self._workers if worker is but]
 
     def states(self) -> dict[str, str]:
         """Return how each worker stands, by name."""

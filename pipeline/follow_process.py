@@ -114,7 +114,8 @@ class ResultFollower:
         """Return the result with drift and tracks, and its picture, if there is one."""
         found, seen = unfollowed.result, unfollowed.seen
         (height, width), (h, w) = seen.shape, unfollowed.network_shape
-        _, drift = self._drifts.of(found.key, unfollowed.binned, (height / h, width / w))
+        series = found.key, seen.series
+        _, drift = self._drifts.of(series, unfollowed.binned, (height / h, width / w))
         y, x = drift.tolist()
         own = replace(found, columns=found.columns.copy())  # what came is a view, not to be written to
         followed = self._following.follow(own, replace(seen, drift_px=(y, x)))

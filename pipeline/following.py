@@ -40,7 +40,7 @@ class Following:
         self._follows = analysis.follow and analysis.backend != "null"
         self._average_frames = analysis.average_frames
         self._first_id = (number - 1) * TRACKS_OF_AN_ANALYSER
-        self._series: SeriesKey | None = None
+        self._series: tuple[SeriesKey, int] | None = None
         self._follower: Follower | None = None
         if isinstance(networks, ParticleNetworks):
             self._follows = False
@@ -72,8 +72,8 @@ class Following:
         return follower.follow(result.columns, seen.probabilities, seen.drift_px, seen.shape, model)
 
     def _follower_of(self, key: SeriesKey, seen: Seen) -> Follower:
-        if key != self._series:
-            self._series, self._follower = key, None
+        if (key, seen.series) != self._series:
+            self._series, self._follower = (key, seen.series), None
         if self._follower is None:
             self._follower = Follower(
                 self._max_count, seen.pixel_size_A, self._first_id, self._average_frames - 1

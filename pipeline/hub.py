@@ -29,7 +29,12 @@ _SUBSCRIPTION_LIMIT_BYTES = 4096  # all that a window may send
 
 def shown_address(address: str) -> str:
     """Return a bound address as other machines reach it."""
-    return address.replace("//0.0.0.0:", f"//{gethostname()}:")
+    return _at(gethostname(), address)
+
+
+def _at(host: str, address: str) -> str:
+    """Return an address that is bound to every interface as this host's."""
+    return address.replace("//0.0.0.0:", f"//{host}:").replace("//[::]:", f"//{host}:")
 
 
 class ViewHub(Closing):
@@ -72,7 +77,7 @@ class ViewHub(Closing):
             self.outer_address = self._guard.bind(self._windows, bind)
             undo.pop_all()
         self.inner_address = self._publishers.getsockopt_string(zmq.LAST_ENDPOINT)
-        self.local_address = self.outer_address.replace("//0.0.0.0:", "//127.0.0.1:")
+        self.local_address = _at("127.0.0.1", self.outer_address)
         self.shown_address = shown_address(self.outer_address)
         self._thread = threading.Thread(target=self._run, name="atomstream-hub", daemon=True)
         self._thread.start()

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from streamer.closing import Closing
 from streamer.config import LOCAL_ONLY, SecurityConfig
 from streamer.counters import OutputCounts
-from streamer.curve import encrypt_client, leaves_machine, own_keys
+from streamer.curve import connect_client, leaves_machine, own_keys
 from streamer.errors import RunError, UsageError
 from streamer.latency import PERCENTILES, STAGES
 from streamer.window_link import STATUS_TOPIC, RunStatus, decode_status
@@ -115,10 +115,10 @@ class Metrics(Collector, Closing):
         registry = CollectorRegistry()
         registry.register(self)
         try:
-            self._server, self._thread = start_http_server(int(port), host, registry)
+            self._server, self._thread = start_http_server(int(port), host.strip("[]"), registry)
         except OSError as error:
             raise RunError(
-                f"cannot offer metrics at {bind}: {error.strerror}; choose another port"
+                f"cannot offer metrics at {bind}: {error.strerror}; choose another address or port"
             ) from error
         self.address = f"http://{host}:{self._server.server_port}/metrics"
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -126,8 +126,7 @@ class Metrics(Collector, Closing):
         self._socket.set(zmq.RCVHWM, _QUEUE_MESSAGES)
         self._socket.set(zmq.LINGER, 0)
         self._socket.subscribe(STATUS_TOPIC)
-        encrypt_client(self._socket, own_keys(security))
-        self._socket.connect(hub)
+        connect_client(self._socket, hub, own_keys(security))
 
     def update(self) -> None:
         """Take in the newest status; called by the supervisor in every round."""

@@ -59,6 +59,8 @@ class PreparedFrame:
         Vacuum level [counts] and the noise's standard deviation in units of it.
     drift : array of float64, shape (2,), or tuple of float
         (y, x) against the series' first frame, in pixels of `image`; NaN if it was not measured.
+    series : int
+        As in `streamer.link.Task`.
     """
 
     header: FrameHeader
@@ -71,6 +73,7 @@ class PreparedFrame:
     pixel_size_A: float
     levels: Array
     drift: Array = (nan, nan)
+    series: int = 0
 
     @property
     def level_counts(self) -> float:
@@ -142,6 +145,7 @@ def prepare(
         network_shape=(height, width),
         pixel_size_A=pixel_size_A,
         levels=xp.stack([normalised.level_counts[0], normalised.noise[0]]),
+        series=task.series,
     )
 
 

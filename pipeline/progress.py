@@ -6,7 +6,7 @@ import time
 import zmq
 from tqdm import tqdm
 
-from streamer.curve import ClientKeys, encrypt_client
+from streamer.curve import ClientKeys, connect_client
 from streamer.window_link import STATUS_TOPIC, RunStatus, decode_status
 
 __all__ = ["Bar", "RunProgress"]
@@ -30,6 +30,8 @@ class RunProgress:
     ----------
     advanced_at : float
         When a frame was last heard of to have been received or analysed, by `time.monotonic` [s].
+    results_due : bool
+        Whether frames were received whose analysis was not over when last heard of.
     """
 
     def __init__(self, address: str, analysing: bool, keys: ClientKeys | None = None) -> None:
@@ -39,12 +41,12 @@ class RunProgress:
         self._socket.set(zmq.RCVHWM, _QUEUE_MESSAGES)
         self._socket.set(zmq.LINGER, 0)
         self._socket.subscribe(STATUS_TOPIC)
-        encrypt_client(self._socket, keys)
-        self._socket.connect(address)
+        connect_client(self._socket, address, keys)
         self._on_terminal = sys.stderr.isatty()
         self._bar: Bar | None = None
         self._n_done = 0
         self.advanced_at = time.monotonic()
+        self.results_due = False
 
     def close(self) -> None:
         """Remove the bar and the socket."""
@@ -65,6 +67,8 @@ class RunProgress:
                 self._show(status)
 
     def _notice(self, status: RunStatus) -> None:
+        over = status.analysed + status.skipped + status.analysis_lost + status.damaged
+        self.results_due = self._analysing and status.received > over
         n_done = status.received + status.analysed + status.skipped
         if n_done != self._n_done:
             self._n_done, self.advanced_at = n_done, time.monotonic()

@@ -1,4 +1,7 @@
-"""Ctrl-C and its relatives: asked once, a run ends cleanly; asked twice, it is killed."""
+"""Ctrl-C and its relatives: asked once, a run ends cleanly; asked twice, it is killed.
+
+A terminal that is closed (SIGHUP) asks as well, however often: the shell and the system both say so.
+"""
 
 import multiprocessing.resource_tracker
 import signal
@@ -10,12 +13,14 @@ from typing import Any, Self
 __all__ = ["StopSignals", "children_without_interrupts", "interrupted_by_all"]
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+_HANG_UP = [signal.SIGHUP] if hasattr(signal, "SIGHUP") else []
 
 
 class StopSignals:
     """Notes the first Ctrl-C, SIGTERM or (Windows) Ctrl-Break; a second one raises KeyboardInterrupt.
 
-    A context manager for the main thread, the only one that Python lets handle signals.
+    The end of the terminal is noted too, but where it is ignored (nohup). A context manager for the main
+    thread, the only one that Python lets handle signals.
 
     Attributes
     ----------
@@ -29,6 +34,9 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        for number in _HANG_UP:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note_hang_up)
         return self
 
     def __exit__(
@@ -44,6 +52,9 @@ class StopSignals:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
             raise KeyboardInterrupt
+        self.requested = True
+
+    def _note_hang_up(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
 
 
@@ -62,17 +73,18 @@ def interrupted_by_all() -> Iterator[None]:
 def children_without_interrupts() -> Iterator[None]:
     """Let processes that are started inside never see Ctrl-C, not even while Python loads in them.
 
-    A terminal sends Ctrl-C to all processes of a command. Workers ignore it (`streamer.worker`), but only
-    from their first own line on; a blocked signal, which a child inherits, covers the half second before. A
-    Ctrl-C that arrives meanwhile reaches the parent afterwards. Windows has no counterpart: there the half
-    second remains.
+    A terminal sends Ctrl-C, and word of its own end, to all processes of a command. Workers ignore both
+    (`streamer.worker`), but only from their first own line on; a blocked signal, which a child inherits,
+    covers the half second before. One that arrives meanwhile reaches the parent afterwards. Windows has no
+    counterpart: there the half second remains.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
     multiprocessing.resource_tracker.ensure_running()  # its first start would lift the block
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    meant_for_us = {signal.SIGINT, *_HANG_UP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, meant_for_us)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, meant_for_us)

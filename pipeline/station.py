@@ -9,7 +9,7 @@ import zmq
 
 from pipeline.views import ViewClock
 from streamer.connection import ConnectionWatch
-from streamer.curve import ClientKeys, encrypt_client
+from streamer.curve import ClientKeys, connect_client
 from streamer.errors import MessageError, RunError, SourceUnreachableError
 from streamer.joining import AskTime, Bye, Follow, Join, Over, Ping, Refused, Time, decode_from_ingest, encode
 from streamer.message_parts import Buffer
@@ -24,19 +24,20 @@ _GONE_S = 30.0  # without a connection, after which the run is taken for gone
 _HEARTBEAT_MS = 1000
 _SILENCE_MS = 5000
 _LOOK_LASTS_S = 3.0  # pictures are made so long after ingest has last said that somebody looks
-_OLD_S = 120.0  # an estimate of the clocks' difference is then replaced by a worse one
-_SLOWER = 1.5  # an answer that takes longer than this many times the fastest says less of the time
+_CLOCKS_PART = 1e-4  # by how much of the time two machines' clocks may move apart; quartz keeps within that
 
 
 class RemoteClock:
     """The run's clock as seen from another machine: this one's counter and an offset that is kept up to date.
 
-    The offset is wrong by at most half of what the answer that told it took, from asking to hearing.
+    The offset is wrong by at most half of what the answer that told it took, from asking to hearing, and by
+    what the clocks may have moved apart since. An analyser that computes hears some answers late: an answer
+    counts if it says no less than the one before still does.
     """
 
     def __init__(self) -> None:
         self._offset_s = time.time() - time.perf_counter()
-        self._best_s, self._when = inf, -inf
+        self._wrong_s, self._when = inf, 0.0
 
     def now(self) -> float:
         """Return the time [Unix s]."""
@@ -44,10 +45,10 @@ class RemoteClock:
 
     def take(self, asked: float, t: float, heard: float) -> None:
         """Take in that the run's clock stood at `t` between two readings of this machine's counter [s]."""
-        took_s = heard - asked
-        if took_s <= _SLOWER * self._best_s or heard - self._when > _OLD_S:
+        wrong_s = (heard - asked) / 2
+        if wrong_s <= self._wrong_s + _CLOCKS_PART * (heard - self._when):
             self._offset_s = t - (asked + heard) / 2
-            self._best_s, self._when = min(took_s, self._best_s), heard
+            self._wrong_s, self._when = wrong_s, heard
 
 
 class Station:
@@ -99,9 +100,7 @@ class Station:
         self._socket.set(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS if remote else 0)
         self._socket.set(zmq.HEARTBEAT_TIMEOUT, _SILENCE_MS)
         self._socket.set(zmq.RECONNECT_IVL_MAX, _HEARTBEAT_MS)
-        self._socket.set(zmq.IPV6, int("://[" in address))
-        encrypt_client(self._socket, keys)
-        self._socket.connect(address)
+        connect_client(self._socket, address, keys)
         self._n_known = 0
         self._gone_since = inf
         self._next_question = 0.0

@@ -34,17 +34,22 @@ class Drifts:
     """Measures drift, in the order of the frames' arrival; begins anew with each series."""
 
     def __init__(self) -> None:
-        self._series: SeriesKey | None = None
+        self._series: tuple[SeriesKey, int] | None = None
         self._meter = DriftMeter()
 
     def of(
-        self, key: "SeriesKey", image: Array, scale: tuple[float, float], xp: ModuleType = np
+        self,
+        series: "tuple[SeriesKey, int]",
+        image: Array,
+        scale: tuple[float, float],
+        xp: ModuleType = np,
     ) -> tuple[Array, Array]:
         """Return a frame's shift in pixels of the networks and in its own, two arrays of shape (2,).
 
         Parameters
         ----------
-        key : SeriesKey
+        series : tuple of SeriesKey and int
+            Which one: the number tells those apart that have the same key.
         image : array of float32
             The frame in the networks' pixels, as `pipeline.drift.binned` returns it.
         scale : tuple of float
@@ -52,8 +57,8 @@ class Drifts:
         xp : module
             Array module of `image`.
         """
-        if key != self._series:
-            self._series, self._meter = key, DriftMeter()
+        if series != self._series:
+            self._series, self._meter = series, DriftMeter()
         shift = self._meter.shift_of(image, xp)
         return shift, xp.stack([d * s for d, s in zip(shift, scale, strict=True)])
 
@@ -71,7 +76,7 @@ class Steadier:
 
     def __init__(self, average_frames: int = 1, denoise_frames: int = 1) -> None:
         self._average_frames, self._denoise_frames = average_frames, denoise_frames
-        self._series: SeriesKey | None = None
+        self._series: tuple[SeriesKey, int] | None = None
         self._drifts = Drifts()
         self._begin()
 
@@ -82,11 +87,12 @@ class Steadier:
 
     def steady(self, prepared: PreparedFrame) -> PreparedFrame:
         """Return the frame with its drift, and with those before it, or the average in its place."""
-        if prepared.header.key != self._series:
-            self._series = prepared.header.key
+        series = (prepared.header.key, prepared.series)
+        if series != self._series:
+            self._series = series
             self._begin()
         xp = prepared.xp
-        shift, drift = self._drifts.of(self._series, binned_frame(prepared), prepared.scale, xp)
+        shift, drift = self._drifts.of(series, binned_frame(prepared), prepared.scale, xp)
         steady = replace(prepared, drift=drift)
         if self._average_frames == self._denoise_frames == 1:
             return steady

@@ -54,7 +54,7 @@ __all__ = ["supervise"]
 _POLL_S = 0.1
 _READY_TIMEOUT_S = 180.0
 _ENGINES_TIMEOUT_S = 1800.0  # TensorRT builds an engine for minutes, once
-_DRAIN_S = 3.0  # without progress, until nothing more is expected of a sender that failed
+_DRAIN_S = 3.0  # without progress, until nothing more is expected of a sender that failed, and no result
 _END_S = 60.0  # for ingest to wait for results and close its file, on a slow disk too
 _CLOSE_S = 15.0  # for all others
 _ENDED = "ended before the run did"
@@ -99,6 +99,7 @@ def supervise(plan: RunPlan, report: Callable[[RunOutcome], None] = lambda outco
             run.start()
             run.watch()
             outcome = run.outcome()
+            webhooks.close()  # the calls that are due are made before they are counted
             if done := webhooks.done():
                 plan.say(done)
             report(outcome)
@@ -130,6 +131,7 @@ class _Run:
         self._sender: Worker | None = None
         self._window: Worker | None = None
         self._follower: FollowerWatch | None = None
+        self._talking: list[Worker] = []  # sender and ingest: they have something to tell
         self._analysers: list[Worker] = []
         self._analysers_started = 0
         self._none_left = False
@@ -150,6 +152,7 @@ class _Run:
         self._ingest = self._crew.start(
             "ingest", run_ingest, self._config, self._clock, self._hub.inner_address, self._port.remote
         )
+        self._talking.append(self._ingest)
         self._await_ready(self._ingest)
         self._plan.say(f"live view: atomstream gui {self._hub.shown_address}")
         if self._port.remote.control:
@@ -158,38 +161,45 @@ class _Run:
             self._plan.say(f"stimuli: push samples to {shown_address(self._port.remote.stimuli)}")
         self._start_window()
         self._start_analysers()
-        if not self._signals.requested:
+        if not self._ending() and _runs(self._ingest):
             begin.set()
 
     def watch(self) -> None:
         """Look after the processes until ingest has ended."""
         while _runs(self._ingest, _POLL_S):
-            self._pass_on_words(self._sender, self._ingest)
+            self._keep_up()
             self._look_after_analysers()
             self._look_after_follower()
             self._look_after_sender()
-            self._look_after_window()
-            self._crew.sample_memory()
-            self._progress.update()
-            self._tell()
-            self._end_wanted |= self._port.stop_wanted
             if self._ending():
                 self._ask_for_the_end()
-        self._pass_on_words(self._sender, self._ingest)
-        self._ingest.raise_error()
+        self._pass_on_words()
+        self._expect_recorded()
 
-    def _tell(self) -> None:
-        """Give a sign of life, and keep the metrics up to date."""
+    def _keep_up(self) -> None:
+        """Do what is due in every round, already while networks are loaded: that may take minutes."""
+        self._pass_on_words()
+        self._look_after_window()
+        self._crew.sample_memory()
+        self._progress.update()
         self._heart.beat(self._clock.now(), self._crew.states())
         if self._metrics is not None:
             self._metrics.update()
+        self._end_wanted |= self._port.stop_wanted
+
+    def _expect_recorded(self) -> None:
+        """Raise ingest's error, unless it has closed its files and only then named a source that failed."""
+        if not self._ingest.summary:
+            self._ingest.raise_error()
 
     def outcome(self) -> RunOutcome:
         """Stop the others, now that ingest has ended, and gather what all have said."""
-        self._crew.stop(_CLOSE_S, self._window if self._window_stays() else None)
         follower = self._follower.worker if self._follower is not None else None
-        others = [w for w in (self._sender, follower, *self._analysers) if w is not None]
-        self._troubles += [f"{w.name}: {w.error}" for w in others if w.state is WorkerState.FAILED]
+        all_of_them = (self._ingest, self._sender, follower, *self._analysers)
+        # Who was still loading networks had nothing to do yet, and cannot listen: no harm if it is killed.
+        workers = [w for w in all_of_them if w is not None and w.state is not WorkerState.STARTING]
+        self._crew.stop(_CLOSE_S, self._window if self._window_stays() else None)
+        self._troubles += [f"{w.name}: {w.error}" for w in workers if w.state is WorkerState.FAILED]
         return RunOutcome(
             config=self._config,
             ingest=self._ingest.summary,
@@ -209,12 +219,12 @@ class _Run:
         if self._window is None or not self._window_stays():
             return
         self._plan.say("the run is over: close the window, or press Ctrl-C, to leave")
-        while _runs(self._window, _POLL_S) and not self._signals.requested:
-            pass
+        while _runs(self._window, _POLL_S) and not self._ending():
+            self._end_wanted |= self._port.stop_wanted
 
-    def _pass_on_words(self, *workers: Worker | None) -> None:
-        for worker in workers:
-            for line in worker.told() if worker is not None else ():
+    def _pass_on_words(self) -> None:
+        for worker in self._talking:
+            for line in worker.told():
                 self._plan.say(line)
 
     def _ending(self) -> bool:
@@ -225,8 +235,9 @@ class _Run:
 
     def _start_sender(self, sender: Companion, begin: SharedFlag) -> None:
         self._sender = self._crew.start(sender.name, sender.target, *sender.args, begin)
+        self._talking.append(self._sender)
         self._await_ready(self._sender)
-        if self._signals.requested:
+        if self._ending():
             raise KeyboardInterrupt
         address = self._sender.info["address"]
         source = self._config.source
@@ -240,7 +251,7 @@ class _Run:
             self._window = self._crew.start("window", window.target, *window.args, self._hub.local_address)
 
     def _start_analysers(self) -> None:
-        if not self._config.analysis.enabled or self._signals.requested:
+        if not self._config.analysis.enabled or self._ending():
             return
         if address := self._ingest.info["remote"]:
             self._plan.say(f"analysers: atomstream analyse {shown_address(address)}")
@@ -248,7 +259,7 @@ class _Run:
             self._start_follower()
         self._analysers = [self._start_analyser() for _ in range(self._config.analysis.analysers)]
         for analyser in self._analysers:
-            self._await_ready(analyser, _ENGINES_TIMEOUT_S)
+            self._await_ready(analyser, _ENGINES_TIMEOUT_S, self._ingest)
         engine = self._analysers[0].info if self._analysers else self._await_remote()
         if engine:
             self._plan.say(f"analysing with {engine['backend']} ({engine['device']}, {engine['precision']})")
@@ -260,7 +271,7 @@ class _Run:
         addresses = self._ingest.info["analysers"], self._hub.inner_address
         self._follower = FollowerWatch(self._crew, self._config, self._clock, *addresses)
         try:
-            self._await_ready(self._follower.worker)
+            self._await_ready(self._follower.worker, beside=self._ingest)
         except AtomstreamError as error:
             if self._config.analysis.analysers:
                 raise
@@ -282,29 +293,34 @@ class _Run:
     def _await_remote(self) -> dict[str, Any]:
         """Wait until an analyser on another machine has joined; return its engine.
 
-        One that has announced itself may take as long as one of our own.
+        One that has announced itself, and is still there, may take as long as one of our own.
         """
         limit_s, begun = self._config.analysis.join_timeout_s, time.monotonic()
-        while "joined" not in self._ingest.info and not self._signals.requested:
-            self._ingest.poll(_POLL_S)
-            self._pass_on_words(self._ingest)
-            self._ingest.raise_error()
-            waited_s, announced = time.monotonic() - begun, "n_welcomed" in self._ingest.info
-            if waited_s > (_ENGINES_TIMEOUT_S if announced else limit_s):
+        alone_since = begun
+        while "joined" not in self._ingest.info and not self._ending() and _runs(self._ingest, _POLL_S):
+            self._keep_up()
+            now = time.monotonic()
+            alone_since = now if self._ingest.info.get("n_loading") else alone_since
+            waited_s = now - begun
+            if now - alone_since > limit_s or waited_s > _ENGINES_TIMEOUT_S:
                 raise WorkerError(
                     f"no analyser has joined at {shown_address(self._ingest.info['remote'])} within"
                     f" {waited_s:.0f} s: start 'atomstream analyse', or leave out --analysers 0"
                 )
         return dict(self._ingest.info.get("joined", {}))
 
-    def _await_ready(self, worker: Worker, timeout_s: float = _READY_TIMEOUT_S) -> None:
-        """Wait until a worker is ready; returns early when the end is asked for."""
+    def _await_ready(
+        self, worker: Worker, timeout_s: float = _READY_TIMEOUT_S, beside: Worker | None = None
+    ) -> None:
+        """Wait until a worker is ready; returns early when the end is asked for, or another has failed."""
         deadline = time.monotonic() + timeout_s
-        while worker.poll(_POLL_S) is WorkerState.STARTING and not self._signals.requested:
+        while worker.poll(_POLL_S) is WorkerState.STARTING and not self._ending():
             if time.monotonic() > deadline:
                 raise WorkerError(f"{worker.name} was not ready after {timeout_s:g} s")
-            self._pass_on_words(worker)
-        self._pass_on_words(worker)
+            self._keep_up()
+            if beside is not None and beside.poll() is WorkerState.FAILED:
+                break
+        self._pass_on_words()
         worker.raise_error()
 
     def _look_after_analysers(self) -> None:
@@ -337,7 +353,8 @@ class _Run:
             self._sender_failed_at = time.monotonic()
             self._note(f"{self._sender.name}: {self._sender.error}")
         idle_since = max(self._sender_failed_at, self._progress.advanced_at)
-        self._end_wanted |= time.monotonic() - idle_since > _DRAIN_S
+        patience_s = self._config.ingest.result_timeout_s if self._progress.results_due else 0.0
+        self._end_wanted |= time.monotonic() - idle_since > max(_DRAIN_S, patience_s)
 
     def _look_after_window(self) -> None:
         if self._window is None or _runs(self._window):
@@ -347,7 +364,7 @@ class _Run:
         elif self._plan.ends_with_window:
             self._end_wanted = True
         else:
-            self._plan.say(f"the window is closed; open another: atomstream gui {self._hub.outer_address}")
+            self._plan.say(f"the window is closed; open another: atomstream gui {self._hub.shown_address}")
         self._window = None
 
     def _ask_for_the_end(self) -> None:

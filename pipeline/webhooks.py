@@ -5,8 +5,10 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from http.client import HTTPException
+from math import inf
 from typing import Any
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import msgspec
@@ -36,7 +38,7 @@ class Webhooks(Closing):
     Attributes
     ----------
     called, failed, dropped : int
-        Calls that were answered; that were not; and events that found the queue full.
+        Calls that were answered; that were not; and events that found the queue full, or no time at the end.
     longest_ms : float
         From the frame's arrival to the answer, at most.
     """
@@ -48,6 +50,7 @@ class Webhooks(Closing):
         self._now = now
         self._events: queue.Queue[Event] = queue.Queue(_QUEUE_EVENTS)
         self._end = threading.Event()
+        self._deadline = inf
         self._thread = threading.Thread(target=self._run, name="atomstream-webhooks", daemon=True)
         if self._addresses:
             self._thread.start()
@@ -60,17 +63,28 @@ class Webhooks(Closing):
             self.dropped += 1
 
     def close(self) -> None:
-        """Make the calls that are due, for at most as long as one may take, and end the thread."""
+        """Begin calls that are due for at most as long as one may take, and end the thread.
+
+        One whose answer trickles in for ever is left to itself. May be called twice.
+        """
+        if self._end.is_set():
+            return
+        self._deadline = time.monotonic() + _TIMEOUT_S
         self._end.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(3 * _TIMEOUT_S)
+            self.failed += self._thread.is_alive()
+        with suppress(queue.Empty):
+            while True:
+                self._events.get_nowait()
+                self.dropped += 1
 
     def done(self) -> str:
         """Say in words what has been called; empty if nothing was to be."""
         if not self.called + self.failed + self.dropped:
             return ""
         return (
-            f"webhooks: {self.called} answered, {self.failed} failed, {self.dropped} found no room; at most"
+            f"webhooks: {self.called} answered, {self.failed} failed, {self.dropped} not made; at most"
             f" {self.longest_ms:,.0f} ms after the frame"
         )
 
@@ -80,16 +94,13 @@ class Webhooks(Closing):
         return {name: getattr(self, name) for name in names}
 
     def _run(self) -> None:
-        deadline = float("inf")
-        while time.monotonic() < deadline:
+        while time.monotonic() < self._deadline:
             try:
                 event = self._events.get(timeout=_CHECK_S)
             except queue.Empty:
                 if self._end.is_set():
                     return
                 continue
-            if self._end.is_set() and deadline == float("inf"):
-                deadline = time.monotonic() + _TIMEOUT_S
             self._call(event)
 
     def _call(self, event: Event) -> None:
@@ -99,7 +110,7 @@ class Webhooks(Closing):
             request = Request(address, msgspec.json.encode(event), headers, method="POST")
             with urlopen(request, timeout=_TIMEOUT_S):
                 self.called += 1
-        except (URLError, OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             self.failed += 1
             if self.failed <= 3:
                 _log.warning("the webhook of trigger %s failed: %s: %s", event.trigger, address, error)

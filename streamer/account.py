@@ -123,8 +123,11 @@ class SeriesAccount:
         self.ledger.explain(frame_id, reason)
 
     def regain_analysis(self, frame_id: int) -> None:
-        """Take `lose_analysis` back."""
-        self.counters.analysis_lost -= 1
+        """Take `lose_analysis`, or `skip`, back."""
+        if self.ledger.status(frame_id) is FrameStatus.SKIPPED:
+            self.counters.skipped -= 1
+        else:
+            self.counters.analysis_lost -= 1
         self.ledger.explain(frame_id, "")
 
     def close(self, n_planned: int, reason: str = "planned, never came") -> int:

@@ -19,6 +19,7 @@ from streamer.joining import (
     FromAnalyser,
     Hello,
     Join,
+    Ping,
     Refused,
     Time,
     Welcome,
@@ -73,8 +74,10 @@ class AnalyserDesk:
         self._followed: dict[str, str] = {}  # the networks that the follower knows
         self._of_origin: dict[bytes, AnalyserInfo] = {}
         self._strangers: set[bytes] = set()
+        self._knows_own = False  # the networks of an analyser of this machine
         self._topics: set[bytes] = set()
         self._n_welcomed = 0
+        self._loading: dict[bytes, tuple[Origin, str]] = {}  # welcomed, and not joined yet: who, and its name
         self._local_ones_gone = not config.analysis.analysers
         self._alone_since: float | None = None
         self._hang_watch = HangWatch(config.ingest.result_timeout_s)
@@ -129,10 +132,16 @@ class AnalyserDesk:
         """Tell all analysers that the run is over."""
         self._analysers.end(reason)
 
+    def name_departed(self) -> None:
+        """Name those that proved to be gone when they were given a frame; called in every round."""
+        for peer, n_again in self._handon.departed():
+            self._say_gone(peer, f"{peer.name} is gone", n_again)
+
     def tick(self, now: float) -> None:
         """Greet all analysers and find out who is gone; called twice a second."""
         for peer in self._analysers.ping(self._looked_at()):
             self._part_with(peer, f"{peer.name} is gone")
+        self._look_after_loading()
         for peer in self._hang_watch.hanging(*self._handon.waited_for, now):
             self._hanging[peer.origin.route] = peer
             self._part_with(peer, f"{peer.name} has answered nothing for too long")
@@ -152,16 +161,30 @@ class AnalyserDesk:
         return bool(self._config.analysis.remote and self._local_ones_gone and self._analysers.n_joined)
 
     def _introduce(self, origin: Origin, info: AnalyserInfo) -> None:
-        """Name an engine in the files; refuse one whose networks are not those of the others."""
+        """Name an engine in the files; refuse one whose networks are not the run's."""
+        own = not self._analysers.is_remote(origin)
         if self._infos and info.networks != self._infos[0].networks:
-            self._strangers.add(origin.route)
-            self._refuse(origin, _other_networks(self._infos[0], info))
-            return
+            if not own or self._knows_own:
+                self._strangers.add(origin.route)
+                self._refuse(origin, _other_networks(self._infos[0], info))
+                return
+            self._send_away(info)
+        self._knows_own |= own
         self._of_origin[origin.route] = info
         if info not in self._infos:
             self._infos.append(info)
         self._expect_follower_fits()
         self._keeper.take_analyser(merged(self._infos))
+
+    def _send_away(self, info: AnalyserInfo) -> None:
+        """Refuse analysers on other machines that came before the run's own, whose networks are the run's."""
+        for peer in [peer for peer in self._analysers.peers if peer.remote]:
+            reason = _other_networks(info, self._infos[0])
+            self._strangers.add(peer.origin.route)
+            self._refuse(peer.origin, reason)
+            self._part_with(peer, f"{peer.name} was refused: {reason}")
+        self._infos.clear()
+        self._of_origin.clear()
 
     def _take_follower(self, origin: Origin, follow: Follow) -> None:
         if self._analysers.is_remote(origin):
@@ -199,10 +222,24 @@ class AnalyserDesk:
         else:
             self._n_welcomed += 1
             self._analysers.say(origin, Welcome(self._n_welcomed, task_of(self._config)))
-            self._inform(n_welcomed=self._n_welcomed)
+            if self._analysers.of(origin) is None:
+                self._loading[origin.route] = origin, hello.name
+                self._inform(n_loading=len(self._loading))
+
+    def _look_after_loading(self) -> None:
+        """Find out who has gone before it has joined: its networks are missing, or will not load."""
+        for origin, name in list(self._loading.values()):
+            if not self._analysers.say(origin, Ping(False)):
+                self._loaded(origin)
+                self._say(f"{name} is gone before it has joined: it says why on its own machine")
+
+    def _loaded(self, origin: Origin) -> None:
+        if self._loading.pop(origin.route, None) is not None:
+            self._inform(n_loading=len(self._loading))
 
     def _join(self, origin: Origin, join: Join) -> None:
         remote = self._analysers.is_remote(origin)
+        self._loaded(origin)
         if origin.route in self._strangers:
             return  # it was told why
         if remote and origin.route not in self._of_origin:
@@ -232,7 +269,9 @@ class AnalyserDesk:
         self._notes.add("refused analyser", f"an analyser was refused: {reason}")
 
     def _part_with(self, peer: Peer, reason: str) -> None:
-        n_again = self._handon.lose(peer, reason)
+        self._say_gone(peer, reason, self._handon.lose(peer, reason))
+
+    def _say_gone(self, peer: Peer, reason: str, n_again: int) -> None:
         if peer.follows:
             self._say(f"{reason}: results are recorded without drift and tracks until another follows them")
         else:

@@ -7,7 +7,7 @@ import zmq
 from streamer.closing import Closing
 from streamer.connection import ConnectionWatch
 from streamer.control import MESSAGE_LIMIT_BYTES, Reply, Request, decode_reply, encode
-from streamer.curve import ClientKeys, encrypt_client
+from streamer.curve import ClientKeys, connect_client
 from streamer.errors import RunError, UsageError
 
 __all__ = ["ControlLine", "ask"]
@@ -44,9 +44,8 @@ class ControlLine(Closing):
             (zmq.MAXMSGSIZE, MESSAGE_LIMIT_BYTES),
         ):
             self._socket.set(option, value)
-        encrypt_client(self._socket, keys)
         try:
-            self._socket.connect(address)
+            connect_client(self._socket, address, keys)
         except zmq.ZMQError as error:
             self.close()
             raise UsageError(f"{address!r} is not an address ({error}); expected tcp://HOST:PORT") from error

@@ -30,6 +30,7 @@ __all__ = [
     "ClientKeys",
     "Guard",
     "client_keys",
+    "connect_client",
     "encrypt_client",
     "expect_secure",
     "leaves_machine",
@@ -88,6 +89,13 @@ def encrypt_client(socket: Any, keys: ClientKeys | None) -> None:
     if keys is not None:
         socket.curve_publickey, socket.curve_secretkey = keys.pair.public, keys.pair.secret
         socket.curve_serverkey = keys.server
+
+
+def connect_client(socket: Any, address: str, keys: ClientKeys | None) -> None:
+    """Connect a socket, encrypted if there are keys; ZeroMQ wants to be told of an IPv6 address."""
+    encrypt_client(socket, keys)
+    socket.set(zmq.IPV6, int("://[" in address))
+    socket.connect(address)
 
 
 def leaves_machine(address: str) -> bool:

@@ -83,6 +83,7 @@ class HandOn(Generic[Owner]):
         self._waiting: deque[_Handed[Owner]] = deque()
         self._given_up: dict[FrameName, Owner] = {}
         self._losses: list[Lost[Owner]] = []
+        self._departed: list[tuple[Peer, int]] = []
         self._nobody = ""
 
     @property
@@ -90,8 +91,10 @@ class HandOn(Generic[Owner]):
         """Whether a frame waits (policy WAIT): nothing more may be offered until `retry` has sent it."""
         return bool(self._waiting)
 
-    def offer(self, frame: Frame, start: SeriesStart, t_received: float, owner: Owner) -> Offer:
-        """Hand a frame on, keep it waiting, or skip it, as the policy says.
+    def offer(
+        self, frame: Frame, start: SeriesStart, t_received: float, owner: Owner, series: int = 0
+    ) -> Offer:
+        """Hand a frame of the run's `series`-th series on, keep it waiting, or skip it, as the policy says.
 
         The payload is passed on without a copy; the received message is held until the answer.
         """
@@ -101,7 +104,7 @@ class HandOn(Generic[Owner]):
             return Offer.LOST
         if self._policy is Policy.LATEST and self._analysers.free() is None:
             return Offer.SKIPPED
-        handed = _Handed(name, owner, encode_task(frame, start, t_received))
+        handed = _Handed(name, owner, encode_task(frame, start, t_received, series))
         sent = self._send(handed)
         if not sent and self._policy is Policy.LATEST:
             return Offer.SKIPPED
@@ -207,6 +210,11 @@ class HandOn(Generic[Owner]):
         losses, self._losses = self._losses, []
         return losses
 
+    def departed(self) -> list[tuple[Peer, int]]:
+        """Return, once, who proved to be gone when it was given a frame, and how many frames wait again."""
+        departed, self._departed = self._departed, []
+        return departed
+
     def _let_wait(self, *handed: _Handed[Owner]) -> None:
         """Let frames wait in the order of their numbers: results of later ones wait for the first."""
         self._waiting = deque(sorted((*handed, *self._waiting), key=lambda one: one.number))
@@ -255,5 +263,5 @@ class HandOn(Generic[Owner]):
                 handed.peer = peer
                 self._given[handed.name] = handed
                 return True
-            self.lose(peer, f"{peer.name} is gone")
+            self._departed.append((peer, self.lose(peer, f"{peer.name} is gone")))
         return False

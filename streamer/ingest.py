@@ -41,7 +41,7 @@ from streamer.records import (
 from streamer.result_desk import ResultDesk
 from streamer.result_paths import ResultFiles, expect_new_file
 from streamer.run_tee import RunTee, open_tee
-from streamer.series import RunState, SeriesKeeper
+from streamer.series import STOPPED, RunState, SeriesKeeper
 from streamer.sources import Parser, make_parser, parse_source
 from streamer.status import StatusBoard
 from streamer.trigger_desk import TriggerDesk
@@ -189,7 +189,8 @@ class Ingest:
             n_results = self._take_results()
             self._results.advance()
             self._handon.retry()
-            self._name_losses()
+            self._analyser_desk.name_departed()
+            self._name_losses(self._stopped or control.stopping())
             self._tick()
             self._tell(control)
             if not n_messages and not n_results:
@@ -280,8 +281,9 @@ class Ingest:
         frame_id = frame.header.frame_id
         if frame_id % self._analysis.every:
             series.skip(frame_id, "not one of those to be analysed")
-        elif self._handon.offer(frame, series.start, t_received, series) is Offer.SKIPPED:
-            series.skip(frame_id, "the analysers were busy")
+        elif self._handon.offer(frame, series.start, t_received, series, series.number) is Offer.SKIPPED:
+            there = self._analysers.peers
+            series.skip(frame_id, "the analysers were busy" if there else "no analyser was there")
 
     def _take_results(self) -> int:
         for n_taken in range(_BURST_MESSAGES):
@@ -291,9 +293,12 @@ class Ingest:
             self._results.take(*received)
         return _BURST_MESSAGES
 
-    def _name_losses(self) -> None:
+    def _name_losses(self, stopped: bool) -> None:
         for frame_id, series, reason in self._handon.losses():
-            series.lose_analysis(frame_id, reason)
+            if stopped:  # the analysers may have been told to end by the same signal
+                series.skip(frame_id, STOPPED)
+            else:
+                series.lose_analysis(frame_id, reason)
 
     def _take_commands(self) -> None:
         """Do what was asked for, and let the triggers look at losses and stimuli."""

@@ -40,7 +40,7 @@ __all__ = [
     "encode",
 ]
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Both ends must have the same; it changes with these messages, with tasks and with results."""
 
 

@@ -87,6 +87,7 @@ class TaskHeader(msgspec.Struct, frozen=True, array_like=True, tag="task"):
     saturation_value: int | None
     offset: int
     n_bytes: int
+    series: int = 0  # of the run, counted: several may have the same name
 
 
 class ResultHeader(msgspec.Struct, frozen=True, array_like=True, tag="result"):
@@ -142,22 +143,25 @@ class LostHeader(msgspec.Struct, frozen=True, array_like=True, tag="lost"):
 class Task(msgspec.Struct, frozen=True):
     """A frame taken from the queue of frames to be analysed.
 
-    `frame.payload` is a view into the received message; it holds that message alive.
+    `frame.payload` is a view into the received message; it holds that message alive. `series` tells series
+    of a run apart that have the same key.
     """
 
     frame: Frame
     t_received: float
     pixel_size_A: float | None
     saturation_value: int | None
+    series: int = 0
 
 
-def encode_task(frame: Frame, start: SeriesStart, t_received: float) -> list[Buffer]:
+def encode_task(frame: Frame, start: SeriesStart, t_received: float, series: int = 0) -> list[Buffer]:
     """Make the parts of a task; the payload is passed on in the message that it came in, without a copy."""
     h = frame.header
     message, offset = in_message(frame.payload)
     header = TaskHeader(
         h.key.series_id, h.key.unique_id, h.frame_id, *h.shape, h.dtype.str, h.compression.value,
         h.t_detector, t_received, start.pixel_size_A, start.saturation_value, offset, frame.payload.nbytes,
+        series,
     )  # fmt: skip
     return [encode_header(header), message]
 
@@ -183,7 +187,7 @@ def decode_task(parts: Sequence[memoryview]) -> Task:
         raise TruncatedMessageError(
             f"task's payload is bytes {h.offset} to {h.offset + h.n_bytes} of a part of {len(parts[1])}"
         )
-    return Task(Frame(header, payload), h.t_received, h.pixel_size_A, h.saturation_value)
+    return Task(Frame(header, payload), h.t_received, h.pixel_size_A, h.saturation_value, h.series)
 
 
 def encode_result(result: FrameResult) -> list[Buffer]:

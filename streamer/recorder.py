@@ -73,6 +73,11 @@ class SeriesRecorder:
         Whether recording is switched off; see `switch`.
     first_id : int
         The first frame id that can belong here: those before it are in an earlier file.
+
+    Attributes
+    ----------
+    number : int
+        Of the series in the run, from 1: several may have the same name.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class SeriesRecorder:
         self.announced = announced
         self.paused = paused
         self.why_paused = "recording was off"
+        self.number = 0
         self.account = SeriesAccount(context.config.ingest.max_gap_frames, first_id)
         self.size_bytes = 0
         self.t_first = self.t_last = nan

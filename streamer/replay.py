@@ -25,7 +25,7 @@ from streamer.clock import RunClock
 from streamer.compression import encode
 from streamer.config import LOCAL_ONLY, SecurityConfig
 from streamer.connection import ConnectionWatch, set_reconnection
-from streamer.curve import Guard, client_keys, encrypt_client
+from streamer.curve import Guard, client_keys, connect_client
 from streamer.errors import FileReadError, RunError, UsageError
 from streamer.files import UNSCALED, FileInfo, FrameFile, Scaling, open_file, stream_dtype, to_counts
 from streamer.flag import SharedFlag
@@ -264,11 +264,11 @@ def _attach(
 
 def _connect(socket: zmq.Socket[bytes], settings: ReplaySettings, stop: Callable[[], bool]) -> None:
     """Connect, and wait for the receiver: ZeroMQ takes frames for one that is never there, and drops them."""
-    encrypt_client(socket, client_keys(settings.security.key, settings.server_key))
+    keys = client_keys(settings.security.key, settings.server_key)
     set_reconnection(socket)
     with closing(ConnectionWatch(socket)) as watch:
         try:
-            socket.connect(settings.address)
+            connect_client(socket, settings.address, keys)
         except zmq.ZMQError as error:
             raise RunError(f"cannot connect to {settings.address}: {error.strerror}") from error
         deadline = time.monotonic() + settings.connect_timeout_s

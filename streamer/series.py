@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from streamer.counters import SeriesSummary
     from streamer.handon import HandOn
 
-__all__ = ["RunState", "SeriesKeeper"]
+__all__ = ["STOPPED", "RunState", "SeriesKeeper"]
+
+STOPPED = "the run was stopped before its result came"
 
 _LATE_FRAMES_S = 0.2  # how long after an end message a frame that is still missing may come
 NEXT_FILE = "the next file was asked for"
@@ -101,6 +103,7 @@ class SeriesKeeper:
         self._last_answer = 0.0
         self._analyser: AnalyserInfo | None = None
         self._former: dict[SeriesKey, int] = {}  # series of this run that are over: their ids up to this one
+        self._n_opened = 0
 
     @property
     def state(self) -> RunState:
@@ -202,7 +205,7 @@ class SeriesKeeper:
         series.cut()
         end_at = self._end_at, self._end_reason
         self._close(NEXT_FILE, now, stopped=True)
-        self._open(rest)
+        self._open(rest, goes_on=True)
         self._end_at, self._end_reason = end_at
         return rest
 
@@ -282,7 +285,9 @@ class SeriesKeeper:
             f"series {header.key.series_id} has no start message; its frames are kept",
         )
 
-    def _open(self, series: SeriesRecorder) -> None:
+    def _open(self, series: SeriesRecorder, goes_on: bool = False) -> None:
+        self._n_opened += not goes_on
+        series.number = self._n_opened
         self.current, self._key, self._end_at, self.ended_by = series, None, None, ""
         if self._analyser is not None:
             series.take_analyser(self._analyser)
@@ -318,7 +323,7 @@ class SeriesKeeper:
     def _give_up_results(self, closing: _Closing, wait_s: float) -> None:
         for frame_id in self._handon.forget(closing.series):
             if closing.brief:
-                closing.series.skip(frame_id, "the run was stopped before its result came")
+                closing.series.skip(frame_id, STOPPED)
             else:
                 closing.series.lose_analysis(frame_id, f"no result within {wait_s:g} s")
 

@@ -58,6 +58,8 @@ class Seen:
         The noise's standard deviation in units of the vacuum level.
     drift_px : tuple of float
         (y, x) against the series' first frame [px]; NaN if it was not measured.
+    series : int
+        Tells series of a run apart that have the same key.
     """
 
     probabilities: NDArray[np.float32]
@@ -65,6 +67,7 @@ class Seen:
     pixel_size_A: float
     noise: float
     drift_px: tuple[float, float] = (nan, nan)
+    series: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +110,16 @@ class UnfollowedHeader(msgspec.Struct, frozen=True, array_like=True, tag="unfoll
     n_counts: int
     binned_height: int
     binned_width: int
+    series: int = 0
 
 
 def encode_unfollowed(unfollowed: Unfollowed) -> list[Buffer]:
     """Make the parts of an unfollowed result."""
     result, seen = unfollowed.result, unfollowed.seen
+    shapes = *unfollowed.network_shape, *seen.probabilities.shape, *unfollowed.binned.shape
     header = UnfollowedHeader(
         result.key.series_id, result.key.unique_id, result.frame_id, *seen.shape, seen.pixel_size_A,
-        seen.noise, *unfollowed.network_shape, *seen.probabilities.shape, *unfollowed.binned.shape,
+        seen.noise, *(*shapes, seen.series),
     )  # fmt: skip
     arrays = [bytes_of(array, np.float32) for array in (seen.probabilities, unfollowed.binned)]
     picture = encode_view(unfollowed.picture)[1:4] if unfollowed.picture is not None else []
@@ -179,7 +184,7 @@ def decode_unfollowed(parts: Sequence[memoryview]) -> Unfollowed:
         raise MessageError(f"{len(result.columns)} columns have {h.n_columns} distributions over counts")
     return Unfollowed(
         result,
-        Seen(probabilities, (h.height, h.width), h.pixel_size_A, h.noise),
+        Seen(probabilities, (h.height, h.width), h.pixel_size_A, h.noise, series=h.series),
         (h.network_height, h.network_width),
         binned,
         decode_view(picture) if picture else None,

@@ -29,6 +29,7 @@ from streamer.flag import SharedFlag
 __all__ = ["Control", "Worker", "WorkerState"]
 
 _PARENT_CHECK_S = 0.5
+_FOR_THE_PARENT = ("SIGINT", "SIGBREAK", "SIGHUP")  # what a terminal, or a console of Windows, sends to all
 
 
 class _Flag(Protocol):
@@ -121,6 +122,7 @@ class Worker:
         self._told: list[str] = []
         self.refused = False  # by a UsageError: to start it again would not help
         self._stop = SharedFlag()
+        self._asked_at: float | None = None
         self._pipe, child_pipe = context.Pipe(duplex=False)
         self._process = context.Process(
             target=_run_child,
@@ -178,16 +180,19 @@ class Worker:
 
     def request_stop(self) -> None:
         """Ask the child to end cleanly; returns at once."""
+        self._asked_at = self._asked_at or time.monotonic()
         self._stop.set()
 
     def join(self, timeout_s: float) -> None:
         """Wait for the child's end; kill it after `timeout_s` and note that as its error."""
-        deadline = time.monotonic() + timeout_s
+        begun = time.monotonic()
+        deadline = begun + timeout_s
         while self.alive and time.monotonic() < deadline:
             self.poll(0.05)
         if self.alive:
             self._process.kill()
-            self.state, self.error = WorkerState.FAILED, f"did not end within {timeout_s:g} s and was killed"
+            waited_s = round(deadline - (self._asked_at or begun), 1)
+            self.state, self.error = WorkerState.FAILED, f"did not end within {waited_s:g} s and was killed"
         self._process.join()
         self.poll()
 
@@ -228,7 +233,9 @@ class Worker:
 
 def _run_child(target: Callable[..., None], pipe: Connection, stop: _Flag, args: tuple[Any, ...]) -> None:
     """Run `target` in the child; Ctrl-C is the parent's to handle, SIGTERM asks for a clean end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in _FOR_THE_PARENT:
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     logging.basicConfig(format=f"{multiprocessing.current_process().name}: %(message)s")
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from math import isfinite
 from typing import Any
 
@@ -13,7 +14,8 @@ def say(text: str) -> None:
     """Tell the user something, in one line on stderr; a progress bar stays whole."""
     from tqdm import tqdm
 
-    tqdm.write(f"atomstream: {text}", file=sys.stderr)
+    with suppress(OSError):  # the terminal was closed: what goes on must not end of that
+        tqdm.write(f"atomstream: {text}", file=sys.stderr)
 
 
 def print_json(record: Mapping[str, Any]) -> None:

@@ -59,14 +59,15 @@ class AnalyserRun:
         series: int = 1,
         pixel_size_A: float | None = 0.2,
         payload: bytes | None = None,
+        number: int = 1,
     ) -> None:
-        """Hand a frame on, as ingest does."""
+        """Hand a frame of the run's `number`-th series on, as ingest does."""
         key = SeriesKey(series)
         header = FrameHeader(key, frame_id, image.shape, image.dtype, Compression.BSLZ4)  # type: ignore[arg-type]
         payload = encode(image, Compression.BSLZ4) if payload is None else payload
         start = SeriesStart(key, 0, header.shape, header.dtype, pixel_size_A=pixel_size_A)
         frame = Frame(header, memoryview(payload))
-        self.send_parts(link.encode_task(frame, start, CLOCK.now()))
+        self.send_parts(link.encode_task(frame, start, CLOCK.now(), number))
 
     def send_parts(self, parts: list[Any]) -> None:
         """Send a message as ingest does, once the analyser has joined."""

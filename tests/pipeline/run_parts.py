@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import analyser
+from pipeline.prepare import prepare
 from simulator.sender import SenderSettings, send_stream
 from streamer.errors import RunError
 from streamer.flag import SharedFlag
@@ -22,7 +24,11 @@ SHAPE = (64, 64)
 def send_frames(control: Control, n_frames: int, rate_hz: float, begin: SharedFlag, error: str = "") -> None:
     """Send small frames, as many and as fast as asked for; with `error`, fail after them, before the end."""
     settings = SenderSettings(
-        rate_hz=rate_hz, n_planned=n_frames, pixel_size_A=0.2, key=SeriesKey(1, "test"), linger_s=5.0
+        rate_hz=rate_hz,
+        n_planned=n_frames + bool(error),  # the one that it fails over is missing
+        pixel_size_A=0.2,
+        key=SeriesKey(1, "test"),
+        linger_s=5.0,
     )
 
     def bound(endpoint: str) -> None:
@@ -101,3 +107,34 @@ def ingest_that_closes_slowly(control: Control, *args: Any) -> None:
             super().finished(summary)
 
     run_ingest(Slow(control._stop, control._report), *args)
+
+
+def ingest_whose_source_fails(control: Control, *args: Any) -> None:
+    """Ingest that names what became of its source a moment after it has handed over its summary."""
+    run_ingest(control, *args)
+    time.sleep(1.0)
+    raise RunError("the source hung up")
+
+
+def analyser_that_takes_its_time(control: Control, *args: Any) -> None:
+    """An analyser that needs nearly two seconds for a frame, as for a very large one."""
+
+    def slow(*frame: Any) -> Any:
+        time.sleep(1.7)
+        return prepare(*frame)
+
+    analyser.prepare = slow
+    analyser.run_analyser(control, *args)
+
+
+def analyser_that_only_loads(control: Control, *args: Any) -> None:
+    """An analyser that does not hear that the run is over while it loads its networks."""
+    while True:
+        time.sleep(1.0)
+
+
+def analyser_that_loads(control: Control, *args: Any) -> None:
+    """An analyser whose networks are not there yet when the run ends."""
+    while not control.stopping():
+        time.sleep(0.02)
+    control.finished({})

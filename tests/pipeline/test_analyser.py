@@ -175,6 +175,17 @@ def test_drift_is_measured_against_the_series_first_frame(tiny_folder: Path) -> 
         assert drifts[2] == (0.0, 0.0)
 
 
+def test_another_series_by_the_same_name_begins_anew(tiny_folder: Path) -> None:
+    """Simulators, replays, and detectors that were restarted, call each series the same."""
+    moved = [(y + 4.5, x - 7.25, count) for y, x, count in COLUMNS]
+    with analyser_run(config_for(tiny_folder)) as run:
+        run.send(image(), 0, number=1)
+        run.send(image(moved), 1, number=2)
+        run.send(image(moved), 2, number=2)
+        results = [run.result() for _ in range(3)]
+    np.testing.assert_allclose([result.drift_px for result in results], 0.0, atol=0.01)
+
+
 def test_one_of_several_analysers_leaves_drift_and_tracks_to_the_follower(tiny_folder: Path) -> None:
     with analyser_run(config_for(tiny_folder, analysers=2)) as run:
         run.send(image(), 3)

@@ -55,6 +55,14 @@ def test_another_shape_closes_the_batch_before_it() -> None:
     assert q.take() == [1]
 
 
+def test_a_third_frame_of_the_first_ones_shape_opens_it_no_more() -> None:
+    q = queue(capacity=4)
+    for item, shape in enumerate((SMALL, LARGE, SMALL)):
+        q.add(item, shape, 0.0)
+    assert q.closes_in_s(0.0) == 0
+    assert [q.take(), q.take()] == [[0], [1]]
+
+
 def test_more_than_a_batch_leaves_in_several() -> None:
     q = queue(capacity=2)
     for i in range(5):

@@ -1,8 +1,12 @@
 """Child processes kept together, and the signals that end a run."""
 
 import os
+import re
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -30,9 +34,10 @@ def deaf(control: Control) -> None:
 
 
 def reports_its_signals(control: Control) -> None:
-    """Say whether Ctrl-C can reach it."""
-    blocked = hasattr(signal, "pthread_sigmask") and signal.SIGINT in signal.pthread_sigmask(0, [])
-    control.ready(blocked=blocked, pid=os.getpid())
+    """Say which signals are blocked, and which it ignores."""
+    blocked = signal.pthread_sigmask(0, []) if hasattr(signal, "pthread_sigmask") else set()
+    ignored = {number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN}
+    control.ready(blocked=blocked, ignored=ignored, pid=os.getpid())
     while not control.stopping():
         time.sleep(0.01)
     control.finished({})
@@ -68,6 +73,17 @@ def test_one_that_does_not_listen_is_killed_after_the_grace_period() -> None:
     assert "killed" in worker.error
 
 
+def test_each_is_said_to_have_been_waited_for_as_long_as_all() -> None:
+    with Crew(grace_s=1.0) as crew:
+        workers = [crew.start(f"deaf one {n}", deaf) for n in range(2)]
+        for worker in workers:
+            worker.wait_ready(READY_S)
+    for worker in workers:
+        said = re.fullmatch(r"did not end within ([\d.]+) s and was killed", worker.error)
+        assert said is not None
+        assert float(said[1]) >= 1.0
+
+
 def test_a_second_interrupt_kills_at_once() -> None:
     def body() -> None:
         with Crew(grace_s=READY_S) as crew:
@@ -78,6 +94,26 @@ def test_a_second_interrupt_kills_at_once() -> None:
     with pytest.raises(KeyboardInterrupt):
         body()
     assert time.monotonic() - began < READY_S
+
+
+def test_an_interrupt_while_all_are_stopped_leaves_no_child_behind() -> None:
+    started: list[Worker] = []
+
+    def interrupted(timeout_s: float) -> None:
+        del started[1].join
+        raise KeyboardInterrupt
+
+    def body() -> None:
+        with Crew(grace_s=READY_S) as crew:
+            started.extend([crew.start("obedient one", obedient, ""), crew.start("deaf one", deaf)])
+            for worker in started:
+                worker.wait_ready(READY_S)
+            started[1].join = interrupted  # type: ignore[method-assign]
+            crew.stop(READY_S)
+
+    with pytest.raises(KeyboardInterrupt):
+        body()
+    assert [worker.state for worker in started] == [WorkerState.FINISHED, WorkerState.FAILED]
 
 
 def test_peak_memory_is_noted_by_name() -> None:
@@ -91,8 +127,41 @@ def test_peak_memory_is_noted_by_name() -> None:
 def test_children_never_see_ctrl_c_and_the_parent_still_does() -> None:
     with Crew() as crew:
         child = crew.start("child", reports_its_signals)
-        assert child.wait_ready(READY_S)["blocked"]
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        assert child.wait_ready(READY_S)["blocked"] >= {signal.SIGINT, signal.SIGHUP}
+    assert not {signal.SIGINT, signal.SIGHUP} & signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_what_a_terminal_sends_to_all_is_left_to_the_parent() -> None:
+    """Also on Windows, where Ctrl-Break would otherwise end a child in the midst of a file."""
+    names = ("SIGINT", "SIGBREAK", "SIGHUP")
+    with Crew() as crew:
+        ignored = crew.start("child", reports_its_signals).wait_ready(READY_S)["ignored"]
+    assert ignored >= {getattr(signal, name) for name in names if hasattr(signal, name)}
+
+
+@contextmanager
+def hang_up_handled(by: Any) -> Iterator[None]:
+    """So that a terminal's end, which a test makes up, does not end the tests."""
+    if not hasattr(signal, "SIGHUP"):
+        pytest.skip("this system's terminals do not hang up")
+    before = signal.signal(signal.SIGHUP, by)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_is_closed_asks_for_the_end_however_often_it_says_so() -> None:
+    with hang_up_handled(lambda number, frame: None), StopSignals() as signals:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGHUP)
+        assert signals.requested
+
+
+def test_a_closed_terminal_is_nothing_to_who_was_started_to_outlive_it() -> None:
+    with hang_up_handled(signal.SIG_IGN), StopSignals() as signals:
+        signal.raise_signal(signal.SIGHUP)
+        assert not signals.requested
 
 
 def test_the_first_signal_asks_and_the_second_interrupts() -> None:

@@ -29,7 +29,7 @@ from streamer.records import (
     FrameStatus,
     SeriesKey,
 )
-from streamer.unfollowed import Seen, Unfollowed, encode_unfollowed
+from streamer.unfollowed import Seen, Unfollowed, decode_unfollowed, encode_unfollowed
 from streamer.window_link import VIEW_TOPIC, View, decode_view
 from tests.pipeline.run_parts import send_images
 from tests.pipeline.test_remote_analysers import LOCAL, Said
@@ -61,6 +61,24 @@ def test_particles_get_their_drift_and_are_not_followed(tmp_path: Path) -> None:
         assert np.isnan(result.fused_atoms)
         drifts.append(result.drift_px)
     np.testing.assert_allclose(drifts, [(0, 0), (0, 6)], atol=0.5)
+
+
+def test_another_series_by_the_same_name_begins_anew(tmp_path: Path) -> None:
+    follower = ResultFollower(
+        AnalysisConfig(), networks_for(write_networks(tmp_path), MATERIAL), RunClock.start()
+    )
+    image, columns = np.random.default_rng(1).normal(size=(48, 64)), np.zeros(1, COLUMN_DTYPE)
+    columns["y"], columns["x"] = 40.0, 50.0
+    results = []
+    for number, dx in ((1, 0), (2, 3)):
+        found = FrameResult(number, KEY, columns, 0.0, 0.0, 1.0, 2.0, 3.0)
+        seen = Seen(np.full((1, 12), 1 / 12, np.float32), (192, 128), 0.2, 0.1, series=number)
+        moved = np.roll(image, dx, axis=1).astype(np.float32)
+        unfollowed = decode_unfollowed(
+            [memoryview(part) for part in encode_unfollowed(Unfollowed(found, seen, (96, 128), moved))]
+        )
+        results.append(follower.finish(unfollowed)[0])
+    assert [result.drift_px for result in results] == [(0.0, 0.0)] * 2
 
 
 def test_what_cannot_be_read_is_a_failure_of_its_frame_where_it_names_one(tmp_path: Path) -> None:

@@ -1,16 +1,22 @@
 """The view hub: publishers and windows come and go, and nothing holds a publisher up."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
 import zmq
 
 from pipeline.hub import ViewHub
+from pipeline.progress import RunProgress
+from streamer.config import SecurityConfig
 from streamer.errors import RunError
+from streamer.window_link import encode_status
+from tests.gui.publisher import make_status
+from tests.waiting import wait_until
 
 PATIENCE_MS = 5000
 
@@ -33,6 +39,14 @@ def connect() -> Iterator[Connect]:
             return socket
 
         yield open_socket
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 def publish_until_seen(publisher: Any, window: Any, parts: list[bytes]) -> list[bytes]:
@@ -93,6 +107,23 @@ def test_the_last_message_before_the_end_arrives(connect: Connect) -> None:
     last = b""
     while last != b"ended":
         last = window.recv_multipart()[1]
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("bind", ["tcp://[::1]:0", "tcp://[::]:0", "tcp://0.0.0.0:0"])
+def test_who_is_on_this_machine_finds_a_hub_bound_by_ipv6_too(connect: Connect, bind: str) -> None:
+    with ViewHub(bind, SecurityConfig(insecure=True)) as hub:
+        assert not {"[::]", "0.0.0.0"} & {hub.shown_address.split("//")[1].rpartition(":")[0]}
+        publisher = connect(zmq.PUB, hub.inner_address)
+        with closing(RunProgress(hub.local_address, analysing=False)) as progress:
+            began = progress.advanced_at
+
+            def has_heard() -> bool:
+                publisher.send_multipart(encode_status(make_status()))
+                progress.update()
+                return progress.advanced_at > began
+
+            wait_until(has_heard)
 
 
 def test_an_address_in_use_is_named() -> None:

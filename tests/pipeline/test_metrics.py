@@ -20,6 +20,7 @@ from streamer.window_link import HEARTBEAT_TOPIC, encode_status
 from tests.gui.publisher import Publisher, make_status
 from tests.waiting import wait_until
 
+from .test_hub import has_ipv6
 from .test_supervisor import ENDLESS, frames, meanwhile, plan_of, recorded
 
 OUTPUT = OutputCounts("tcp://127.0.0.1:5", OutputPolicy.BEST_EFFORT, frames=70, dropped=20, absent=10)
@@ -79,10 +80,17 @@ def test_metrics_for_other_machines_need_a_word_of_trust() -> None:
         assert "0.0.0.0" in metrics.address
 
 
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_metrics_are_offered_by_ipv6_too() -> None:
+    with Metrics("[::1]:0", "tcp://127.0.0.1:1") as metrics:
+        assert metrics.address.startswith("http://[::1]:")
+        assert scraped(metrics.address) == {("atomstream_up",): 0.0}
+
+
 def test_a_port_that_is_taken_is_one_clear_error() -> None:
     with Metrics("127.0.0.1:0", "tcp://127.0.0.1:1") as metrics:
         taken = metrics.address.split("/")[2]
-        with pytest.raises(RunError, match="choose another port"):
+        with pytest.raises(RunError, match="choose another address or port"):
             Metrics(taken, "tcp://127.0.0.1:1")
 
 

@@ -27,16 +27,17 @@ def test_a_run_advances_with_every_frame_received_or_analysed_and_with_nothing_e
         progress = RunProgress(f"tcp://127.0.0.1:{port}", analysing=True)
         try:
             assert publisher.recv(), "it has subscribed"
-            for now, advances in (
-                (status(4, 0), True),
-                (status(4, 0, latency_ms=2.0), False),
-                (status(4, 1), True),
-                (status(5, 1), True),
+            for now, advances, results_due in (
+                (status(4, 0), True, True),
+                (status(4, 0, latency_ms=2.0), False, True),
+                (status(4, 4), True, False),
+                (status(5, 4), True, True),
             ):
                 before = progress.advanced_at
                 publisher.send_multipart(encode_status(now))
                 took_in = wait_for_one(progress)
                 assert (progress.advanced_at > before) is advances
+                assert progress.results_due is results_due
                 assert took_in
         finally:
             progress.close()

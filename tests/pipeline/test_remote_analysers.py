@@ -291,6 +291,18 @@ def test_a_run_that_nobody_joins_says_so_before_it_begins(tmp_path: Path) -> Non
     assert any("columns are not followed: follower-1: no network" in line for line in said), said
 
 
+def test_one_that_cannot_load_its_networks_is_waited_for_no_longer(tmp_path: Path) -> None:
+    said = Said()
+    analysis = others(join_timeout_s=5.0)
+
+    def fail() -> None:
+        with analysing(said.address("analysers"), "--models", str(tmp_path)) as (only,):
+            assert only.wait()[0] == 1
+
+    with meanwhile(fail), pytest.raises(WorkerError, match=r"no analyser has joined at tcp://127.0.0.1:\d+"):
+        supervise(plan_of(tmp_path / "run.nxs", frames(10), analysis=analysis, say=said.append))
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

@@ -7,10 +7,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
+import msgspec
 import psutil
 import pytest
 
@@ -24,7 +26,9 @@ from streamer.records import FrameStatus
 from tests.waiting import wait_until
 
 from .run_parts import (
+    analyser_that_takes_its_time,
     ingest_that_closes_slowly,
+    ingest_whose_source_fails,
     send_and_fail,
     send_frames,
     window_closed_after,
@@ -242,6 +246,30 @@ def test_a_sender_that_fails_leaves_a_closed_file(tmp_path: Path) -> None:
     assert "sender: the detector caught fire" in summary["problems"]
     assert summary["recorded"] == 40
     expect_closed(out, outcome, "stopped")
+
+
+def test_what_a_sender_has_sent_before_it_failed_is_analysed_however_slowly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.supervisor.run_analyser", analyser_that_takes_its_time)
+    monkeypatch.setattr("pipeline.supervisor._DRAIN_S", 1.0)
+    analysis = AnalysisConfig(backend="null", queue_frames=1)  # the last frames wait to be taken in
+    plan = plan_of(tmp_path / "run.nxs", Companion(send_and_fail, (7,)), analysis=analysis)
+    limits = msgspec.structs.replace(plan.config.ingest, result_timeout_s=60.0)
+    outcome = supervise(replace(plan, config=msgspec.structs.replace(plan.config, ingest=limits)))
+    assert (outcome.ingest["recorded"], outcome.ingest["analysed"]) == (7, 7)
+
+
+def test_a_source_that_fails_is_named_beside_what_was_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run.nxs"
+    monkeypatch.setattr("pipeline.supervisor.run_ingest", ingest_whose_source_fails)
+    outcome = supervise(plan_of(out, frames(40)))
+    summary = summarise("record", outcome)
+    assert summary["problems"] == ["ingest: the source hung up"]
+    assert summary["recorded"] == 40
+    expect_closed(out, outcome, "complete")
 
 
 def test_networks_that_are_missing_are_one_clear_error(tmp_path: Path) -> None:

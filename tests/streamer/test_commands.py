@@ -218,10 +218,12 @@ def test_a_late_frame_goes_to_the_file_it_belongs_to(tmp_path: Path) -> None:
         wait_for_rows(first, LEDGER, 4)
         assert run.ask(NextFile()).ok
         run.detector.send(frame_of(2), frame_of(4), frame_of(5), SeriesEnd(KEY))
-        for _ in range(6):
-            analyser.answer(result_of(analyser.next_task()))
+        tasks = [analyser.next_task() for _ in range(6)]
+        for task in tasks:
+            analyser.answer(result_of(task))
         summary = run.ingest.finish()
     assert [summary[n] for n in ("recorded", "analysed", "missing", "lost")] == [6, 6, 0, 0]
+    assert {task.series for task in tasks} == {1}, "columns are followed from file to file"
     assert ledger_of(first)["stack_row"] == [0, 1, 3, 2]
     assert ledger_of(second)["frame_id"] == [4, 5]
     assert check_file(first).ok

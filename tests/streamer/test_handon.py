@@ -68,6 +68,7 @@ def test_a_frame_that_was_taken_back_goes_before_one_that_has_waited() -> None:
     handon.answered(name_of(5), a)
     router.gone.add(b"a")
     assert not handon.retry()  # 6 was for a, which has taken 2 with it
+    assert (handon.departed(), handon.departed()) == ([(a, 1)], []), "said once"
     for frame_id in (3, 4):
         assert handon.found(name_of(frame_id), b, [])
     queue.advance()

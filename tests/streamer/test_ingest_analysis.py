@@ -366,6 +366,26 @@ def test_under_latest_what_a_dead_analyser_had_is_named_and_late_answers_count(t
     assert "1 recorded (analyser-1 died): 0" in map(str, check_file(path).losses)
 
 
+@pytest.mark.parametrize("analysis", [WAIT, LATEST])
+def test_analysers_that_are_told_to_end_with_the_run_lose_nothing(
+    tmp_path: Path, analysis: AnalysisConfig
+) -> None:
+    """A service manager sends its signal to all processes of a run."""
+    path = tmp_path / "run.nxs"
+    with running(path, analysis) as (detector, run, analyser):
+        end = analyser()
+        wait_until_joined(end)
+        detector.send(*series_of(range(2), 100)[:-1])
+        for _ in range(2):
+            end.next_task()
+        run.control.request_stop()
+        end.report_loss("analyser-1 died", "analyser-1")
+        end.report_loss("no analyser is left")
+        summary = run.finish()
+    assert (summary["recorded"], summary["skipped"], summary["analysis_lost"]) == (2, 2, 0)
+    assert check_file(path).ok
+
+
 def test_without_any_analyser_left_frames_are_recorded_and_named(tmp_path: Path) -> None:
     path = tmp_path / "run.nxs"
     with running(path, WAIT) as (detector, run, analyser):

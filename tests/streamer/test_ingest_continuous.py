@@ -67,11 +67,13 @@ def test_results_find_their_series_though_two_have_the_same_name(tmp_path: Path)
         assert not analyser.has_task(300)
         for task in first:
             analyser.answer(result_of(task))
-        for _ in range(3):
-            analyser.answer(result_of(analyser.next_task()))
+        later = [analyser.next_task() for _ in range(3)]
+        for task in later:
+            analyser.answer(result_of(task))
         wait_for_rows(second, "entry/summary/frame_id", 3)
         summary = run.stop()
     assert (summary["analysed"], summary["analysis_lost"], summary["n_series"]) == (6, 0, 2)
+    assert [{task.series for task in tasks} for tasks in (first, later)] == [{1}, {2}], "drift begins anew"
     for file in (path, second):
         assert check_file(file).ok
 

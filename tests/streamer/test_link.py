@@ -107,16 +107,16 @@ def test_task_passes_one_of_many_payloads_in_a_message_on_alone() -> None:
 @pytest.mark.parametrize(("offset", "n_bytes"), [(-1, 7), (1, 7), (0, 8), (8, 1), (0, -1)])
 def test_a_task_whose_payload_is_outside_its_message_is_refused(offset: int, n_bytes: int) -> None:
     header, payload = link.encode_task(_frame(), START, t_received=99.0)
-    fields = [*msgpack.unpackb(header)[:-2], offset, n_bytes]
+    fields = [*msgpack.unpackb(header)[:-3], offset, n_bytes, 0]
     with pytest.raises(TruncatedMessageError, match="of a part of 7"):
         link.decode_task(_views([msgpack.packb(fields), payload]))
 
 
 def test_task_header_bytes_are_fixed() -> None:
     """Another MessagePack library reads the header as the array docs/wire-format.md lists."""
-    header = link.encode_task(_frame(), START, t_received=99.0)[0]
+    header = link.encode_task(_frame(), START, t_received=99.0, series=2)[0]
     assert msgpack.unpackb(header) == [
-        "task", 3, "01HRCJF8", 7, 4, 6, "<u2", "bslz4", 12.5, 99.0, 0.2, 60_000, 0, 7,
+        "task", 3, "01HRCJF8", 7, 4, 6, "<u2", "bslz4", 12.5, 99.0, 0.2, 60_000, 0, 7, 2,
     ]  # fmt: skip
 
 

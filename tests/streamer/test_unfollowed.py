@@ -70,7 +70,7 @@ def test_a_frame_without_pixels_is_none() -> None:
 
 def test_header_bytes_are_fixed() -> None:
     header = msgpack.unpackb(_parts()[0])
-    assert header == ["unfollowed", 3, "01HRCJF8", 7, 8, 12, 0.2, 0.75, 4, 6, 3, 4, 2, 3]
+    assert header == ["unfollowed", 3, "01HRCJF8", 7, 8, 12, 0.2, 0.75, 4, 6, 3, 4, 2, 3, 0]
 
 
 @given(parts=st.lists(st.binary(max_size=40), max_size=13))
