@@ -80,7 +80,8 @@ class Header(QWidget):
         light = drawing.light
         self.lamp.draw(light.severity, blinking=light.caption == "REC")
         set_text(self.light, light.caption)
-        set_text(self.title, drawing.title)
+        set_short_text(self.title, drawing.title, self.title.width())
+        set_tip(self.title, drawing.title)
         set_short_text(self.file, light.value, _FILE_PX)
         set_severity(self.light, light.severity)
         set_tip(self.file, light.detail)

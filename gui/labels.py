@@ -2,10 +2,12 @@
 
 from html import escape
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
-__all__ = ["plain_label", "set_severity", "set_short_text", "set_text", "set_tip"]
+__all__ = ["fit_overlay", "plain_label", "set_severity", "set_short_text", "set_text", "set_tip"]
+
+_MARGIN_PX = 8  # between an overlay and the border of what it lies over
 
 
 def plain_label(text: str = "", role: str = "") -> QLabel:
@@ -22,9 +24,25 @@ def set_text(label: QLabel, text: str) -> None:
         label.setText(text)
 
 
-def set_short_text(label: QLabel, text: str, width_px: int) -> None:
-    """Show as much of a text as fits: a label that asks for more makes the window wider than the screen."""
-    set_text(label, label.fontMetrics().elidedText(text, Qt.TextElideMode.ElideMiddle, width_px))
+def set_short_text(
+    label: QLabel, text: str, width_px: int, mode: Qt.TextElideMode = Qt.TextElideMode.ElideMiddle
+) -> None:
+    """Show as much of a text as fits: a label that asks for more makes the window wider than the screen.
+
+    Where it is not all, an ellipsis says so: digits that are merely cut off are read as another number.
+    """
+    set_text(label, label.fontMetrics().elidedText(text, mode, width_px))
+
+
+def fit_overlay(label: QLabel, text: str, area: QSize) -> None:
+    """Show a text over `area`, on as many lines as its width asks for; an empty one hides the label."""
+    set_text(label, text)
+    label.setVisible(bool(text))
+    if text:
+        label.setWordWrap(False)
+        width = min(label.sizeHint().width(), area.width() - 2 * _MARGIN_PX)
+        label.setWordWrap(True)
+        label.resize(width, label.heightForWidth(width))
 
 
 def set_tip(widget: QWidget, text: str) -> None:

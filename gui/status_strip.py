@@ -11,7 +11,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui.labels import plain_label, set_severity, set_text, set_tip
+from gui.format import breakable
+from gui.labels import plain_label, set_severity, set_short_text, set_text, set_tip
 from gui.status_text import Alarm, Cell
 from gui.theme import number_font
 
@@ -40,7 +41,7 @@ class _CellView(QWidget):
             (self.value, cell.value),
             (self.detail, cell.detail),
         ):
-            set_text(label, text)
+            set_short_text(label, text, label.width(), Qt.TextElideMode.ElideRight)
         set_severity(self.value, cell.severity)
         set_tip(self, cell.tip)
 
@@ -95,7 +96,7 @@ class AlarmBar(QFrame):
     def draw(self, alarm: Alarm | None) -> None:
         """Show the alarm, or nothing."""
         if alarm is not None:
-            set_text(self.label, alarm.text)
+            set_text(self.label, breakable(alarm.text))
             self._colour(alarm.severity)
             if self.alarm is None or _what(alarm) != _what(self.alarm):
                 QApplication.alert(self.window())  # the task bar shows it when another window is in front
