@@ -21,6 +21,7 @@ __all__ = ["PlotRow"]
 _AXIS_WIDTH_PX = 46
 _AXIS_HEIGHT_PX = 18
 _NUMBER_HEIGHT_PX = 13.0
+_LARGEST = 1e30  # of a value that an axis is fitted to: an axis from −1e308 to 1e308 has no length
 _TITLE_PX, _READINGS_PX = 150, 300  # at most: a stimulus' name and unit are as long as somebody has chosen
 
 
@@ -175,7 +176,7 @@ def _y_range(curves: tuple[Curve, ...], least_span: float) -> tuple[float, float
     Where both are 0 the values are, too.
     """
     arrays = [a for curve in curves for a in (curve.y, curve.low, curve.high) if a is not None]
-    finite = [a[abs(a) < float("inf")] for a in arrays]
+    finite = [a[abs(a) < _LARGEST] for a in arrays]
     finite = [a for a in finite if a.size]
     if not finite:
         return 0.0, 1.0
