@@ -50,6 +50,8 @@ class Scene:
         What the run has answered to this window, while it is news.
     events : tuple
         How many triggers have fired, and what the last one said.
+    unreadable : str
+        Why a file cannot be read any more; empty if it can.
     """
 
     view: View | None = None
@@ -65,6 +67,7 @@ class Scene:
     refusal: str = ""
     said: str = ""
     events: tuple[int, str] = (0, "")
+    unreadable: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,6 +157,7 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
             refused=scene.refused,
             connected=scene.connected,
             events=scene.events,
+            unreadable=scene.unreadable,
         ),
         badge="   ·   ".join(filter(None, (_past_text(scene, state), _no_fused_text(view, settings)))),
         placeholder=_placeholder(scene),
@@ -255,13 +259,21 @@ def _no_fused_text(view: View | None, settings: Settings) -> str:
     return "" if any_fused(view.columns) else "No fused counts: columns are not followed here"
 
 
+def _unanalysed_text(status: RunStatus | None) -> str:
+    """Say of a run that only records, or whose analysers are not there yet, why nothing is to be seen."""
+    if status is None or status.backend or not status.received:
+        return ""
+    file = f" Its file can be opened: {status.path}" if status.path else ""
+    return f"Nothing analyses this run's frames, so it sends no pictures.{file}"
+
+
 def _placeholder(scene: Scene) -> str:
     if scene.view is not None:
         return ""
     if scene.status is not None and scene.status.state == "waiting":
         return f"Waiting for the first frame from {scene.status.source}"
     if scene.connected:
-        return "Connected. Waiting for the first analysed frame"
+        return _unanalysed_text(scene.status) or "Connected. Waiting for the first analysed frame"
     if scene.refusal:
         return f"{scene.address} does not let this window in: {scene.refusal}"
     return f"Waiting for a run at {scene.address}"

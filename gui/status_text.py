@@ -239,6 +239,7 @@ def alarm(
     refused: int,
     connected: bool,
     events: tuple[int, str] = (0, ""),
+    unreadable: str = "",
 ) -> Alarm | None:
     """Find what must be shouted: losses not yet confirmed, a failed recording, silence, a trigger.
 
@@ -254,8 +255,12 @@ def alarm(
         Whether the hub answers.
     events : tuple
         How many triggers have fired, and what the last one said.
+    unreadable : str
+        Why a file cannot be read any more; empty if it can.
     """
     texts: list[str] = []
+    if unreadable:
+        texts.append(f"The file can no longer be read: {unreadable}")
     lost = losses(status)
     if status is not None:
         if status.recording_error and status.state != "ended":

@@ -94,10 +94,15 @@ def test_no_frame_draws_nothing_and_says_what_is_waited_for() -> None:
             Scene(address="tcp://x:1"),
             Scene(connected=True),
             Scene(status=make_status(state="waiting", source="dectris2://d:31001")),
+            Scene(connected=True, status=make_status(backend="", path="/data/a.nxs")),
+            Scene(connected=True, status=make_status(backend="", received=0)),
         )
     ]
     assert "tcp://x:1" in texts[0]
     assert "Connected" in texts[1]
+    assert texts[3].startswith("Nothing analyses this run's frames")
+    assert texts[3].endswith("/data/a.nxs")
+    assert texts[4] == texts[1]
     assert "dectris2://d:31001" in texts[2]
 
 
