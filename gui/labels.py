@@ -3,9 +3,18 @@
 from html import escape
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import QLabel, QWidget
+from PySide6.QtGui import QPainter, QPaintEvent
+from PySide6.QtWidgets import QLabel, QSizePolicy, QWidget
 
-__all__ = ["fit_overlay", "plain_label", "set_severity", "set_short_text", "set_text", "set_tip"]
+__all__ = [
+    "ShortLabel",
+    "fit_overlay",
+    "plain_label",
+    "set_severity",
+    "set_short_text",
+    "set_text",
+    "set_tip",
+]
 
 _MARGIN_PX = 8  # between an overlay and the border of what it lies over
 
@@ -18,6 +27,32 @@ def plain_label(text: str = "", role: str = "") -> QLabel:
     return label
 
 
+class ShortLabel(QLabel):
+    """Shows as much of its text as it has room for, and asks for none.
+
+    Where it is not all, an ellipsis says so: digits that are merely cut off are read as another number.
+    """
+
+    def __init__(self, role: str = "", mode: Qt.TextElideMode = Qt.TextElideMode.ElideRight) -> None:
+        super().__init__()
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setProperty("role", role)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._mode = mode
+
+    def shown(self) -> str:
+        """Return what can be read."""
+        return self.fontMetrics().elidedText(self.text(), self._mode, self.contentsRect().width())
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        """See Qt."""
+        painter = QPainter(self)
+        place, how = self.contentsRect(), self.alignment().value
+        role = self.foregroundRole()
+        self.style().drawItemText(painter, place, how, self.palette(), self.isEnabled(), self.shown(), role)
+        painter.end()
+
+
 def set_text(label: QLabel, text: str) -> None:
     """Change a label's text; an unchanged one costs nothing."""
     if label.text() != text:
@@ -27,10 +62,7 @@ def set_text(label: QLabel, text: str) -> None:
 def set_short_text(
     label: QLabel, text: str, width_px: int, mode: Qt.TextElideMode = Qt.TextElideMode.ElideMiddle
 ) -> None:
-    """Show as much of a text as fits: a label that asks for more makes the window wider than the screen.
-
-    Where it is not all, an ellipsis says so: digits that are merely cut off are read as another number.
-    """
+    """Show as much of a text as fits: a label that asks for more makes the window wider than the screen."""
     set_text(label, label.fontMetrics().elidedText(text, mode, width_px))
 
 

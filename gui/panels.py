@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QScrollArea, QSplitter, QVBoxLayout, QWidget
 from gui.column_marks import ColumnMarks
 from gui.header import Header
 from gui.headline import HeadlinePanel
-from gui.labels import set_short_text, set_tip
+from gui.labels import set_text, set_tip
 from gui.map_panel import MapPanel
 from gui.persist import load_bytes, save_bytes
 from gui.picture_panel import PicturePanel
@@ -75,7 +75,7 @@ class Panels(QWidget):
         for panel, text in zip(
             self.picture_panels, (pointer.raw, pointer.denoised, pointer.map), strict=True
         ):
-            set_short_text(panel.detail, text, panel.detail.width(), Qt.TextElideMode.ElideRight)
+            set_text(panel.detail, text)
             set_tip(panel.detail, text)
 
     def _draw_rings(self, drawing: Drawing) -> None:

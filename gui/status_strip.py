@@ -12,7 +12,7 @@ from PySide6.QtWidgets import (
 )
 
 from gui.format import breakable
-from gui.labels import plain_label, set_severity, set_short_text, set_text, set_tip
+from gui.labels import ShortLabel, plain_label, set_severity, set_text, set_tip
 from gui.status_text import Alarm, Cell
 from gui.theme import number_font
 
@@ -22,9 +22,9 @@ __all__ = ["AlarmBar", "StatusStrip"]
 class _CellView(QWidget):
     def __init__(self, cell: Cell) -> None:
         super().__init__()
-        self.caption = plain_label(cell.caption, "caption")
-        self.value = plain_label("", "value")
-        self.detail = plain_label("", "muted")
+        self.caption = ShortLabel("caption")
+        self.value = ShortLabel("value")
+        self.detail = ShortLabel("muted")
         self.caption.setFont(number_font(self.font(), 7.5))
         self.value.setFont(number_font(self.font(), 11.5))
         self.detail.setFont(number_font(self.font(), 8.0))
@@ -41,7 +41,7 @@ class _CellView(QWidget):
             (self.value, cell.value),
             (self.detail, cell.detail),
         ):
-            set_short_text(label, text, label.width(), Qt.TextElideMode.ElideRight)
+            set_text(label, text)
         set_severity(self.value, cell.severity)
         set_tip(self, cell.tip)
 

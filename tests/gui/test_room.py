@@ -117,9 +117,9 @@ def test_a_long_source_leaves_the_state_to_be_read(open_window: OpenWindow, publ
     show_until(window, lambda: window.session.status is not None)
     redraw(window)
     title = window.panels.header.title
-    assert title.text().startswith("dectris2://")
-    assert "…" in title.text()
-    assert title.text().endswith("running")
+    assert title.shown().startswith("dectris2://")
+    assert "…" in title.shown()
+    assert title.shown().endswith("running")
     assert LONG_SOURCE in title.toolTip()
 
 
@@ -137,8 +137,8 @@ def test_a_figure_that_has_no_room_ends_in_an_ellipsis(open_window: OpenWindow, 
     cells = window.panels.strip.cells
     labels = [cells["latency"].detail, cells["received"].value, window.panels.map.detail]
     for label in labels:
-        assert label.text().endswith("…")
-        assert label.fontMetrics().horizontalAdvance(label.text()) <= label.width()
+        assert label.shown().endswith("…")
+        assert label.fontMetrics().horizontalAdvance(label.shown()) <= label.width()
 
 
 def test_an_absurd_total_does_not_make_the_window_wider(
