@@ -52,6 +52,7 @@ class PicturePanel(QWidget):
         self.detail.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.header = QHBoxLayout()
         self.header.setContentsMargins(10, 6, 10, 4)
+        self.header.setSpacing(8)
         self.header.addWidget(self.title)
         self.header.addWidget(self.detail, 1)
         self.canvas = pg.GraphicsView(useOpenGL=False)

@@ -133,13 +133,21 @@ def resolve_frame(
     return FrameDrawing(
         raw=raw,
         denoised=denoised,
-        backdrop={Backdrop.DENOISED: denoised or raw, Backdrop.RAW: raw}.get(settings.backdrop),
+        backdrop=_backdrop(raw, denoised, settings.backdrop),
         markers=resolve_markers(view.columns, settings, largest_count) if settings.show_columns else None,
         particles=resolve_particles(view.particles, shapes) if settings.show_columns else (),
         headline=headline_of(view, settings),
         text=_frame_text(view),
         counts_atoms=not shapes,
     )
+
+
+def _backdrop(raw: Picture | None, denoised: Picture | None, wanted: Backdrop) -> Picture | None:
+    """Choose what lies beneath the columns; where the denoised picture shows nothing, that is the raw one."""
+    if wanted is Backdrop.NONE:
+        return None
+    there = denoised is not None and bool(denoised.pixels.any())  # the null backend's is empty
+    return denoised if wanted is Backdrop.DENOISED and there else raw
 
 
 def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewState) -> Drawing:

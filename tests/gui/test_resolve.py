@@ -21,6 +21,7 @@ from gui.pointer import pointer_texts
 from gui.resolve import FrameDrawing, Scene, recording_range, resolve, resolve_frame, time_range
 from gui.settings import Backdrop, Chosen, ContrastMode, CountsFrom, Region, Settings, ViewState
 from streamer.records import COLUMN_DTYPE
+from streamer.window_link import View
 from tests.gui.publisher import Particle, make_status, make_view
 
 PARTICLE = Particle(size=128, n_largest=5)
@@ -84,6 +85,11 @@ def test_columns_and_backdrop_can_be_left_out() -> None:
     assert frame.markers is None
     assert frame.backdrop is None
     assert resolve_frame(VIEW, (), Settings(backdrop=Backdrop.RAW)).backdrop is not None
+
+
+def test_a_denoised_picture_that_is_empty_leaves_the_raw_one_beneath_the_columns() -> None:
+    frame = resolve_frame(View(VIEW.header, VIEW.raw, 0 * VIEW.denoised, VIEW.columns), (), Settings())
+    assert frame.backdrop is frame.raw
 
 
 def test_no_frame_draws_nothing_and_says_what_is_waited_for() -> None:
