@@ -7,7 +7,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from PySide6.QtCore import QPoint, QPointF
 from PySide6.QtGui import QColor
+from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel
 
 from gui.app import open_window as open_in_app
@@ -47,6 +49,14 @@ def test_sixteen_stimulus_channels_do_not_make_the_window_higher(
     assert window.minimumSizeHint().height() <= 600
     assert (window.width(), window.height()) == (1280, 800)
     assert min(row.canvas.height() for row in window.panels.timeline.rows) >= 20
+    last = window.panels.timeline.rows[-1]
+    assert last.visibleRegion().isEmpty()
+    canvas = window.panels.timeline.rows[4].canvas
+    place = QPointF(canvas.mapTo(window, canvas.rect().center()))
+    for _ in range(20):
+        QTest.wheelEvent(window.windowHandle(), place, QPoint(0, -120))
+        process_events()
+    assert not last.visibleRegion().isEmpty(), "the wheel reaches it"
 
 
 def test_long_names_of_stimuli_do_not_make_the_window_wider(
