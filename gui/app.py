@@ -126,5 +126,6 @@ def application() -> QApplication:
     app.setApplicationDisplayName("Atomstream")
     app.setStyle("Fusion")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, lambda *_: app.quit())
+        # Later, from the event loop: it comes in the midst of a drawing, whose window it would close.
+        signal.signal(signal.SIGINT, lambda *_: QTimer.singleShot(0, app.quit))
     return app

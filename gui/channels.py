@@ -37,6 +37,13 @@ class Channel:
         self.t[self.n], self.value[self.n] = t, value
         self.n += 1
 
+    def forget_before(self, t: float) -> None:
+        """Leave out samples older than `t` [Unix s]."""
+        first = int(self.t[: self.n].searchsorted(t))
+        for values in (self.t, self.value):
+            values[: self.n - first] = values[first : self.n].copy()
+        self.n -= first
+
     def _make_room(self) -> None:
         if self.n < _MOST_SAMPLES:
             self.t, self.value = (np.concatenate([a, np.empty(len(a))]) for a in (self.t, self.value))
@@ -63,6 +70,12 @@ class ChannelHistory:
                 channel = self.channels[sample.name] = Channel()
             channel.unit = units.get(sample.name, channel.unit)
             channel.add(sample.t, sample.value)
+
+    def forget_before(self, t: float) -> None:
+        """Leave out what is older than `t` [Unix s]: what another run has set does not hold in this one."""
+        for channel in self.channels.values():
+            channel.forget_before(t)
+        self.channels = {name: channel for name, channel in self.channels.items() if channel.n}
 
 
 def channel_plots(

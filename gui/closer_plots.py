@@ -68,8 +68,8 @@ def region_plots(
     )
     of_columns = known_curves(_steps("", x, shown[:, 2], columns, n_points))
     plots = (
-        Plot("region atoms", "Atoms in the region", of_atoms),
-        Plot("region columns", "Columns in it", of_columns),
+        Plot("region atoms", "Atoms in the region", of_atoms, least_span=2.0),
+        Plot("region columns", "Columns in it", of_columns, least_span=2.0),
     )
     return tuple(plot for plot in plots if plot.curves)
 

@@ -34,6 +34,7 @@ _MESSAGE_LIMIT_BYTES = 64 * 2**20
 _QUEUE_MESSAGES = 32  # a window that cannot keep up loses pictures, nobody else does
 _MAX_COLUMNS = 50_000
 _LONGEST_TEXT = 4096
+_SMALLEST_PIXEL_A, _LARGEST_PIXEL_A = 1e-9, 1e9  # what lies beyond has an area that is no number
 _CONTROL = re.compile(r"(tcp://([\w.*-]+|\[[0-9a-fA-F:]+\]):\d{1,5})?", re.ASCII)
 
 
@@ -148,6 +149,8 @@ def _checked(view: View) -> View:
     _expect_short("view", h.shapes)
     if any(isinstance(value, float) and math.isinf(value) for value in msgspec.structs.astuple(h)):
         raise MessageError(f"view of frame {h.frame_id} has infinite values")
+    if h.pixel_size_A > 0 and not _SMALLEST_PIXEL_A < h.pixel_size_A < _LARGEST_PIXEL_A:
+        raise MessageError(f"view of frame {h.frame_id} with pixels of {h.pixel_size_A:g} Å")
     if len(view.columns) > _MAX_COLUMNS:
         raise MessageTooLargeError(f"view of {len(view.columns)} columns, expected at most {_MAX_COLUMNS}")
     good = np.isfinite(view.columns["y"]) & np.isfinite(view.columns["x"])

@@ -14,6 +14,7 @@ from gui.remote import Remote
 from gui.resolve import Scene
 from gui.settings import Corners, ViewState
 from gui.status_text import CRASHED
+from streamer.errors import AtomstreamError
 from streamer.result_tables import FileState, count, file_state
 from streamer.window_link import RunStatus, View
 
@@ -48,6 +49,7 @@ class FileSession:
         self._clock = clock
         self._reload_at = clock() + _RELOAD_S
         self._size = path.stat().st_size
+        self._unreadable = ""  # why; empty: it is not
 
     @property
     def saved_region(self) -> Corners | None:
@@ -69,15 +71,25 @@ class FileSession:
         """Read a file that has grown, and a little more of its dose; never a new series."""
         begun = self._clock()
         if begun > self._reload_at:
-            self._reload_if_grown()
+            self._try(self._reload_if_grown)
             ended = self._clock()
             self._reload_at = ended + max(_RELOAD_S, (ended - begun) / _READING_SHARE)
-        self.history.look_at_dose()
+        if not self._unreadable:
+            self._try(self.history.look_at_dose)
         return False
+
+    def _try(self, read: Callable[[], None]) -> None:
+        """Read, or note why not: a file can be moved, and its drive unplugged, while it is looked at."""
+        try:
+            read()
+            self._unreadable = ""
+        except (AtomstreamError, OSError) as error:
+            self._unreadable = str(error)
 
     def _reload_if_grown(self) -> None:
         size = self.history.path.stat().st_size
-        if size != self._size or (self.status is not None and self.status.state != "ended"):
+        ended = self.status is not None and self.status.state == "ended"
+        if size != self._size or not ended or self._unreadable:
             self._size = size
             self.history.reload()
             self.channels = self.history.channels
@@ -94,6 +106,7 @@ class FileSession:
             connected=True,
             shown_per_s=math.nan,
             recorded=True,
+            unreadable=self._unreadable,
         )
 
     def drawn(self, view: View | None) -> None:

@@ -1,9 +1,11 @@
 """Numbers as a person reads them."""
 
 import math
+import re
 
 __all__ = [
     "amount_text",
+    "breakable",
     "bytes_text",
     "duration_text",
     "number_text",
@@ -15,7 +17,13 @@ __all__ = [
 
 _THIN_SPACE = "\u2009"
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_LONG_WORD = re.compile(r"(\S{24})(?=\S)")
 NOTHING = "–"
+
+
+def breakable(text: str) -> str:
+    """Let a label begin a new line within long words too, such as paths: else it grows to their width."""
+    return _LONG_WORD.sub("\\1\u200b", text)
 
 
 def number_text(number: int) -> str:

@@ -2,9 +2,9 @@
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
-from PySide6.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QToolButton, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QToolButton, QWidget
 
-from gui.labels import plain_label, set_severity, set_short_text, set_text, set_tip
+from gui.labels import ShortLabel, plain_label, set_severity, set_short_text, set_text, set_tip
 from gui.resolve import Drawing
 from gui.status_text import Severity
 from gui.theme import THEMES, Theme, number_font
@@ -27,8 +27,7 @@ class Header(QWidget):
         self.light.setFont(number_font(self.font(), 9.5, bold=True))
         self.file = plain_label("")
         self.file.setFont(number_font(self.font(), 9.5))
-        self.title = plain_label("", "muted")
-        self.title.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.title = ShortLabel("muted", Qt.TextElideMode.ElideMiddle)
         self.live = QPushButton("Live")
         self.live.setToolTip("Show the newest frame (L)")
         self.hold = QPushButton("Hold")
@@ -81,6 +80,7 @@ class Header(QWidget):
         self.lamp.draw(light.severity, blinking=light.caption == "REC")
         set_text(self.light, light.caption)
         set_text(self.title, drawing.title)
+        set_tip(self.title, drawing.title)
         set_short_text(self.file, light.value, _FILE_PX)
         set_severity(self.light, light.severity)
         set_tip(self.file, light.detail)

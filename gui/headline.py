@@ -5,10 +5,12 @@ from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
 
 from gui.figures import Headline
-from gui.labels import plain_label, set_severity, set_text
+from gui.labels import plain_label, set_severity, set_short_text
 from gui.theme import THEMES, Theme, number_font
 
 __all__ = ["HeadlinePanel"]
+
+_WIDEST_PX = 240  # of a figure, whatever was received
 
 
 class HeadlinePanel(QWidget):
@@ -53,7 +55,7 @@ class HeadlinePanel(QWidget):
             (self.uncertain, headline.uncertain),
             (self.foreign, headline.unfamiliarity_text),
         ):
-            set_text(label, text)
+            set_short_text(label, text, _WIDEST_PX, Qt.TextElideMode.ElideRight)
         set_severity(self.foreign, headline.unfamiliarity_severity)
         self.gauge.draw(headline.unfamiliarity)
 

@@ -4,7 +4,7 @@ from itertools import groupby
 
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QKeyEvent, QMouseEvent
-from PySide6.QtWidgets import QApplication, QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QApplication, QGridLayout, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 from shiboken6 import isValid
 
 from gui.actions import ACTIONS
@@ -57,8 +57,12 @@ class HelpOverlay(QWidget):
         title.setFont(number_font(self.font(), 15, bold=True))
         content.addWidget(title)
         content.addLayout(columns)
+        self._area = QScrollArea()  # a small window has no room for all of it
+        self._area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._area.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._area.setWidget(self._card)
         layout = QVBoxLayout(self)
-        layout.addWidget(self._card, 0, Qt.AlignmentFlag.AlignCenter)
+        layout.addWidget(self._area)
         self._before: QWidget | None = None  # where the keys went
         self.hide()
 
@@ -80,6 +84,7 @@ class HelpOverlay(QWidget):
         self.resize(parent.size())
         self.raise_()
         self.show()
+        self._card.adjustSize()
         self._before = QApplication.focusWidget()
         self.setFocus()
 

@@ -1,7 +1,7 @@
 """What a window remembers, within fixed bounds: numbers of every frame, columns of most, pictures of some.
 
-When the columns or the pictures outgrow their share of memory, every second one of the older half is
-forgotten: the past is kept from its beginning, and thins out with age.
+When one of them outgrows its share of memory, every second one of the older half is forgotten: the past is
+kept from its beginning, and thins out with age.
 """
 
 from bisect import bisect_left, bisect_right
@@ -192,7 +192,8 @@ class History:
             grown = min(2 * len(self._rows), self._limits.rows)
             self._rows = np.concatenate([self._rows, np.zeros(grown - len(self._rows), SERIES_DTYPE)])
         else:
-            kept = self._rows[self._n_rows // 4 :].copy()
+            half = self._n_rows // 2
+            kept = self._rows[np.r_[0:half:2, half : self._n_rows]]
             self._rows[: len(kept)] = kept
             self._n_rows = len(kept)
 

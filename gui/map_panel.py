@@ -1,12 +1,13 @@
 """The map: the picture panel with coloured columns and the colour bar, or with outlined particles."""
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QWidget
 
 from gui.colour_bar import ColourBar
 from gui.column_marks import ColumnMarks
 from gui.counts_switch import CountsSwitch
-from gui.labels import plain_label, set_text
+from gui.format import breakable
+from gui.labels import fit_overlay, plain_label, set_text
 from gui.particle_marks import ParticleMarks
 from gui.picture_panel import PicturePanel
 from gui.resolve import Drawing
@@ -44,6 +45,8 @@ class MapPanel(PicturePanel):
         self.badge.hide()
         self.placeholder = plain_label("", "placeholder")
         self.placeholder.setParent(self.canvas)
+        for label in (self.badge, self.placeholder):
+            label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._mark = ""
 
     def apply_theme(self, theme: Theme) -> None:
@@ -76,13 +79,10 @@ class MapPanel(PicturePanel):
                 part.setVisible(counts_atoms)
 
     def _overlay(self, drawing: Drawing) -> None:
-        for label, text in ((self.badge, drawing.badge), (self.placeholder, drawing.placeholder)):
-            if label.text() != text:
-                label.setText(text)
-                label.adjustSize()
-            label.setVisible(bool(text))
-        self.badge.move((self.canvas.width() - self.badge.width()) // 2, 12)
+        area = self.canvas.size()
+        fit_overlay(self.badge, drawing.badge, area)
+        fit_overlay(self.placeholder, breakable(drawing.placeholder), area)
+        self.badge.move((area.width() - self.badge.width()) // 2, 12)
         self.placeholder.move(
-            (self.canvas.width() - self.placeholder.width()) // 2,
-            (self.canvas.height() - self.placeholder.height()) // 2,
+            (area.width() - self.placeholder.width()) // 2, (area.height() - self.placeholder.height()) // 2
         )

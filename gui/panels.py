@@ -1,12 +1,12 @@
 """All parts of the window and how they share its area; the person may move the borders."""
 
-from PySide6.QtCore import QSettings, Qt
-from PySide6.QtWidgets import QSplitter, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, QObject, QSettings, QSize, Qt
+from PySide6.QtWidgets import QScrollArea, QSplitter, QVBoxLayout, QWidget
 
 from gui.column_marks import ColumnMarks
 from gui.header import Header
 from gui.headline import HeadlinePanel
-from gui.labels import set_text
+from gui.labels import set_text, set_tip
 from gui.map_panel import MapPanel
 from gui.persist import load_bytes, save_bytes
 from gui.picture_panel import PicturePanel
@@ -23,6 +23,7 @@ __all__ = ["Panels"]
 _GAP_PX = 6
 _MIDDLE_SIZES = [276, 604, 380]
 _PLOTS_SIZES = [560, 400]
+_LEAST_PLOTS_PX = 180
 
 
 class Panels(QWidget):
@@ -37,7 +38,7 @@ class Panels(QWidget):
         self.play_bar = PlayBar()
         self.headline, self.timeline, self.tabs = HeadlinePanel(), Timeline(), SideTabs()
         pictures = _splitter(Qt.Orientation.Vertical, (self.raw, 1), (self.denoised, 1))
-        plots = _splitter(Qt.Orientation.Vertical, (self.timeline, 3), (self.tabs, 2))
+        plots = _splitter(Qt.Orientation.Vertical, (_Scrolled(self.timeline), 3), (self.tabs, 2))
         plots.setSizes(_PLOTS_SIZES)
         side = QWidget()
         _column(side, self.headline, plots)
@@ -75,6 +76,7 @@ class Panels(QWidget):
             self.picture_panels, (pointer.raw, pointer.denoised, pointer.map), strict=True
         ):
             set_text(panel.detail, text)
+            set_tip(panel.detail, text)
 
     def _draw_rings(self, drawing: Drawing) -> None:
         markers = drawing.frame.markers if drawing.markers_on_denoised else None
@@ -100,6 +102,30 @@ def _splitter(orientation: Qt.Orientation, *parts: tuple[QWidget, int]) -> QSpli
         splitter.addWidget(widget)
         splitter.setStretchFactor(index, stretch)
     return splitter
+
+
+class _Scrolled(QScrollArea):
+    """Lets `content` be higher than the screen has room for, as many stimulus channels are."""
+
+    def __init__(self, content: QWidget) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.setWidget(content)
+        self._content = content
+
+    def minimumSizeHint(self) -> QSize:
+        """Ask for the content's width and the bar's beside it; it scrolls in height only."""
+        width = self._content.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width()
+        return QSize(width, _LEAST_PLOTS_PX)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Tell whoever shares out the window's width that the content asks for another one."""
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
 
 
 def _column(parent: QWidget, *parts: QWidget, margin_px: int = 0) -> None:

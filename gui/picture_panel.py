@@ -6,11 +6,11 @@ from typing import Any
 import pyqtgraph as pg
 from PySide6.QtCore import QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from gui.colours import lookup_table
 from gui.geometry import fitting_rectangle, scale_bar
-from gui.labels import plain_label
+from gui.labels import ShortLabel, plain_label
 from gui.picture import Picture
 from gui.picture_item import PictureItem
 from gui.pixels import binned, display_bin
@@ -48,11 +48,11 @@ class PicturePanel(QWidget):
         self.setProperty("role", "panel")
         self.setAttribute(Qt.WidgetAttribute.WA_StyledBackground)
         self.title = plain_label(title, "title")
-        self.detail = plain_label("", "muted")
-        self.detail.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.detail = ShortLabel("muted")
         self.detail.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.header = QHBoxLayout()
         self.header.setContentsMargins(10, 6, 10, 4)
+        self.header.setSpacing(8)
         self.header.addWidget(self.title)
         self.header.addWidget(self.detail, 1)
         self.canvas = pg.GraphicsView(useOpenGL=False)

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication, QHBoxLayout, QLabel, QVBoxLayout, QW
 
 from gui.band_item import BandItem
 from gui.format import time_text
-from gui.labels import plain_label, set_text, set_tip
+from gui.labels import plain_label, set_short_text, set_tip
 from gui.series import Curve, Plot, named_readings
 from gui.theme import Theme, number_font
 
@@ -21,6 +21,8 @@ __all__ = ["PlotRow"]
 _AXIS_WIDTH_PX = 46
 _AXIS_HEIGHT_PX = 18
 _NUMBER_HEIGHT_PX = 13.0
+_LARGEST = 1e30  # of a value that an axis is fitted to: an axis from −1e308 to 1e308 has no length
+_TITLE_PX, _READINGS_PX = 150, 300  # at most: a stimulus' name and unit are as long as somebody has chosen
 
 
 class PlotRow(QWidget):
@@ -59,7 +61,7 @@ class PlotRow(QWidget):
         self.box.mouseClickEvent = self._mouse
         self._bands = [BandItem(self.box, colours[k]) if has else None for k, has in enumerate(has_band)]
         width = 1.0 * self.devicePixelRatioF()  # in physical pixels; above one, lines take ten times as long
-        self._curves = [pg.PlotDataItem(pen=pg.mkPen(colours[k], width=width)) for k in range(len(has_band))]
+        self._curves = [_line(colours[k], width) for k in range(len(has_band))]
         self.line = pg.InfiniteLine(angle=90, pen=pg.mkPen(theme.mark, width=width))
         self._moments = pg.PlotCurveItem(pen=pg.mkPen(theme.muted, width=width, style=Qt.PenStyle.DashLine))
         for item in (self._moments, *self._curves, self.line):
@@ -82,11 +84,13 @@ class PlotRow(QWidget):
 
     def draw(self, plot: Plot, x_range: tuple[float, float], cursor_s: float | None) -> None:
         """Show `plot` over `x_range` [s]; the cursor line only where there is a `cursor_s`."""
-        set_text(self.title, plot.title)
+        set_short_text(self.title, plot.title, _TITLE_PX)
+        set_tip(self.title, plot.title)
         for label, text in zip(self.readings, named_readings(plot.curves), strict=True):
-            set_text(label, text)
+            set_short_text(label, text, _READINGS_PX // len(plot.curves), Qt.TextElideMode.ElideRight)
         for item, curve in zip(self._curves, plot.curves, strict=True):
-            item.setData(curve.x, curve.y, connect="finite")
+            alone = "o" if len(curve.x) == 1 else None  # no line would be seen of it
+            item.setData(curve.x, curve.y, connect="finite", symbol=alone)
         for band, curve in zip(self._bands, plot.curves, strict=True):
             if band is not None and curve.low is not None and curve.high is not None:
                 band.draw(curve.x, curve.low, curve.high)
@@ -152,6 +156,11 @@ def _canvas(box: Any, theme: Theme, *, is_last: bool) -> Any:
     return canvas
 
 
+def _line(colour: str, width: float) -> Any:
+    pen = pg.mkPen(colour, width=width)
+    return pg.PlotDataItem(pen=pen, symbol=None, symbolSize=5, symbolPen=None, symbolBrush=colour)
+
+
 def _reading(row: QWidget, colour: str) -> QLabel:
     """Make the label of a value; where there are several curves, in its curve's colour."""
     label = plain_label()
@@ -167,7 +176,7 @@ def _y_range(curves: tuple[Curve, ...], least_span: float) -> tuple[float, float
     Where both are 0 the values are, too.
     """
     arrays = [a for curve in curves for a in (curve.y, curve.low, curve.high) if a is not None]
-    finite = [a[abs(a) < float("inf")] for a in arrays]
+    finite = [a[abs(a) < _LARGEST] for a in arrays]
     finite = [a for a in finite if a.size]
     if not finite:
         return 0.0, 1.0

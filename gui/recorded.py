@@ -171,7 +171,8 @@ class RecordedPast:
 
     def _read(self, index: int) -> View:
         bin_px = -(-max(self._height, self._width) // _LARGEST_PX)
-        with open_result(self.path) as file:
+        counts = denoised = None
+        with suppress(AtomstreamError, OSError), open_result(self.path) as file:  # it may be gone
             counts = self._frame(file, index)
             stored = self._map_row.get(int(self.rows["frame_id"][index]))
             denoised = None if stored is None else file["/entry/maps/denoised"][stored].astype(np.float32)

@@ -50,6 +50,8 @@ class Scene:
         What the run has answered to this window, while it is news.
     events : tuple
         How many triggers have fired, and what the last one said.
+    unreadable : str
+        Why a file cannot be read any more; empty if it can.
     """
 
     view: View | None = None
@@ -65,6 +67,7 @@ class Scene:
     refusal: str = ""
     said: str = ""
     events: tuple[int, str] = (0, "")
+    unreadable: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,13 +133,21 @@ def resolve_frame(
     return FrameDrawing(
         raw=raw,
         denoised=denoised,
-        backdrop={Backdrop.DENOISED: denoised or raw, Backdrop.RAW: raw}.get(settings.backdrop),
+        backdrop=_backdrop(raw, denoised, settings.backdrop),
         markers=resolve_markers(view.columns, settings, largest_count) if settings.show_columns else None,
         particles=resolve_particles(view.particles, shapes) if settings.show_columns else (),
         headline=headline_of(view, settings),
         text=_frame_text(view),
         counts_atoms=not shapes,
     )
+
+
+def _backdrop(raw: Picture | None, denoised: Picture | None, wanted: Backdrop) -> Picture | None:
+    """Choose what lies beneath the columns; where the denoised picture shows nothing, that is the raw one."""
+    if wanted is Backdrop.NONE:
+        return None
+    there = denoised is not None and bool(denoised.pixels.any())  # the null backend's is empty
+    return denoised if wanted is Backdrop.DENOISED and there else raw
 
 
 def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewState) -> Drawing:
@@ -154,6 +165,7 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
             refused=scene.refused,
             connected=scene.connected,
             events=scene.events,
+            unreadable=scene.unreadable,
         ),
         badge="   ·   ".join(filter(None, (_past_text(scene, state), _no_fused_text(view, settings)))),
         placeholder=_placeholder(scene),
@@ -255,13 +267,21 @@ def _no_fused_text(view: View | None, settings: Settings) -> str:
     return "" if any_fused(view.columns) else "No fused counts: columns are not followed here"
 
 
+def _unanalysed_text(status: RunStatus | None) -> str:
+    """Say of a run that only records, or whose analysers are not there yet, why nothing is to be seen."""
+    if status is None or status.backend or not status.received:
+        return ""
+    file = f" Its file can be opened: {status.path}" if status.path else ""
+    return f"Nothing analyses this run's frames, so it sends no pictures.{file}"
+
+
 def _placeholder(scene: Scene) -> str:
     if scene.view is not None:
         return ""
     if scene.status is not None and scene.status.state == "waiting":
         return f"Waiting for the first frame from {scene.status.source}"
     if scene.connected:
-        return "Connected. Waiting for the first analysed frame"
+        return _unanalysed_text(scene.status) or "Connected. Waiting for the first analysed frame"
     if scene.refusal:
         return f"{scene.address} does not let this window in: {scene.refusal}"
     return f"Waiting for a run at {scene.address}"

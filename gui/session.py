@@ -68,12 +68,10 @@ class LiveSession:
         arrivals = self._feed.take()
         if arrivals.views or arrivals.status is not None:
             self._heard = self._clock()
-        if arrivals.status is not None:
-            self.status = arrivals.status
-            self.history.run_started = self.status.t_started
-            self.remote.connect(control_address(self.status, self._feed.address))
         for batch in arrivals.samples:
             self.channels.add(batch.samples, batch.units)
+        if arrivals.status is not None:
+            self._take_status(arrivals.status)
         for event in arrivals.events:
             self._fired.append(Moment(event.t_frame, f"{event.trigger}: {event.text}"))
             self._events = self._events[0] + 1, f"{event.trigger}: {event.text}, frame {event.frame_id}"
@@ -82,6 +80,13 @@ class LiveSession:
         self._report(self._clock())
         began = [self.history.add(view) for view in arrivals.views]
         return any(began)
+
+    def _take_status(self, status: RunStatus) -> None:
+        if self.status is not None and status.t_started != self.status.t_started:
+            self.channels.forget_before(status.t_started)
+        self.status = status
+        self.history.run_started = status.t_started
+        self.remote.connect(control_address(status, self._feed.address))
 
     def scene(self, state: ViewState) -> Scene:
         """Put together what is known now for a person who looks at `state`."""

@@ -45,6 +45,8 @@ class SpectrumPanel(QWidget):
         self.box.addItem(self.image)
         self.box.addItem(self.ring, ignoreBounds=True)
         self.box.addItem(self.ring_text, ignoreBounds=True)
+        for item in (self.image, self.ring, self.ring_text):
+            item.setVisible(False)  # until there is a picture
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)

@@ -11,7 +11,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from gui.labels import plain_label, set_severity, set_text, set_tip
+from gui.format import breakable
+from gui.labels import ShortLabel, plain_label, set_severity, set_text, set_tip
 from gui.status_text import Alarm, Cell
 from gui.theme import number_font
 
@@ -21,9 +22,9 @@ __all__ = ["AlarmBar", "StatusStrip"]
 class _CellView(QWidget):
     def __init__(self, cell: Cell) -> None:
         super().__init__()
-        self.caption = plain_label(cell.caption, "caption")
-        self.value = plain_label("", "value")
-        self.detail = plain_label("", "muted")
+        self.caption = ShortLabel("caption")
+        self.value = ShortLabel("value")
+        self.detail = ShortLabel("muted")
         self.caption.setFont(number_font(self.font(), 7.5))
         self.value.setFont(number_font(self.font(), 11.5))
         self.detail.setFont(number_font(self.font(), 8.0))
@@ -95,7 +96,7 @@ class AlarmBar(QFrame):
     def draw(self, alarm: Alarm | None) -> None:
         """Show the alarm, or nothing."""
         if alarm is not None:
-            set_text(self.label, alarm.text)
+            set_text(self.label, breakable(alarm.text))
             self._colour(alarm.severity)
             if self.alarm is None or _what(alarm) != _what(self.alarm):
                 QApplication.alert(self.window())  # the task bar shows it when another window is in front

@@ -18,6 +18,7 @@ LOW_DISK_BYTES = 5 * 10**9
 LOW_DISK_S = 600.0
 _FRAMES_FOR_A_RATE = 4.0  # in a second: that of slower ones, counted over half a second, jumps
 HIGH_UNFAMILIARITY = 0.5
+_LONGEST_ALARM = 240  # characters of each of its parts
 
 
 class Severity(StrEnum):
@@ -238,6 +239,7 @@ def alarm(
     refused: int,
     connected: bool,
     events: tuple[int, str] = (0, ""),
+    unreadable: str = "",
 ) -> Alarm | None:
     """Find what must be shouted: losses not yet confirmed, a failed recording, silence, a trigger.
 
@@ -253,8 +255,12 @@ def alarm(
         Whether the hub answers.
     events : tuple
         How many triggers have fired, and what the last one said.
+    unreadable : str
+        Why a file cannot be read any more; empty if it can.
     """
     texts: list[str] = []
+    if unreadable:
+        texts.append(f"The file can no longer be read: {unreadable}")
     lost = losses(status)
     if status is not None:
         if status.recording_error and status.state != "ended":
@@ -274,7 +280,15 @@ def alarm(
     if events[0] > acknowledged[2]:
         texts.append(_event_text(events[1], events[0] - acknowledged[2]))
     run = 0.0 if status is None else status.t_started
-    return Alarm("   ·   ".join(texts), lost, refused, events[0], severity, run) if texts else None
+    text = "   ·   ".join(map(_shortened, texts))
+    return Alarm(text, lost, refused, events[0], severity, run) if texts else None
+
+
+def _shortened(text: str) -> str:
+    """Leave out the middle of a text that would take the room of the pictures."""
+    if len(text) <= _LONGEST_ALARM:
+        return text
+    return f"{text[: 2 * _LONGEST_ALARM // 3]} … {text[-_LONGEST_ALARM // 3 :]}"
 
 
 def _event_text(last: str, n: int) -> str:

@@ -94,6 +94,11 @@ QSlider::groove:horizontal {{ height: 4px; background: {theme.raised}; border-ra
 QSlider::sub-page:horizontal {{ background: {theme.accent}; border-radius: 2px; }}
 QSlider::handle:horizontal {{
     width: 14px; height: 14px; margin: -5px 0; border-radius: 7px; background: {theme.text}; }}
+QScrollArea, QScrollArea > QWidget {{ background: transparent; border: none; }}
+QScrollBar {{ background: transparent; width: 9px; height: 9px; }}
+QScrollBar::handle {{ background: {theme.line}; border-radius: 4px; min-height: 24px; min-width: 24px; }}
+QScrollBar::add-line, QScrollBar::sub-line {{ width: 0; height: 0; }}
+QScrollBar::add-page, QScrollBar::sub-page {{ background: none; }}
 QSplitter {{ background: transparent; }}
 QSplitter::handle {{ background: transparent; }}
 QSplitter::handle:hover {{ background: {theme.accent}; }}

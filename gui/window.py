@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QSettings, Qt, QTimer, Signal
+from PySide6.QtCore import QSettings, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QKeySequence, QResizeEvent, QShortcut
 from PySide6.QtWidgets import QMainWindow, QMenu
 
@@ -305,7 +305,7 @@ class AnalysisWindow(QMainWindow):
             self.open_wanted.emit(wanted)
 
     def _restore(self) -> None:
-        self.resize(*_SIZE_PX)
+        self.resize(QSize(*_SIZE_PX).boundedTo(self.screen().availableSize()))
         if self._ini is not None:
             self.restoreGeometry(load_bytes(self._ini, "geometry"))
             self.panels.restore(self._ini)

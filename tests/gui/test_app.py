@@ -1,6 +1,7 @@
 """The window as a process: it starts, ends when asked or closed, and leaves the interpreter in peace."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -85,6 +86,24 @@ def test_the_priority_is_lowered_after_the_first_picture(publisher: Publisher, t
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C goes to the whole console there")
+def test_ctrl_c_closes_the_window_as_a_person_does(publisher: Publisher, tmp_path: Path) -> None:
+    ini = tmp_path / "w.ini"
+    command = [sys.executable, "-c", FOR_LONG, publisher.address, str(ini)]
+    environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        publisher.wait_subscriber(30.0)
+        time.sleep(1.0)  # it is in its event loop
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert ini.exists(), "settings and layout are kept"
 
 
 def test_the_interpreter_exits_cleanly_again_and_again(publisher: Publisher, tmp_path) -> None:  # type: ignore[no-untyped-def]

@@ -47,6 +47,17 @@ def test_a_small_pressure_can_be_read_and_seen_to_change(
     assert high - low < 1e-6
 
 
+def test_absurd_values_leave_the_other_plots_alone(open_window: OpenWindow, publisher: Publisher) -> None:
+    window, start = open_window(), send_three(publisher)
+    values = {"bias": (1e308, -1e308), "pressure": (1.0, 1e300), "temperature": (300.0, 310.0)}
+    samples = [Sample(name, start + k, pair[k]) for name, pair in values.items() for k in (0, 1)]
+    publisher.send_parts([CHANNELS_TOPIC, encode_batch(Batch(samples))])
+    show_until(window, lambda: len(window.session.channels.channels) == 3)
+    show_until(window, lambda: last_title(window) == "temperature")
+    low, high = window.panels.timeline.rows[-1].box.viewRange()[1]
+    assert 290 < low < high < 320
+
+
 def last_title(window: AnalysisWindow) -> str:
     return window.panels.timeline.plots[-1].title
 

@@ -90,6 +90,8 @@ def with_header(**fields: object) -> list[object]:
         (with_header(t_received=float("nan")), "no numbers"),
         (with_header(raw_high=float("inf")), "no numbers"),
         (with_header(total_atoms_std=float("inf")), "infinite"),
+        (with_header(pixel_size_A=1e200), "pixels of 1e+200 Å"),
+        (with_header(pixel_size_A=1e-200), "pixels of 1e-200 Å"),
         (with_header(frame_id=2**63), "frame 9223372036854775808"),
         (with_header(shapes=("x" * 100_000,)), "100000 characters"),
         ([EVENT_TOPIC, encode_event(Event("x" * 100_000, "", 1.0, "", 1, 1.0, 1.0))], "100000 characters"),

@@ -54,6 +54,33 @@ def window(app: QApplication, no_widgets_left: None, recorded: Path) -> Analysis
     made.close()
 
 
+def test_a_file_that_has_gone_is_missed_and_found_again(
+    app: QApplication, no_widgets_left: None, recorded: Path, tmp_path: Path
+) -> None:
+    path, elsewhere = tmp_path / "demo.nxs", tmp_path / "elsewhere.nxs"
+    shutil.copy(recorded, path)
+    now = [0.0]
+    window = AnalysisWindow(FileSession(path, clock=lambda: now[0]), Model(Settings()))
+    window.stop_timer()
+    window.show()
+    path.rename(elsewhere)
+    for seconds in (3.0, 6.0):
+        now[0] = seconds
+        window.tick()
+        window.commands.step_forward()
+        process_events()
+    assert "can no longer be read" in window.panels.alarm.label.text()
+    assert window.panels.raw.picture is None
+    assert len(window.session.history.rows) == N_FRAMES, "what was read stays"
+    elsewhere.rename(path)
+    now[0] = 9.0
+    window.tick()
+    process_events()
+    assert not window.panels.alarm.isVisible()
+    assert window.panels.raw.picture is not None
+    window.close()
+
+
 def test_every_recorded_frame_can_be_seen(recorded: Path) -> None:
     past = FileSession(recorded).history
     with h5py.File(recorded) as file:

@@ -62,6 +62,7 @@ def test_memory_is_bounded_and_the_beginning_is_kept() -> None:
     assert history.picture_bytes <= 20 * one
     assert len(history.rows) <= 100
     assert history.rows["frame_id"][-1] == 299
+    assert history.rows["frame_id"][0] == 0, "the past thins out with age but keeps its beginning"
     first, last = history.at(0.0), history.at(1e9)
     assert first is not None
     assert last is not None

@@ -21,6 +21,7 @@ from gui.pointer import pointer_texts
 from gui.resolve import FrameDrawing, Scene, recording_range, resolve, resolve_frame, time_range
 from gui.settings import Backdrop, Chosen, ContrastMode, CountsFrom, Region, Settings, ViewState
 from streamer.records import COLUMN_DTYPE
+from streamer.window_link import View
 from tests.gui.publisher import Particle, make_status, make_view
 
 PARTICLE = Particle(size=128, n_largest=5)
@@ -86,6 +87,11 @@ def test_columns_and_backdrop_can_be_left_out() -> None:
     assert resolve_frame(VIEW, (), Settings(backdrop=Backdrop.RAW)).backdrop is not None
 
 
+def test_a_denoised_picture_that_is_empty_leaves_the_raw_one_beneath_the_columns() -> None:
+    frame = resolve_frame(View(VIEW.header, VIEW.raw, 0 * VIEW.denoised, VIEW.columns), (), Settings())
+    assert frame.backdrop is frame.raw
+
+
 def test_no_frame_draws_nothing_and_says_what_is_waited_for() -> None:
     frame = resolve_frame(None, (), Settings())
     texts = [
@@ -94,10 +100,15 @@ def test_no_frame_draws_nothing_and_says_what_is_waited_for() -> None:
             Scene(address="tcp://x:1"),
             Scene(connected=True),
             Scene(status=make_status(state="waiting", source="dectris2://d:31001")),
+            Scene(connected=True, status=make_status(backend="", path="/data/a.nxs")),
+            Scene(connected=True, status=make_status(backend="", received=0)),
         )
     ]
     assert "tcp://x:1" in texts[0]
     assert "Connected" in texts[1]
+    assert texts[3].startswith("Nothing analyses this run's frames")
+    assert texts[3].endswith("/data/a.nxs")
+    assert texts[4] == texts[1]
     assert "dectris2://d:31001" in texts[2]
 
 
