@@ -21,7 +21,7 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.develop check
 	@$(MAKE) --no-print-directory foreign || echo "tests against other people's detector simulators will be skipped"
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15 $(PYTEST)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --durations 15 $(PYTEST)
 
 # Other people's senders and receivers, each in an environment of its own: the tests talk to them.
 foreign: $(VENV)/bin/python

@@ -60,6 +60,7 @@ class Scene:
     address: str = ""
     shown_per_s: float = 0.0
     screen_ms: tuple[float, float] = (float("nan"), float("nan"))
+    detector_ms: tuple[float, float] = (float("nan"), float("nan"))
     silent_s: float = 0.0
     refused: int = 0
     connected: bool = False
@@ -156,7 +157,9 @@ def resolve(scene: Scene, frame: FrameDrawing, settings: Settings, state: ViewSt
     return Drawing(
         title=_title(scene),
         frame=frame,
-        cells=status_cells(scene.status, scene.shown_per_s, scene.screen_ms, recorded=scene.recorded),
+        cells=status_cells(
+            scene.status, scene.shown_per_s, scene.screen_ms, scene.detector_ms, recorded=scene.recorded
+        ),
         light=recording_light(scene.status),
         alarm=alarm(
             scene.status,

@@ -29,6 +29,29 @@ _NEWS_S = 8.0  # how long an answer of the run is shown
 _LONGEST_LATENCY_S = 60.0  # beyond it the clocks of two machines are compared, not a delay
 
 
+class Delays:
+    """The last delays of pictures.
+
+    Attributes
+    ----------
+    percentiles_ms : tuple of float
+        Their median and 99th percentile [ms]; NaN if there are none.
+    """
+
+    def __init__(self) -> None:
+        self.percentiles_ms = (math.nan, math.nan)
+        self._last_ms: deque[float] = deque(maxlen=_LATENCIES)
+
+    def add(self, delay_s: float) -> bool:
+        """Take one in, if it can be one; returns whether it can."""
+        if not 0 <= delay_s < _LONGEST_LATENCY_S:
+            return False
+        self._last_ms.append(1000 * delay_s)
+        p50, p99 = np.percentile(self._last_ms, (50.0, 99.0)).tolist()
+        self.percentiles_ms = p50, p99
+        return True
+
+
 class LiveSession:
     """A subscription, its history, and how fast this window follows.
 
@@ -57,8 +80,7 @@ class LiveSession:
         self._heard = math.nan
         self._shown: View | None = None
         self._drawn_at: deque[float] = deque()
-        self._screen_ms = (math.nan, math.nan)
-        self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
+        self._since_received, self._since_exposed = Delays(), Delays()
         self._reports = is_here(feed.address)
         self._unreported_s: deque[float] = deque(maxlen=MOST_DISPLAYED)
         self._reported = -math.inf
@@ -99,7 +121,8 @@ class LiveSession:
             newest_t=math.nan if newest is None else newest.header.t_received,
             address=self._feed.address,
             shown_per_s=self._rate(now),
-            screen_ms=self._screen_ms,
+            screen_ms=self._since_received.percentiles_ms,
+            detector_ms=self._since_exposed.percentiles_ms,
             silent_s=0.0 if math.isnan(self._heard) else now - self._heard,
             refused=self._feed.n_refused,
             connected=self._feed.connected,
@@ -115,13 +138,12 @@ class LiveSession:
         self._shown = view
         now = self._clock()
         self._drawn_at.append(now)
+        if view is not self.history.newest:
+            return
+        self._since_exposed.add(now - view.header.t_detector)
         latency_s = now - view.header.t_received
-        if view is self.history.newest and 0 <= latency_s < _LONGEST_LATENCY_S:
-            self._latencies_ms.append(1000 * latency_s)
-            if self._reports:
-                self._unreported_s.append(latency_s)
-            p50, p99 = np.percentile(self._latencies_ms, (50.0, 99.0)).tolist()
-            self._screen_ms = p50, p99
+        if self._since_received.add(latency_s) and self._reports:
+            self._unreported_s.append(latency_s)
 
     @property
     def moments(self) -> list[Moment]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isfinite, nan
 from pathlib import PurePath
 
 from gui.format import NOTHING, bytes_text, duration_text, number_text, rate_text, value_text
@@ -80,7 +81,12 @@ def _unreadable(s: RunStatus) -> int:
 
 
 def status_cells(
-    status: RunStatus | None, shown_per_s: float, screen_ms: tuple[float, float], *, recorded: bool = False
+    status: RunStatus | None,
+    shown_per_s: float,
+    screen_ms: tuple[float, float],
+    detector_ms: tuple[float, float] = (nan, nan),
+    *,
+    recorded: bool = False,
 ) -> tuple[Cell, ...]:
     """Make the strip's cells.
 
@@ -92,10 +98,12 @@ def status_cells(
         Pictures drawn by this window each second.
     screen_ms : tuple of float
         Frame received → drawn here, median and 99th percentile [ms]; NaN if it cannot be known.
+    detector_ms : tuple of float
+        The same since the frame's time by the detector's clock.
     recorded : bool
         Whether this is a file, which has no delay.
     """
-    screen = () if recorded else (_screen(shown_per_s, screen_ms),)
+    screen = () if recorded else (_screen(shown_per_s, screen_ms, detector_ms),)
     if status is None:
         names = (
             "received", "recorded", "analysed", "skipped", "missing", "damaged", "latency", "backend", "disk",
@@ -117,9 +125,12 @@ def status_cells(
     )  # fmt: skip
 
 
-def _screen(shown_per_s: float, screen_ms: tuple[float, float]) -> Cell:
+def _screen(shown_per_s: float, screen_ms: tuple[float, float], detector_ms: tuple[float, float]) -> Cell:
     p50, p99 = (value_text(ms, 0, "ms") for ms in screen_ms)
     tip = f"Pictures drawn here each second\nFrame received → drawn here: p50 {p50}, p99 {p99}"
+    if isfinite(detector_ms[0]):
+        since, latest = (value_text(ms, 0, "ms") for ms in detector_ms)
+        tip += f"\nDetector, by its own clock → drawn here: p50 {since}, p99 {latest}"
     return Cell(
         "screen", "SCREEN", rate_text(shown_per_s), f"{p50}, p99 {value_text(screen_ms[1], 0)}", tip=tip
     )

@@ -108,8 +108,10 @@ def open_result(path: Path) -> Iterator[h5py.File]:
     FileReadError
         If HDF5 finds it damaged, here or where it is read on; an error of anything else goes through.
     """
+    written = _has_writer(path)
+    locking = None if written else False  # who reads a closed file does not keep it from being added to
     try:
-        file = h5py.File(path, "r", libver="latest", swmr=_has_writer(path), locking=False)
+        file = h5py.File(path, "r", libver="latest", swmr=written, locking=locking)
     except OSError as error:
         if not error.errno and path.is_file() and not h5py.is_hdf5(path):
             raise UsageError(f"{path} is no result file of this program (.nxs): it is not HDF5") from error

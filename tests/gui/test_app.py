@@ -91,7 +91,8 @@ def test_the_priority_is_lowered_after_the_first_picture(publisher: Publisher, t
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C goes to the whole console there")
 def test_ctrl_c_closes_the_window_as_a_person_does(publisher: Publisher, tmp_path: Path) -> None:
     ini = tmp_path / "w.ini"
-    command = [sys.executable, "-c", FOR_LONG, publisher.address, str(ini)]
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also from a script
+    command = [sys.executable, "-c", heard + FOR_LONG, publisher.address, str(ini)]
     environment = os.environ | {"QT_QPA_PLATFORM": "offscreen"}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:

@@ -97,6 +97,9 @@ def test_cells_are_the_same_before_and_after_the_first_status() -> None:
     assert before == list(after)
     assert after["missing"].severity is Severity.BAD
     assert after["screen"].detail == "31\u2009ms, p99 58"
+    assert "Detector" not in after["screen"].tip
+    screen = status_cells(make_status(), 24.9, (31.0, 58.0), (45.0, 90.0))[-1]
+    assert "Detector, by its own clock → drawn here: p50 45\u2009ms, p99 90\u2009ms" in screen.tip
     assert (after["backend"].value, after["backend"].detail) == ("openvino", "CPU")
     assert "screen" not in [cell.name for cell in status_cells(make_status(), 0.0, (0.0, 0.0), recorded=True)]
 
