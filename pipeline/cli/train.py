@@ -115,7 +115,7 @@ def _given(args: argparse.Namespace, config: Any) -> Any:
 
 
 def _widths(text: str) -> tuple[int, ...]:
-    widths = tuple(int(part) for part in text.split(",") if part.strip().isdecimal())
-    if len(widths) != _WIDTHS:
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != _WIDTHS or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise argparse.ArgumentTypeError(f"{text!r}: expected {_WIDTHS} numbers, as in 64,96,160")
-    return widths
+    return tuple(map(int, parts))

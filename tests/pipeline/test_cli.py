@@ -104,6 +104,8 @@ def test_help_imports_nothing_heavy() -> None:
         (["train", "--material", "gold-columns", "--task", "shapes"], "gold-columns has heights and denoise"),
         (["simulate", "--dataset", "b.h5", "--material", "gold", "--tilts-and-films"], "on membranes"),
         (["export", "nowhere.pt", "--out", "x.onnx"], "there is no checkpoint nowhere.pt"),
+        (["train", "--widths", "64,x,96,160"], "expected 3 numbers, as in 64,96,160"),
+        (["train", "--widths", "64,0,160"], "expected 3 numbers, as in 64,96,160"),
         (["gui", "nonsense"], "nonsense"),
         (["channels", "a.nxs", "--offset-s", "3"], "for the times of --csv"),
         (["tell", "tcp://127.0.0.1:1", "stop", "--age-s", "3"], "--age-s is for a note"),
