@@ -126,9 +126,16 @@ def config_for(material: str) -> DatasetConfig:
 
 
 def material_of(path: Path) -> str:
-    """Return the material of a data set."""
+    """Return the material of a data set; of whole gold particles and of ceria no setting says it.
+
+    Raises
+    ------
+    UsageError
+        See `simulator.wave_file.opened`.
+    """
     with wave_file.opened(path) as file:
-        return str(json.loads(file.attrs["config"]).get("material", "ceria"))
+        config = json.loads(file.attrs["config"])
+    return str(config.get("material", "gold" if "gold" in config else "ceria"))
 
 
 def generate(config: DatasetConfig, pool: Pool | None = None) -> Path:

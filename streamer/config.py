@@ -17,6 +17,7 @@ from streamer.records import Policy
 
 __all__ = [
     "LOCAL_ONLY",
+    "LONGEST_WAIT_S",
     "AnalysisConfig",
     "ChannelConfig",
     "ControlConfig",
@@ -39,7 +40,7 @@ __all__ = [
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NonNegative = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
-_LONGEST_S = 2e6  # 23 days: what sockets wait is counted in milliseconds, of 32 bits
+LONGEST_WAIT_S = 2e6  # 23 days: what sockets wait is counted in milliseconds, of 32 bits
 Precision = Literal["", "f16", "bf16", "f32", "i8"]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Length = Annotated[float, msgspec.Meta(ge=0)]
@@ -57,7 +58,7 @@ class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     channel: str = ""  # a detector's threshold; empty: the first
     pixel_size_A: Annotated[float, msgspec.Meta(gt=0, le=1e4)] | None = None  # overrides the header's
     frame_px: tuple[Positive, Positive] | None = None  # (H, W), if known: the networks are loaded for it
-    connect_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=_LONGEST_S)] = 5.0
+    connect_timeout_s: Annotated[float, msgspec.Meta(ge=0, le=LONGEST_WAIT_S)] = 5.0
     server_key: str = ""  # public key file of an encrypted source; empty: it is not encrypted
 
 
@@ -181,10 +182,10 @@ class DetectorConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     trigger_mode: TriggerMode = TriggerMode.INTS
     images: Positive | None = None  # for each trigger
     triggers: Positive | None = None
-    frame_time_s: Annotated[float, msgspec.Meta(gt=0, le=_LONGEST_S)] | None = None
-    count_time_s: Annotated[float, msgspec.Meta(gt=0, le=_LONGEST_S)] | None = None
+    frame_time_s: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_WAIT_S)] | None = None
+    count_time_s: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_WAIT_S)] | None = None
     header_detail: HeaderDetail = HeaderDetail.BASIC
-    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=_LONGEST_S)] = 10.0  # for usual answers
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=LONGEST_WAIT_S)] = 10.0  # for usual answers
 
 
 class TeeConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

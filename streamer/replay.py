@@ -1,8 +1,7 @@
 """Streams a recorded file as a detector would: start, images at the recorded or another rate, end.
 
 Frames whose stored chunks are stream payloads (our own recordings, DECTRIS files) are sent on as they are;
-others are read, turned into counts and encoded. A thread does that a few frames ahead of the sender
-(`_AHEAD_BYTES`), so that reading and sending overlap and memory stays bounded.
+others are read, turned into counts and encoded, a few frames ahead (`streamer.read_ahead`).
 
 A frame that the file cannot give is named, and the next one follows. In our own format it leaves without
 pixels, so that whoever receives it counts it as damaged; the others have no such message: its id is left out.
@@ -10,9 +9,7 @@ pixels, so that whoever receives it counts it as damaged; the others have no suc
 
 import itertools
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,22 +19,20 @@ import numpy as np
 import zmq
 
 from streamer.clock import RunClock
-from streamer.compression import encode
 from streamer.config import LOCAL_ONLY, SecurityConfig
 from streamer.connection import ConnectionWatch, set_reconnection
 from streamer.curve import Guard, client_keys, connect_client
 from streamer.errors import FileReadError, RunError, UsageError
-from streamer.files import UNSCALED, FileInfo, FrameFile, Scaling, open_file, stream_dtype, to_counts
+from streamer.files import UNSCALED, FileInfo, FrameFile, Scaling, open_file, stream_dtype
 from streamer.flag import SharedFlag
 from streamer.pacing import Pacer
+from streamer.read_ahead import Made, Payload, payload_or_damage, payloads
 from streamer.records import Compression, Frame, FrameHeader, SeriesEnd, SeriesKey, SeriesStart, StreamMessage
 from streamer.sources import Encoder, Scheme, make_encoder
 from streamer.worker import Control
 
 __all__ = ["ReplayCounts", "ReplaySettings", "expect_replayable", "rate_of", "run_replay", "stream_file"]
 
-_AHEAD_BYTES = 64 * 2**20  # of decoded pixels
-_AHEAD_FRAMES = (2, 32)
 _CHECK_MS = 50
 _STOP_LINGER_MS = 1000
 _MOST_NAMED = 20  # frames that cannot be read
@@ -130,17 +125,7 @@ class ReplayCounts:
     damage: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Payload:
-    compression: Compression
-    data: bytes | memoryview
-    as_stored: bool
-
-
-_Made = _Payload | FileReadError
-"""Of a frame: what leaves, or why the file could not give it."""
-
-_WITHOUT_PIXELS = _Payload(Compression.NONE, b"", as_stored=False)
+_WITHOUT_PIXELS = Payload(Compression.NONE, b"", as_stored=False)
 
 
 def run_replay(control: Control, settings: ReplaySettings, begin: SharedFlag) -> None:
@@ -223,8 +208,8 @@ def expect_replayable(file: FrameFile, settings: ReplaySettings) -> None:
 
 def _expect_one_readable(file: FrameFile, settings: ReplaySettings, frames: Sequence[int]) -> None:
     for index in frames:
-        found = _payload_or_damage(file, settings, index)
-        if isinstance(found, _Payload):
+        found = payload_or_damage(file, index, settings.scaling, settings.compression)
+        if isinstance(found, Payload):
             return
     if isinstance(found, FileReadError):
         raise found
@@ -250,6 +235,13 @@ def rate_of(info: FileInfo, settings: ReplaySettings) -> float:
 
 def _frames(info: FileInfo, settings: ReplaySettings) -> Sequence[int]:
     return range(info.n_frames) if settings.frames is None else settings.frames
+
+
+def _indices(info: FileInfo, settings: ReplaySettings) -> Iterable[int]:
+    """Return the file's numbers of all frames that leave, in all loops."""
+    frames = _frames(info, settings)
+    loops = itertools.repeat(frames, settings.loops) if settings.loops else itertools.repeat(frames)
+    return itertools.chain.from_iterable(loops)
 
 
 def _attach(
@@ -299,8 +291,9 @@ def _send_all(
         return ReplayCounts(0, 0, 0, 0, 0.0)
     t_begin = clock.now()
     try:
-        with closing(_payloads(file, settings)) as payloads:
-            for frame_id, made in enumerate(payloads):
+        wanted = _indices(file.info, settings), settings.scaling, settings.compression
+        with closing(payloads(file, *wanted)) as all_made:
+            for frame_id, made in enumerate(all_made):
                 if not pacer.wait_for(frame_id):
                     break
                 payload = _in_stream(made, settings.scheme)
@@ -321,8 +314,8 @@ class _Tally:
         self._frames = self._as_stored = self._n_bytes = self._unreadable = 0
         self._damage: list[str] = []
 
-    def add(self, made: _Made) -> None:
-        if isinstance(made, _Payload):
+    def add(self, made: Made) -> None:
+        if isinstance(made, Payload):
             self._frames += 1
             self._as_stored += made.as_stored
             self._n_bytes += len(made.data)
@@ -338,9 +331,9 @@ class _Tally:
         )  # fmt: skip
 
 
-def _in_stream(made: _Made, scheme: Scheme) -> _Payload | None:
+def _in_stream(made: Made, scheme: Scheme) -> Payload | None:
     """Return what stands for a frame in the stream; None if nothing does."""
-    if isinstance(made, _Payload):
+    if isinstance(made, Payload):
         return made
     return _WITHOUT_PIXELS if scheme is Scheme.ATOMSTREAM else None
 
@@ -361,60 +354,11 @@ def _start(info: FileInfo, settings: ReplaySettings) -> SeriesStart:
     )
 
 
-def _frame(frame_id: int, payload: _Payload, start: SeriesStart, t_detector: float) -> Frame:
+def _frame(frame_id: int, payload: Payload, start: SeriesStart, t_detector: float) -> Frame:
     """Return a frame, exposed as long after the first as it was in the movie, however fast that is sent."""
     dtype = start.dtype or np.dtype("<u2")
     header = FrameHeader(start.key, frame_id, start.shape, dtype, payload.compression, t_detector)
     return Frame(header, memoryview(payload.data))
-
-
-def _payloads(file: FrameFile, settings: ReplaySettings) -> Generator[_Made]:
-    """Yield the payloads of all frames, all loops, made a few ahead in a thread of their own."""
-    frames = _frames(file.info, settings)
-    loops = itertools.repeat(frames, settings.loops) if settings.loops else itertools.repeat(frames)
-    frame_bytes = file.info.shape[0] * file.info.shape[1] * file.info.dtype.itemsize
-    ahead = min(max(_AHEAD_BYTES // frame_bytes, _AHEAD_FRAMES[0]), _AHEAD_FRAMES[1])
-    return _ahead(
-        lambda index: _later_payload(file, settings, index), itertools.chain.from_iterable(loops), ahead
-    )
-
-
-def _ahead(make: Callable[[int], _Made], indices: Iterable[int], n_ahead: int) -> Generator[_Made]:
-    with ThreadPoolExecutor(1, "atomstream-read-ahead") as pool:
-        waiting: deque[Future[_Made]] = deque()
-        try:
-            for index in indices:
-                waiting.append(pool.submit(make, index))
-                if len(waiting) > n_ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _later_payload(file: FrameFile, settings: ReplaySettings, index: int) -> _Made:
-    """Return a frame's payload, or its damage; that it is no count was not known when the user was asked."""
-    try:
-        return _payload_or_damage(file, settings, index)
-    except UsageError as error:
-        raise FileReadError(str(error)) from error
-
-
-def _payload_or_damage(file: FrameFile, settings: ReplaySettings, index: int) -> _Made:
-    try:
-        return _payload(file, settings, index)
-    except FileReadError as error:
-        return error
-
-
-def _payload(file: FrameFile, settings: ReplaySettings, index: int) -> _Payload:
-    chunk = file.chunk(index)
-    if chunk is not None:
-        return _Payload(*chunk, as_stored=True)
-    image = to_counts(file.frame(index), index, settings.scaling, file.info.largest_is_no_data)
-    return _Payload(settings.compression, encode(image, settings.compression), as_stored=False)
 
 
 def _send(

@@ -55,9 +55,6 @@ class TriggerDesk:
         if self._configs:
             anew, self._counted = series.account is not self._counted, series.account
             lost, last_id = series.account.total().lost, series.next_id - 1
-            if anew and lost:  # a file begins without losses, whatever came before the first look at it
-                self._act(series, self._rules.of_losses(0, last_id, self._clock.now(), anew=True))
-                anew = False
             self._act(series, self._rules.of_losses(lost, last_id, self._clock.now(), anew))
 
     def take_samples(self, series: "SeriesRecorder", samples: "Iterable[Sample]") -> None:

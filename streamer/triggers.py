@@ -157,7 +157,12 @@ class Rules:
         return fired
 
     def of_losses(self, n_lost: int, frame_id: int, now: float, anew: bool = False) -> list[Event]:
-        """Return what the number of frames lost so far sets off; `anew`: those of another file."""
+        """Return what the number of frames lost so far sets off; `anew`: those of another file.
+
+        A file begins without losses, however many there are when they are looked at first.
+        """
+        if anew and n_lost:
+            return self.of_losses(0, frame_id, now, anew=True) + self.of_losses(n_lost, frame_id, now)
         return self._of(self._of_losses, float(n_lost), frame_id, now, now, nan if anew else 0.0)
 
     def of_sample(self, name: str, value: float, frame_id: int, t: float, now: float) -> list[Event]:

@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 RUNS = Path("runs")
-_LONGEST_S = 2e6  # as in `streamer.config`
 FRAME_FAULTS = (
     "drop, duplicate, reorder, delay, truncate, corrupt, size, shape, dtype, garbage, stray, stall, burst,"
     " disconnect or twin"
@@ -363,12 +362,14 @@ def frame_size(text: str) -> tuple[int, int]:
 
 def seconds(text: str) -> float:
     """Read how long to wait [s]."""
+    from streamer.config import LONGEST_WAIT_S
+
     try:
         wait_s = float(text)
     except ValueError:
         wait_s = nan
-    if not 0 <= wait_s <= _LONGEST_S:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, from 0 to {_LONGEST_S:,.0f}")
+    if not 0 <= wait_s <= LONGEST_WAIT_S:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected seconds, from 0 to {LONGEST_WAIT_S:,.0f}")
     return wait_s
 
 

@@ -39,7 +39,7 @@ def expect_data_set(material: str, data: Path) -> None:
         If it is none, or of another material.
     """
     found = load("simulator.dataset", "train").material_of(data)
-    if material != "gold" and found != material:  # gold's are made otherwise, and do not say it
+    if found != material:
         raise UsageError(
             f"{data} is of {found}, not of {material}: give another --data, or --material {found}"
         )

@@ -17,8 +17,9 @@ from streamer.config import IngestConfig
 from streamer.errors import FileReadError, PayloadError, RunError, UsageError
 from streamer.files import Scaling, open_file
 from streamer.flag import SharedFlag
+from streamer.read_ahead import ahead
 from streamer.records import Compression, Frame, SeriesEnd, SeriesStart
-from streamer.replay import ReplaySettings, _ahead, expect_replayable, run_replay, stream_file
+from streamer.replay import ReplaySettings, expect_replayable, run_replay, stream_file
 from streamer.sources import ZMQ_SCHEMES, Scheme, make_parser, open_receiver, parse_source
 from streamer.worker import Worker
 from tests.streamer import ingest_run
@@ -418,7 +419,7 @@ def test_a_file_that_does_not_fit_is_the_workers_error(tmp_path):
 def test_reading_ahead_is_bounded():
     asked = []
     indices = (asked.append(i) or i for i in count())
-    with closing(_ahead(lambda index: index, indices, 4)) as payloads:
+    with closing(ahead(lambda index: index, indices, 4)) as payloads:
         for n in range(3):
             assert next(payloads) == n
             assert len(asked) == n + 5

@@ -97,6 +97,12 @@ def test_losses_are_those_of_one_file_and_another_one_is_no_change() -> None:
     assert [bool(each) for each in events] == [False, True, False, False, False, True]
 
 
+def test_losses_before_a_file_is_looked_at_first_are_losses() -> None:
+    rules = Rules([TriggerConfig(name="x", when="lost", change=1.0, rearm_s=0.0)])
+    events = [rules.of_losses(n, 9, float(n), anew=True) for n in (2, 3)]
+    assert [e.text for each in events for e in each] == ["lost went from 0 to 2", "lost went from 0 to 3"]
+
+
 def test_a_column_is_followed_through_drift_and_counts_nothing_when_it_is_gone() -> None:
     config = TriggerConfig(name="c", when="column_count", at=(10.0, 20.0), change=1.0, rearm_s=0.0)
     rules = Rules([config])
