@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.onnx_header import read_onnx_header
+from pipeline.particle_networks import PATCH_PX, SHAPE_ORIENTATIONS
 from simulator.gold import SHAPES
 from training.gold_data import GoldDraw, load_gold
 from training.gold_figures import plot_conditions, plot_confusion, plot_examples, plot_reliability
 from training.gold_pools import restorer
 from training.gold_score import open_shapes, score
+from training.network_cost import network_cost
 from training.score import equal_parts
 
 CONDITIONS = {
@@ -28,6 +30,7 @@ CONDITIONS = {
     "focal_spread_nm": "focal spread [nm]",
     "axis_distance_deg": "beam to nearest symmetry axis [degrees]",
 }
+FRAME_PX = 512
 GOAL = 0.85
 AIM = 0.95
 
@@ -61,7 +64,7 @@ def main(config: GoldEvaluateConfig) -> Path:
     rows = score(store, particles, restore, classify, config.draw, config.doses_e_per_A2, config.views, rng)
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
-    report = report_of(rows, classify.unsure_below, config, count)
+    report = {**report_of(rows, classify.unsure_below, config, count), "gflop": gflop(config)}
     (out / "gold.json").write_text(json.dumps(without_nan(report), indent=1) + "\n", encoding="utf-8")
     (out / "gold.md").write_text(as_markdown(report), encoding="utf-8")
     detail = rows[rows["dose_e_per_A2"] >= config.detail_from_e_per_A2]
@@ -90,6 +93,13 @@ def report_of(
         "by_shape": {s: summary(detail[detail["shape"] == k], unsure_below) for k, s in enumerate(SHAPES)},
         "confusion": confusion(detail).tolist(),
     }
+
+
+def gflop(config: GoldEvaluateConfig) -> dict[str, float]:
+    """Return what the networks compute for a frame of 512 × 512 px and for a particle, in 10⁹ operations."""
+    frame = network_cost(Path(config.restore), FRAME_PX, FRAME_PX)[0]
+    patch = network_cost(Path(config.shapes), PATCH_PX, PATCH_PX)[0]
+    return {"frame": frame / 1e9, "particle": SHAPE_ORIENTATIONS * patch / 1e9}
 
 
 def summary(rows: NDArray[np.void], unsure_below: float) -> dict[str, float]:
@@ -218,7 +228,8 @@ def as_markdown(report: dict[str, Any]) -> str:
         f"called unsure below a probability of {report['unsure_below']:.2f}.\n",
         table("Shapes by dose [e/Å²]", doses, DOSE_COLUMNS),
         "An answer is the mean over the patch's eight orientations; *by one orientation* is the recall of "
-        "the same network without that.\n",
+        f"the same network without that. All eight take {report['gflop']['particle']:.1f} GFLOP a particle, "
+        f"the restoration {report['gflop']['frame']:.1f} GFLOP for a frame of {FRAME_PX} × {FRAME_PX} px.\n",
         "![against dose and conditions](gold_conditions.png)\n",
         table("Restoration by dose [e/Å²]", doses, PICTURE_COLUMNS),
         "The peak of the PSNR is the target's maximum; particle : carbon is the ratio of the rms deviations "
