@@ -70,7 +70,7 @@ def main(config: GoldEvaluateConfig) -> Path:
     detail = rows[rows["dose_e_per_A2"] >= config.detail_from_e_per_A2]
     plot_confusion(np.array(report["confusion"]), SHAPES, out / "gold_confusion.png")
     plot_conditions(report["by_dose"], report["by_condition"], CONDITIONS, GOAL, out / "gold_conditions.png")
-    plot_reliability(reliability(detail)[1], out / "gold_calibration.png")
+    plot_reliability(reliability(detail)[1], len(detail), out / "gold_calibration.png")
     plot_examples(store, restore, config.draw, out / "gold_examples.png")
     return out / "gold.json"
 

@@ -56,12 +56,22 @@ def plot_conditions(
     save(figure, path)
 
 
-def plot_reliability(table: NDArray[np.float64], path: Path) -> None:
-    """Plot how often shapes are right against the probability that comes with them."""
+def plot_reliability(table: NDArray[np.float64], pictures: int, path: Path) -> None:
+    """Plot how often shapes are right against the probability that comes with them.
+
+    The bars are the standard deviation of as many answers, were the probability true.
+    """
+    stated, right, share = table.T
+    expected = np.sqrt(stated * (1.0 - stated) / (share * pictures))
     figure, axes = plt.subplots(figsize=(4.5, 4), layout="constrained")
     axes.plot([0, 1], [0, 1], color="0.7")
-    axes.plot(table[:, 0], table[:, 1], "o-")
-    axes.set(xlabel="probability of the shape", ylabel="share of shapes that are right")
+    axes.errorbar(stated, right, expected, fmt="o", capsize=3)
+    axes.set(
+        xlabel="probability of the shape",
+        ylabel="share of shapes that are right",
+        xlim=(0, 1.03),
+        ylim=(0, 1.03),
+    )
     save(figure, path)
 
 
